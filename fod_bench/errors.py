@@ -1,0 +1,49 @@
+"""The errors a person is meant to read: what is wrong, where, and what would be right.
+
+Everything raised on purpose derives from `FodBenchError`; the command line prints its text without a traceback and
+exits with its `exit_code`. Any other exception is a fault of the program and keeps its traceback.
+"""
+
+
+class FodBenchError(Exception):
+    """A condition the user can put right. Exit code 1: the run could not start."""
+
+    exit_code = 1
+
+
+class UsageError(FodBenchError):
+    """A command line that cannot be taken as it stands. Exit code 2."""
+
+    exit_code = 2
+
+
+class JobError(FodBenchError):
+    """A job file that is refused: file, path of the key, what was expected, nearest valid name."""
+
+
+class DatasetError(FodBenchError):
+    """A data set folder, picture or mask that cannot be used."""
+
+
+class WeightsError(FodBenchError):
+    """Backbone weights that cannot be had or do not fit."""
+
+
+class StoreError(FodBenchError):
+    """A store that cannot be reached, read or written."""
+
+
+class DamagedObjectError(StoreError):
+    """A stored object whose bytes do not match its checksum."""
+
+
+class ClusterError(FodBenchError):
+    """Ray could not be started or reached."""
+
+
+class TrialError(FodBenchError):
+    """A trial that failed by its own fault (bad data, no normal picture); a retry would fail again."""
+
+
+class DivergedError(TrialError):
+    """Loss or scores stopped being finite: carries epoch and step in its text."""

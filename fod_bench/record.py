@@ -1,0 +1,159 @@
+"""What a benchmark leaves behind: the record of a trial and the plan of a run.
+
+A worker writes a `Record`, the planner a `RunPlan`, a report reads both; nothing else passes between them. Both are
+plain JSON, complete in themselves, so that a table can be made from a store alone, without the data and without torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION = 1
+
+MetricName = Literal["image_auroc", "pixel_auroc", "pixel_aupro", "image_f1_max", "pixel_f1_max"]
+METRICS: tuple[MetricName, ...] = ("image_auroc", "pixel_auroc", "pixel_aupro", "image_f1_max", "pixel_f1_max")
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def score_name(rule: str, levels: list[int] | tuple[int, ...]) -> str:
+    """Name of one way of scoring a training, e.g. `rec_div@8+16`: scoring rule and the subset of feature levels."""
+    return f"{rule}@{'+'.join(str(level) for level in sorted(levels))}" if levels else rule
+
+
+class EpochResult(_Frozen):
+    """What one epoch left: mean training losses, and the metrics of every scoring where it was evaluated."""
+
+    epoch: int
+    """Number of epochs trained so far, from 1."""
+    losses: dict[str, float]
+    metrics: dict[str, dict[MetricName, float | None]] | None = None
+    """`{score name: {metric: value}}`; None for an epoch that was not evaluated. A value is None when undefined."""
+
+
+class Counts(_Frozen):
+    """Pictures of the category that the trial used."""
+
+    train: int
+    test_good: int
+    test_defect: int
+
+
+class RunInfo(_Frozen):
+    """Circumstances of the run. Not part of the result: two runs with the same result differ here."""
+
+    started: str
+    """UTC, ISO 8601."""
+    finished: str
+    train_seconds: float
+    evaluate_seconds: float
+    seconds_per_step: float
+    device: str
+    threads: int
+    host: str
+    versions: dict[str, str]
+    resumed_after: list[int] = Field(default_factory=list)
+    """Epochs after which the trial was interrupted and went on."""
+
+
+class Record(_Frozen):
+    """The complete and immutable outcome of one trial."""
+
+    schema_version: int = SCHEMA_VERSION
+    key: str
+    """Train key: hash of everything that changes the training and nothing else."""
+    method: str
+    dataset: str
+    """Name of the data set in the job that trained it."""
+    layout: str
+    category: str
+    fingerprint: str
+    """Digest of the category's files, or of the generator's settings for a synthetic one."""
+    counts: Counts
+    seed: int
+    setting: dict[str, Any]
+    """Everything that changed the training, defaults spelled out."""
+    features: dict[str, Any]
+    """Feature key, backbone, digest of its weights, image size, levels, channels."""
+    reference: dict[str, Any] | None = None
+    """Reference kind and key; None where the views need none."""
+    primary_score: str
+    """Score name of the method's own scoring over all levels, e.g. `rec_div@8+16`."""
+    epochs: list[EpochResult]
+    undefined: dict[str, str] = Field(default_factory=dict)
+    """`{metric: reason}` for metrics that this test split does not define."""
+    run: RunInfo
+
+    def evaluated(self) -> list[EpochResult]:
+        """The epochs that have metrics, in order."""
+        return [result for result in self.epochs if result.metrics is not None]
+
+    def scores(self) -> list[str]:
+        """Every score name of the record."""
+        return list(self.evaluated()[-1].metrics or {})
+
+    def best(self, score: str, metric: MetricName) -> tuple[float | None, int | None]:
+        """Highest value of `metric` over the evaluated epochs and its epoch: selected on test data, each metric for itself."""
+        found: list[tuple[float, int]] = []
+        for result in self.evaluated():
+            value = (result.metrics or {}).get(score, {}).get(metric)
+            if value is not None:
+                found.append((value, result.epoch))
+        return max(found, key=lambda pair: (pair[0], -pair[1])) if found else (None, None)
+
+    def last(self, score: str, metric: MetricName) -> tuple[float | None, int | None]:
+        """Value of `metric` at the last evaluated epoch and that epoch."""
+        result = self.evaluated()[-1]
+        value = (result.metrics or {}).get(score, {}).get(metric)
+        return value, (result.epoch if value is not None else None)
+
+    def result_digest(self) -> str:
+        """SHA-256 over everything but `run`: equal for two runs with the same result to the bit."""
+        text = json.dumps(self.model_dump(mode="json", exclude={"run"}), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Cell(_Frozen):
+    """One number asked for: a row of a table on one category with one seed, and the training and scoring it comes from."""
+
+    row: str
+    """Label of the table row: the variant's name, with the grid's values where the job has a grid."""
+    method: str
+    dataset: str
+    layout: str
+    category: str
+    seed: int
+    score: str
+    """Score name, e.g. `rec_div@8+16`."""
+    key: str | None
+    """Train key; None while it cannot be known (data or weights missing)."""
+
+
+class RunPlan(_Frozen):
+    """What a run set out to do; stored as `runs/<run id>/plan.json`."""
+
+    schema_version: int = SCHEMA_VERSION
+    run_id: str
+    job: str
+    created: str
+    """UTC, ISO 8601."""
+    tables: list[int]
+    """Tables of the paper that the job feeds."""
+    epochs: int
+    cells: list[Cell]
+
+
+def record_name(key: str) -> str:
+    """Store name of a trial's record."""
+    return f"trials/{key}/record.json"
+
+
+def plan_name(run_id: str) -> str:
+    """Store name of a run's plan."""
+    return f"runs/{run_id}/plan.json"
