@@ -1,0 +1,38 @@
+"""The RBF target correlation (Eq. 5), as its two factors over the rows and columns of the patch grid."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def kernel_widths(raw: Tensor) -> Tensor:
+    """σ from the learned projection's output: 3^(sigmoid(5·raw) + 1e-5) − 1, between 0 and 2 patches; any shape."""
+    return torch.pow(3.0, torch.sigmoid(raw * 5.0) + 1e-5) - 1.0
+
+
+def target_factors(widths: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Rows of the target T of Eq. 5, divided by their sums, as factors over y and x.
+
+    T[i, (y, x)] = factor_y[i, y] · factor_x[i, x] for patch i at (i // width, i % width). The kernel's own 1/(2πσ₁σ₂)
+    cancels in the division.
+
+    Args:
+        widths: (B, h, N, 2), σ of each patch and head: vertical, horizontal; N = height·width.
+
+    Returns:
+        (B, h, N, height) and (B, h, N, width); every row sums to one.
+    """
+    patch = torch.arange(height * width, device=widths.device)
+    vertical, horizontal = widths.unbind(-1)
+    return (
+        _factor(vertical, patch // width, height),
+        _factor(horizontal, patch % width, width),
+    )
+
+
+def _factor(sigma: Tensor, position: Tensor, length: int) -> Tensor:
+    """Normalised Gaussian of width `sigma` (B, h, N) around `position` (N,) on 0..length-1: (B, h, N, length)."""
+    offset = torch.arange(length, device=sigma.device) - position[:, None]  # (N, length)
+    # softmax(−Δ²/2σ²) is the Gaussian divided by its sum, and stays finite for the narrowest kernel
+    return torch.softmax(-offset.square() / (2.0 * sigma.square().unsqueeze(-1)), -1)
