@@ -1,0 +1,101 @@
+"""One pass of the frozen backbone over a category: pictures are read and resized by threads while the network computes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import timm
+import torch
+from numpy.typing import NDArray
+
+from fod_bench import __version__
+from fod_bench.datasets import PREPROCESSING, Category, Sample, preprocess_image, preprocess_mask
+from fod_bench.errors import DatasetError
+from fod_bench.features.backbone import POOLING, Backbone
+from fod_bench.features.feature_set import FeatureSet
+from fod_bench.features.weights import Weights
+
+BATCH = 16
+"""Pictures per pass of the backbone. Fixed, so that the same pictures give the same bits wherever they are extracted."""
+
+
+def extract(
+    category: Category, weights: Weights, *, key: str, image_size: int, levels: tuple[int, ...], device: torch.device
+) -> FeatureSet:
+    """Features of all of a category's pictures, and the test masks.
+
+    Raises:
+        DatasetError: a picture or mask cannot be read, or a split is empty; names it.
+        WeightsError: the weights do not fit the backbone.
+    """
+    for split, samples in (("training", category.train), ("test", category.test)):
+        if not samples:
+            raise DatasetError(f"category {category.name}: no {split} picture")
+    backbone = Backbone(weights, levels).to(device)
+    train = _run(backbone, category, category.train, image_size, device)
+    test = _run(backbone, category, category.test, image_size, device)
+    manifest: dict[str, Any] = {
+        "key": key,
+        "layout": category.layout,
+        "category": category.name,
+        "backbone": weights.backbone,
+        "weights": weights.digest,
+        "image_size": image_size,
+        "preprocessing": PREPROCESSING,
+        "pooling": POOLING,
+        "channels": {str(level): array.shape[-1] for level, array in train.items()},
+        "train": [sample.name for sample in category.train],
+        "test": [sample.name for sample in category.test],
+        "versions": {"fod-bench": __version__, "torch": torch.__version__, "timm": timm.__version__},
+    }
+    masks = np.zeros((len(category.test), image_size, image_size), np.uint8)  # (m, s, s)
+    for mask, sample in zip(masks, category.test, strict=True):
+        if sample.label:
+            drawn = category.read_mask(sample)
+            assert drawn is not None  # a defective sample has a mask or read_mask has said why not
+            mask[:] = preprocess_mask(drawn, image_size)
+    labels = np.array([sample.label for sample in category.test], np.uint8)
+    return FeatureSet(key, train, test, masks, labels, manifest)
+
+
+def _run(
+    backbone: Backbone, category: Category, samples: list[Sample], size: int, device: torch.device
+) -> dict[int, NDArray[np.float32]]:
+    """`{stride: (n, s/stride, s/stride, C)}` of the samples."""
+    features: dict[int, NDArray[np.float32]] = {}
+    start = 0
+    for batch in _read_ahead(category, samples, size):
+        pictures = torch.from_numpy(batch).to(device, non_blocking=True)
+        for level, values in zip(backbone.levels, backbone(pictures), strict=True):
+            if level not in features:
+                features[level] = np.empty((len(samples), *values.shape[1:]), np.float32)
+            features[level][start : start + len(batch)] = values.cpu().numpy()
+        start += len(batch)
+    return features
+
+
+def _read_ahead(category: Category, samples: list[Sample], size: int) -> Iterator[NDArray[np.float32]]:
+    """Batches (≤ BATCH, 3, s, s) in order, with two more batches being read meanwhile."""
+
+    def read(sample: Sample) -> NDArray[np.float32]:
+        return preprocess_image(category.read_image(sample), size)
+
+    readers = max(1, len(os.sched_getaffinity(0)) - 1)
+    with ThreadPoolExecutor(readers, thread_name_prefix="read-picture") as pool:
+        waiting = iter(samples)
+        pending: list[Future[NDArray[np.float32]]] = []
+        try:
+            while True:
+                pending += [pool.submit(read, sample) for sample in islice(waiting, 3 * BATCH - len(pending))]
+                if not pending:
+                    return
+                yield np.stack([future.result() for future in pending[:BATCH]])
+                del pending[:BATCH]
+        finally:
+            for future in pending:
+                future.cancel()
