@@ -37,6 +37,23 @@ class EpochResult(_Frozen):
     """`{score name: {metric: value}}`; None for an epoch that was not evaluated. A value is None when undefined."""
 
 
+class Trial(_Frozen):
+    """One training as it is handed to a worker: all that a record says before there is a result."""
+
+    key: str
+    method: str
+    dataset: str
+    layout: str
+    category: str
+    fingerprint: str
+    seed: int
+    setting: dict[str, Any]
+    features: dict[str, Any]
+    reference: dict[str, Any] | None
+    checkpoint_seconds: float
+    """Time between two checkpoints; 0 writes one after every step. Without effect on the result."""
+
+
 class Counts(_Frozen):
     """Pictures of the category that the trial used."""
 
@@ -115,8 +132,7 @@ class Record(_Frozen):
 
     def result_digest(self) -> str:
         """SHA-256 over everything but `run`: equal for two runs with the same result to the bit."""
-        text = json.dumps(self.model_dump(mode="json", exclude={"run"}), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return canonical_digest(self.model_dump(mode="json", exclude={"run"}))
 
 
 class Cell(_Frozen):
@@ -145,8 +161,13 @@ class RunPlan(_Frozen):
     """UTC, ISO 8601."""
     tables: list[int]
     """Tables of the paper that the job feeds."""
-    epochs: int
     cells: list[Cell]
+
+
+def canonical_digest(content: Any) -> str:
+    """SHA-256 (hex) of plain data as sorted, compact JSON: equal for equal data. Every key is one."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def record_name(key: str) -> str:

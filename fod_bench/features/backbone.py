@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import timm
 import torch
@@ -13,9 +14,6 @@ from torch.nn import functional
 from fod_bench.errors import WeightsError
 from fod_bench.features.weights import Weights
 from fod_bench.job.backbones import backbone_strides
-
-POOLING = "mean3x3"
-"""Every level is smoothed by a 3×3 average pool, stride 1, zero padding 1, counted in the mean, as the authors do."""
 
 
 class Backbone(nn.Module):
@@ -40,7 +38,8 @@ def _create(weights: Weights, levels: list[int]) -> nn.Module:
     architecture = weights.backbone.partition(".")[0]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(weights.seed or 0)
-        reductions = timm.create_model(architecture, features_only=True, pretrained=False).feature_info.reduction()
+        probe: Any = timm.create_model(architecture, features_only=True, pretrained=False)
+        reductions = probe.feature_info.reduction()
         # of several maps with one stride the deepest counts
         indices = [len(reductions) - 1 - reductions[::-1].index(level) for level in levels]
         torch.manual_seed(weights.seed or 0)

@@ -14,53 +14,48 @@ import torch
 from numpy.typing import NDArray
 
 from fod_bench import __version__
-from fod_bench.datasets import PREPROCESSING, Category, Sample, preprocess_image, preprocess_mask
+from fod_bench.datasets import Category, Sample, preprocess_image, preprocess_mask
 from fod_bench.errors import DatasetError
-from fod_bench.features.backbone import POOLING, Backbone
+from fod_bench.features.backbone import Backbone
 from fod_bench.features.feature_set import FeatureSet
-from fod_bench.features.weights import Weights
+from fod_bench.features.request import FeatureRequest
 
 BATCH = 16
 """Pictures per pass of the backbone. Fixed, so that the same pictures give the same bits wherever they are extracted."""
 
 
-def extract(
-    category: Category, weights: Weights, *, key: str, image_size: int, levels: tuple[int, ...], device: torch.device
-) -> FeatureSet:
+def extract(request: FeatureRequest, device: torch.device) -> FeatureSet:
     """Features of all of a category's pictures, and the test masks.
 
     Raises:
         DatasetError: a picture or mask cannot be read, or a split is empty; names it.
         WeightsError: the weights do not fit the backbone.
     """
+    category, size = request.category, request.image_size
     for split, samples in (("training", category.train), ("test", category.test)):
         if not samples:
             raise DatasetError(f"category {category.name}: no {split} picture")
-    backbone = Backbone(weights, levels).to(device)
-    train = _run(backbone, category, category.train, image_size, device)
-    test = _run(backbone, category, category.test, image_size, device)
+    backbone = Backbone(request.weights, request.levels).to(device)
+    train = _run(backbone, category, category.train, size, device)
+    test = _run(backbone, category, category.test, size, device)
+    masks = np.zeros((len(category.test), size, size), np.uint8)  # (m, s, s)
+    for mask, sample in zip(masks, category.test, strict=True):
+        if sample.label:
+            drawn = category.read_mask(sample)
+            assert drawn is not None  # a defective sample has a mask, or read_mask has said why not
+            mask[:] = preprocess_mask(drawn, size)
+    labels = np.array([sample.label for sample in category.test], np.uint8)
     manifest: dict[str, Any] = {
-        "key": key,
+        **request.describe(),
         "layout": category.layout,
         "category": category.name,
-        "backbone": weights.backbone,
-        "weights": weights.digest,
-        "image_size": image_size,
-        "preprocessing": PREPROCESSING,
-        "pooling": POOLING,
+        "fingerprint": request.fingerprint,
         "channels": {str(level): array.shape[-1] for level, array in train.items()},
         "train": [sample.name for sample in category.train],
         "test": [sample.name for sample in category.test],
         "versions": {"fod-bench": __version__, "torch": torch.__version__, "timm": timm.__version__},
     }
-    masks = np.zeros((len(category.test), image_size, image_size), np.uint8)  # (m, s, s)
-    for mask, sample in zip(masks, category.test, strict=True):
-        if sample.label:
-            drawn = category.read_mask(sample)
-            assert drawn is not None  # a defective sample has a mask or read_mask has said why not
-            mask[:] = preprocess_mask(drawn, image_size)
-    labels = np.array([sample.label for sample in category.test], np.uint8)
-    return FeatureSet(key, train, test, masks, labels, manifest)
+    return FeatureSet(request.key, train, test, masks, labels, manifest)
 
 
 def _run(

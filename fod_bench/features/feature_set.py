@@ -32,7 +32,8 @@ class FeatureSet:
 
     def nbytes(self) -> int:
         """Size of all arrays in bytes."""
-        return sum(array.nbytes for array in (*self.train.values(), *self.test.values(), self.masks, self.labels))
+        levels = [*self.train.values(), *self.test.values()]
+        return sum(array.nbytes for array in levels) + self.masks.nbytes + self.labels.nbytes
 
 
 def manifest_name(key: str) -> str:

@@ -65,7 +65,9 @@ def correlate(query: Tensor, key: Tensor, value: Tensor, target_y: Tensor, targe
 
 class _Correlate(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, target_y: Tensor, target_x: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, target_y: Tensor, target_x: Tensor
+    ) -> tuple[Tensor, ...]:
         ctx.save_for_backward(query, key, value, target_y, target_x)
         output = torch.empty_like(query, memory_format=torch.contiguous_format)
         divergence = query.new_empty(query.shape[:-1])
@@ -80,7 +82,7 @@ class _Correlate(torch.autograd.Function):
         return output, divergence, divergence.clone(), entropy
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, target_y, target_x = ctx.saved_tensors
         output_gradient, to_target, to_attention, to_entropy = gradients
         scale = query.shape[-1] ** -0.5

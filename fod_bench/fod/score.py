@@ -63,9 +63,7 @@ def patch_scores(output: NetworkOutput, features: Tensor) -> PatchScores:
         inter = output.inter.target_divergence
         weight = torch.softmax(-inter, -1)
         inter_weight = weight.amax(-1, keepdim=True) - weight
-    return PatchScores(
-        reconstruction_error(output.reconstruction, features), intra, intra_weight, inter, inter_weight
-    )
+    return PatchScores(reconstruction_error(output.reconstruction, features), intra, intra_weight, inter, inter_weight)
 
 
 def upsample(level_map: Tensor, size: int) -> Tensor:

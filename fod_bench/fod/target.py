@@ -33,6 +33,6 @@ def target_factors(widths: Tensor, height: int, width: int) -> tuple[Tensor, Ten
 
 def _factor(sigma: Tensor, position: Tensor, length: int) -> Tensor:
     """Normalised Gaussian of width `sigma` (B, h, N) around `position` (N,) on 0..length-1: (B, h, N, length)."""
-    offset = torch.arange(length, device=sigma.device) - position[:, None]  # (N, length)
+    squared = (torch.arange(length, device=sigma.device) - position[:, None]).square().to(sigma)  # (N, length)
     # softmax(−Δ²/2σ²) is the Gaussian divided by its sum, and stays finite for the narrowest kernel
-    return torch.softmax(-offset.square() / (2.0 * sigma.square().unsqueeze(-1)), -1)
+    return torch.softmax((-0.5 / sigma.square()).unsqueeze(-1) * squared, -1)

@@ -97,9 +97,11 @@ class LevelTrainer:
     def step(self, features: Tensor, reference: Tensor | None) -> Losses:
         """One optimiser step on a batch (B, N, C); returns its loss terms, detached, from before the step."""
         terms = losses(self.network(features, reference), features, self.weights)
-        self.optimizer.zero_grad(set_to_none=True)
         terms.total.backward()
         self.optimizer.step()
+        self.optimizer.zero_grad(
+            set_to_none=True
+        )  # after the step, so that no gradient is held through the next forward
         return Losses(*(term.detach() for term in terms))
 
     def zero_gradient_step(self) -> None:
@@ -113,6 +115,7 @@ class LevelTrainer:
         for parameter in self.network.parameters():
             parameter.grad = torch.zeros_like(parameter)
         self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
 
 
 def build_network(shape: NetworkShape, seed: int) -> FODNetwork:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from fod_bench.record import canonical_digest
 from fod_bench.references.mean import mean_reference
 
 References = dict[int, NDArray[np.float32]]
@@ -14,3 +15,13 @@ References = dict[int, NDArray[np.float32]]
 
 BUILDERS: dict[str, Callable[[References], References]] = {"mean": mean_reference}
 """Kind of reference to the function that makes it from training features `{stride: (n, H, W, C)}`."""
+
+
+def reference_key(feature_key: str, kind: str) -> str:
+    """Key of the reference features of `kind` made from a feature set."""
+    return canonical_digest({"features": feature_key, "kind": kind})[:32]
+
+
+def reference_name(key: str) -> str:
+    """Store name of reference features."""
+    return f"references/{key}.safetensors"

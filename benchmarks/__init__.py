@@ -1,0 +1,15 @@
+"""Speed and size against what a plain implementation or the usual library needs, as ratios taken in one run."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Result(NamedTuple):
+    """One measured figure and the value it must reach."""
+
+    name: str
+    value: float
+    floor: float
+    unit: str
+    higher_is_better: bool = True

@@ -1,0 +1,31 @@
+"""`python -m benchmarks`: every figure beside the value it must reach; exit code 1 when one falls short."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+from rich.console import Console
+from rich.table import Table
+
+NAMES = ("bench_step", "bench_metrics", "bench_features", "bench_commands")
+
+
+def main() -> int:
+    """Run the benchmarks named on the command line, or all of them."""
+    table = Table(title="Ratios, taken in one run", title_justify="left")
+    for column in ("figure", "measured", "must be", ""):
+        table.add_column(column)
+    missed = 0
+    for name in sys.argv[1:] or NAMES:
+        for result in import_module(f"benchmarks.{name}").run():
+            reached = result.value >= result.floor if result.higher_is_better else result.value <= result.floor
+            missed += not reached
+            bound = f"{'≥' if result.higher_is_better else '≤'} {result.floor:g} {result.unit}"
+            table.add_row(result.name, f"{result.value:.2f} {result.unit}", bound, "ok" if reached else "MISSED")
+    Console().print(table)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,281 @@
+"""The commands: parse, call, print. Results go to standard output, everything else to standard error."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+import traceback
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, ParamSpec
+
+import typer
+
+from fod_bench import __version__
+from fod_bench.errors import FodBenchError, UsageError
+
+if TYPE_CHECKING:
+    from fod_bench.job import Job
+
+INTERRUPTED = 130
+SOME_FAILED = 3
+
+app = typer.Typer(
+    help="Reproduce Focus the Discrepancy (ICCV 2023) and compare anomaly detectors over whole benchmarks.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data = typer.Typer(help="Check a data set, or write a synthetic one.", no_args_is_help=True)
+app.add_typer(data, name="data")
+
+JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="Job file, e.g. jobs/quickstart.yaml.")]
+StoreOption = Annotated[
+    str | None, typer.Option("--store", metavar="URI", help="Store to use instead of the job's own.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="a.b=c", help="Set a key of the job file, e.g. settings.epochs=2; may be repeated."),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results and failures.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more; show tracebacks of errors.")]
+
+P = ParamSpec("P")
+
+
+def _guarded(command: Callable[P, None]) -> Callable[P, None]:
+    """Turn what a command raises into one message and an exit code."""
+
+    @wraps(command)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except FodBenchError as error:
+            if kwargs.get("verbose"):
+                traceback.print_exc()
+            typer.echo(f"fod-bench: {error}", err=True)
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            typer.echo("fod-bench: interrupted", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+        except BrokenPipeError:  # the reader of a pipe has gone: what is left to print is not wanted
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(1) from None
+
+    return guarded
+
+
+@app.callback(invoke_without_command=True)
+def _main(version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False) -> None:
+    if version:
+        typer.echo(f"fod-bench {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+@_guarded
+def run(
+    job: JobFile,
+    store: StoreOption = None,
+    address: Annotated[
+        str | None, typer.Option(metavar="RAY", help="Ray cluster to use, host:port or auto; default: this machine.")
+    ] = None,
+    set_: Overrides = None,
+    only: Annotated[
+        str | None,
+        typer.Option(metavar="PATTERN", help="Work on these row/dataset/category only, e.g. 'FOD/mvtec/b*'."),
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try trainings again that failed before.")
+    ] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Train and test whatever the job asks for and the store does not have, then show its table.
+
+    Killed or interrupted, the same command goes on where it stood.
+
+    Exit codes: 0 everything has a record, 1 it could not start, 2 usage, 3 some trainings failed, 130 interrupted.
+
+    Example: `fod-bench run jobs/quickstart.yaml --set epochs=2`
+    """
+    from fod_bench.cluster.progress import stderr_console
+    from fod_bench.cluster.run import run_plan
+    from fod_bench.plan import make_plan
+    from fod_bench.report import read_results, render_report
+    from fod_bench.store import open_store
+
+    loaded = _load(job, set_, store)
+    opened = open_store(loaded.store)
+    plan = make_plan(loaded, download=True)
+    counts, interrupted = run_plan(
+        plan, opened, address=address, only=only, retry_failed=retry_failed, quiet=quiet, verbose=verbose
+    )
+    console = stderr_console()
+    if interrupted:
+        again = shlex.join(["fod-bench", *sys.argv[1:]])
+        console.print(
+            f"interrupted: {counts.summary()}; to go on:\n  {again}", markup=False, highlight=False, soft_wrap=True
+        )
+        raise typer.Exit(INTERRUPTED)
+    if counts.done or counts.reused:
+        render_report(read_results(opened, run_ids=[plan.run.run_id]), [loaded.name])
+    if not quiet:
+        console.print(counts.summary(), highlight=False)
+    if counts.failed:
+        raise typer.Exit(SOME_FAILED)
+
+
+@app.command()
+@_guarded
+def plan(
+    job: JobFile,
+    store: StoreOption = None,
+    set_: Overrides = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
+    verbose: Verbose = False,
+) -> None:
+    """Show what a job comes to: cells, trainings after merging, what the store has, what is left, what it will cost.
+
+    Works without the data being there; what is missing is named.
+
+    Example: `fod-bench plan jobs/mvtec.yaml --json`
+    """
+    from fod_bench.plan import make_plan, print_summary, summarize
+    from fod_bench.store import open_store
+
+    loaded = _load(job, set_, store)
+    summary = summarize(make_plan(loaded, download=False), open_store(loaded.store))
+    if as_json:
+        typer.echo(json.dumps(summary.as_json(), indent=2))
+    else:
+        print_summary(summary)
+
+
+@app.command()
+@_guarded
+def report(
+    job: Annotated[
+        Path | None, typer.Argument(metavar="[JOB]", help="Job file; default: every run in the store.")
+    ] = None,
+    store: StoreOption = None,
+    table: Annotated[
+        list[str] | None,
+        typer.Option(metavar="N|all", help="Table of the paper, a job's name, or all; may be repeated."),
+    ] = None,
+    format_: Annotated[
+        Literal["terminal", "markdown", "csv"], typer.Option("--format", help="How the tables are written.")
+    ] = "terminal",
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Write files there instead of printing.")] = None,
+    selection: Annotated[
+        Literal["best", "last"], typer.Option(help="Epoch shown: best on the test data (the paper's protocol) or last.")
+    ] = "best",
+    explain: Annotated[
+        str | None, typer.Option(metavar="CELL", help="Tell where a number comes from, e.g. 'FOD/mvtec/bottle'.")
+    ] = None,
+    set_: Overrides = None,
+    verbose: Verbose = False,
+) -> None:
+    """Show results as the paper's tables, ours beside the published numbers, and as each job's own table.
+
+    Example: `fod-bench report jobs/mvtec.yaml --table 2 --format markdown --out results/mvtec`
+    """
+    from fod_bench.report import explain as explain_cell
+    from fod_bench.report import explanation_text, read_results, render_report
+    from fod_bench.store import open_store
+
+    loaded = _load(job, set_, store) if job is not None else None
+    uri = loaded.store if loaded else store or _default_store()
+    results = read_results(open_store(uri), job=loaded.name if loaded else None)
+    if explain is not None:
+        typer.echo(explanation_text(explain_cell(results, explain)))
+        return
+    for path in render_report(results, table, format_, out, selection):
+        typer.echo(path, err=True)
+
+
+@data.command()
+@_guarded
+def check(
+    root: Annotated[Path, typer.Argument(help="Folder that holds the categories.")],
+    layout: Annotated[str, typer.Option(help="mvtec, btad, mvtec3d or folder.")] = "folder",
+    categories: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Only these categories, separated by commas.")
+    ] = None,
+    verbose: Verbose = False,
+) -> None:
+    """List everything that is wrong with a data set; exit code 1 when there is anything.
+
+    Example: `fod-bench data check data/mvtec --layout mvtec`
+    """
+    from fod_bench.datasets import check as find_faults
+
+    faults = find_faults(layout, root, categories.split(",") if categories else None)
+    for fault in faults:
+        typer.echo(fault)
+    if faults:
+        typer.echo(f"{len(faults)} fault{'s' if len(faults) != 1 else ''} in {root}", err=True)
+        raise typer.Exit(1)
+    typer.echo(f"{root}: no fault found", err=True)
+
+
+@data.command()
+@_guarded
+def synth(
+    folder: Annotated[Path, typer.Argument(help="Folder to write; new or empty.")],
+    categories: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Only these categories, separated by commas.")
+    ] = None,
+    train: Annotated[int, typer.Option(help="Normal pictures to train on, per category.")] = 48,
+    test_good: Annotated[int, typer.Option(help="Normal pictures to test on, per category.")] = 16,
+    test_defect_per_type: Annotated[int, typer.Option(help="Defective pictures per type of defect.")] = 8,
+    size: Annotated[int, typer.Option(help="Side of a picture in pixels.")] = 256,
+    seed: Annotated[int, typer.Option(help="Seed of the drawings.")] = 0,
+    verbose: Verbose = False,
+) -> None:
+    """Write a synthetic data set in MVTec AD's layout: textures and objects with local, global and logical defects.
+
+    Example: `fod-bench data synth /tmp/pictures --categories weave,board --train 20`
+    """
+    from pydantic import ValidationError
+
+    from fod_bench.datasets import SyntheticSettings, category_names, write_synthetic
+
+    try:
+        settings = SyntheticSettings(
+            train=train, test_good=test_good, test_defect_per_type=test_defect_per_type, size=size, seed=seed
+        )
+    except ValidationError as error:
+        wrong = "; ".join(f"--{str(e['loc'][0]).replace('_', '-')}: {e['msg']}" for e in error.errors())
+        raise UsageError(wrong) from None
+    names = categories.split(",") if categories else category_names("synthetic")
+    write_synthetic(folder, settings, names)
+    typer.echo(f"{folder}: wrote {', '.join(names)}", err=True)
+
+
+def _load(job: Path, overrides: list[str] | None, store: str | None) -> Job:
+    """The job with what the command line changes."""
+    from fod_bench.job import load_job
+
+    loaded = load_job(job, overrides or [])
+    return loaded.model_copy(update={"store": store}) if store else loaded
+
+
+def _default_store() -> str:
+    from fod_bench.job import Job
+
+    return str(Job.model_fields["store"].default)
+
+
+def main() -> Any:
+    """Entry point of the console script."""
+    return app()
+
+
+if __name__ == "__main__":
+    main()

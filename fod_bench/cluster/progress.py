@@ -1,0 +1,171 @@
+"""What a person sees while a run goes on: a live display on a terminal, a line now and then in a pipe. On standard error."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass, field
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from fod_bench.cluster.messages import Failure, PreparedInfo, Status
+from fod_bench.features.request import FeatureRequest
+from fod_bench.plan import TrialJob, format_seconds
+
+_PLAIN_SECONDS = 15.0
+"""Time between two lines of status in a pipe."""
+
+
+@dataclass
+class Counts:
+    """How far the run is, in trainings."""
+
+    total: int
+    done: int = 0
+    reused: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+    """Trial's name to its reason and the place of its log."""
+
+    @property
+    def left(self) -> int:
+        """Trainings neither done nor reused nor failed."""
+        return self.total - self.done - self.reused - len(self.failed)
+
+    def summary(self) -> str:
+        """E.g. `12 trainings: 8 done, 3 reused, 1 failed`."""
+        parts = [(self.done, "done"), (self.reused, "reused"), (len(self.failed), "failed"), (self.left, "left")]
+        said = ", ".join(f"{count} {word}" for count, word in parts if count or word == "done")
+        return f"{self.total} training{'s' if self.total != 1 else ''}: {said}"
+
+
+class Progress:
+    """Keeps count and says so. `quiet` leaves only failures; a context manager, because a live display has an end."""
+
+    def __init__(self, total: int, console: Console, *, quiet: bool = False, verbose: bool = False) -> None:
+        self.counts = Counts(total)
+        self._console = console
+        self._quiet, self._verbose = quiet, verbose
+        self._live = None if quiet or not console.is_terminal else Live(console=console, refresh_per_second=4)
+        self._running: dict[int, tuple[TrialJob | FeatureRequest, Status]] = {}
+        self._steps_left = 0
+        self._steps_done = 0
+        self._since: float | None = None
+        self._said = time.monotonic()
+
+    def __enter__(self) -> Progress:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self._live.update(Text(""))
+            self._live.stop()
+
+    def expect(self, trials: list[TrialJob]) -> None:
+        """The trainings that will run, for the estimate of the time left."""
+        self._steps_left = sum(trial.steps() or 0 for trial in trials)
+
+    def note(self, text: str) -> None:
+        """A line worth reading once."""
+        if not self._quiet:
+            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def prepared(self, request: FeatureRequest, info: PreparedInfo) -> None:
+        """Features are ready."""
+        if info.extracted or self._verbose:
+            how = "extracted" if info.extracted else "from the store"
+            pictures = len(request.category.samples)
+            self.note(f"features  {request.category.name}: {how}, {pictures} pictures, {info.nbytes / 2**20:.0f} MiB")
+
+    def done(self, trial: TrialJob) -> None:
+        """A training has its record."""
+        self.counts.done += 1
+        self._steps_done += trial.steps() or 0
+        self.note(f"done      {trial.name}   [{self._bar_text()}]")
+
+    def failed(self, trial: TrialJob, failure: Failure, log: str) -> None:
+        """A training failed; said even when quiet."""
+        self.counts.failed[trial.name] = f"{failure.reason} (log: {log})"
+        self._steps_done += trial.steps() or 0
+        text = Text("failed    ", "bold red").append(f"{trial.name}: {failure.reason}\n          log: {log}", "default")
+        self._console.print(text, soft_wrap=True)
+
+    def status(self, worker: int, work: TrialJob | FeatureRequest | None, status: Status) -> None:
+        """What a worker is doing now."""
+        if work is None:
+            self._running.pop(worker, None)
+        else:
+            self._running[worker] = (work, status)
+            if status.doing == "trial" and self._since is None:
+                self._since = time.monotonic()
+
+    def tick(self) -> None:
+        """Show where things stand; often called, seldom printed."""
+        if self._live:
+            self._live.update(self._display())
+        elif not self._quiet and time.monotonic() - self._said >= _PLAIN_SECONDS:
+            self._said = time.monotonic()
+            running = "; ".join(f"{_name(work)} {_where(status)}" for work, status in self._running.values())
+            left = self._time_left()
+            self.note(
+                f"running   {running or 'workers are starting'}   [{self._bar_text()}{', ' + left if left else ''}]"
+            )
+
+    def _bar_text(self) -> str:
+        finished = self.counts.total - self.counts.left
+        failed = f", {len(self.counts.failed)} failed" if self.counts.failed else ""
+        return f"{finished}/{self.counts.total}{failed}"
+
+    def _time_left(self) -> str:
+        """From the steps done since the first training began; empty while nothing is known."""
+        if self._since is None:
+            return ""
+        under_way = sum(status.epoch * status.steps + status.step for _, status in self._running.values())
+        done = self._steps_done + under_way
+        if done < 5 or self._steps_left <= done:
+            return ""
+        seconds = (time.monotonic() - self._since) * (self._steps_left - done) / done
+        return f"about {format_seconds(seconds)} left"
+
+    def _display(self) -> Group:
+        table = Table(box=None, padding=(0, 2, 0, 0), show_header=bool(self._running), header_style="dim")
+        for column in ("node", "at work on", "epoch", "step", "loss"):
+            table.add_column(column, overflow="ellipsis", no_wrap=True)
+        for work, status in self._running.values():
+            trial = status.doing == "trial"
+            table.add_row(
+                status.node,
+                _name(work),
+                f"{status.epoch}/{status.epochs}" if trial else "",
+                f"{status.step}/{status.steps}" if trial and status.steps else "",
+                f"{status.loss:.4f}" if status.loss is not None else "",
+            )
+        finished = self.counts.total - self.counts.left
+        line = Table.grid(padding=(0, 2))
+        line.add_row(
+            ProgressBar(max(1, self.counts.total), finished, width=24),
+            Text(self.counts.summary()),
+            Text(self._time_left(), "dim"),
+        )
+        return Group(table, line)
+
+
+def stderr_console() -> Console:
+    """Standard error as a rich console; `NO_COLOR` is rich's own to honour."""
+    return Console(file=sys.stderr)
+
+
+def _name(work: TrialJob | FeatureRequest) -> str:
+    return work.name if isinstance(work, TrialJob) else f"features of {work.category.name}"
+
+
+def _where(status: Status) -> str:
+    if status.doing != "trial":
+        return "starting" if status.doing == "idle" else "extracting"
+    loss = f", loss {status.loss:.4f}" if status.loss is not None else ""
+    return f"epoch {status.epoch}/{status.epochs} step {status.step}/{status.steps}{loss}"

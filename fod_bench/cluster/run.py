@@ -1,0 +1,110 @@
+"""One run of a job, from its plan to the end: what is there already, what is left, who does it, what came out."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+
+from fod_bench.cluster.failures import forget_failure, kept_failure
+from fod_bench.cluster.progress import Counts, Progress, stderr_console
+from fod_bench.cluster.session import ray_session, share_of
+from fod_bench.errors import DamagedObjectError, FodBenchError, UsageError
+from fod_bench.job import dump_job
+from fod_bench.plan import Plan, TrialJob
+from fod_bench.record import Record, plan_name, record_name
+from fod_bench.store import ObjectMissingError, Store
+
+
+def run_plan(
+    plan: Plan,
+    store: Store,
+    *,
+    address: str | None = None,
+    only: str | None = None,
+    retry_failed: bool = False,
+    quiet: bool = False,
+    verbose: bool = False,
+) -> tuple[Counts, bool]:
+    """Train whatever has no record yet; how it went, and whether it was interrupted.
+
+    Args:
+        only: shell pattern on `row/dataset/category`; the cells that match, and no others, are worked on.
+        retry_failed: also try trainings again that failed by their own fault before.
+
+    Raises:
+        UsageError: `only` matches nothing.
+        ClusterError: Ray cannot be started or reached.
+        FodBenchError: nothing can run at all.
+        StoreError: the store fails.
+    """
+    trials = _chosen(plan, only)
+    _keep_plan(plan, store)
+    progress = Progress(len(trials), stderr_console(), quiet=quiet, verbose=verbose)
+    work = [trial for trial in trials if not _settled(trial, plan, store, progress, retry_failed)]
+    counts = progress.counts
+    if not work:
+        if counts.failed and not counts.reused:
+            raise FodBenchError(
+                "nothing can run:\n" + "\n".join(f"  {name}: {why}" for name, why in counts.failed.items())
+            )
+        return counts, False
+    progress.note(f"run {plan.run.run_id}: {counts.summary()}; starting Ray")
+    with ray_session(address):
+        from fod_bench.cluster.orchestrator import Orchestrator
+
+        share = share_of(plan.job.resources)
+        progress.expect(work)
+        with progress:
+            try:
+                Orchestrator(store, share, progress, plan.job.checkpoint_seconds).run(work)
+            except KeyboardInterrupt:
+                return counts, True
+    return counts, False
+
+
+def _chosen(plan: Plan, only: str | None) -> list[TrialJob]:
+    """The trainings whose cells match."""
+    if only is None:
+        return list(plan.trials.values())
+    named = {f"{row}/{trial.dataset}/{trial.category}": trial for trial in plan.trials.values() for row in trial.rows}
+    chosen = {trial.key: trial for name, trial in named.items() if fnmatchcase(name, only)}
+    if not chosen:
+        examples = ", ".join(list(named)[:3])
+        raise UsageError(
+            f"--only {only!r} matches none of the {len(named)} row/dataset/category names, such as {examples}"
+        )
+    return list(chosen.values())
+
+
+def _keep_plan(plan: Plan, store: Store) -> None:
+    """Leave job and plan in the store, where reports find them."""
+    store.put(f"runs/{plan.run.run_id}/job.yaml", dump_job(plan.job).encode())
+    store.put(plan_name(plan.run.run_id), plan.run.model_dump_json(indent=1).encode())
+
+
+def _settled(trial: TrialJob, plan: Plan, store: Store, progress: Progress, retry_failed: bool) -> bool:
+    """Whether the training needs no work: it has a whole record, failed before, or cannot run; the progress is told."""
+    if trial.features is None:
+        reason = plan.unusable.get((trial.dataset, trial.category), "its data or weights are missing")
+        progress.counts.failed[trial.name] = reason
+        progress.note(f"failed    {trial.name}: {reason}")
+        return True
+    try:
+        Record.model_validate_json(store.get(record_name(trial.key)))
+        progress.counts.reused += 1
+        return True
+    except ObjectMissingError:
+        pass
+    except (DamagedObjectError, ValueError) as error:
+        progress.note(f"damaged   {trial.name}: {error}; trained anew")
+        store.delete(record_name(trial.key))
+    if retry_failed:
+        forget_failure(store, trial.key)
+        return False
+    before = kept_failure(store, trial.key)
+    if before is not None:
+        reason, log = before
+        progress.counts.failed[trial.name] = f"{reason} (log: {log})"
+        progress.note(
+            f"failed    {trial.name}: in an earlier run: {reason}; --retry-failed tries it again\n          log: {log}"
+        )
+    return before is not None

@@ -1,0 +1,81 @@
+"""The data sets there are: their names, their categories, what was published about them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from fod_bench.datasets.base import Category, SampleLimit
+from fod_bench.datasets.btad import BTAD
+from fod_bench.datasets.checks import Fault, check_files
+from fod_bench.datasets.files import on_disk, open_files, require_root
+from fod_bench.datasets.folder import FOLDER
+from fod_bench.datasets.layout import Layout
+from fod_bench.datasets.mvtec import MVTEC
+from fod_bench.datasets.mvtec3d import MVTEC3D
+from fod_bench.datasets.synthetic import SYNTHETIC_CATEGORIES, SyntheticCategory, SyntheticSettings
+from fod_bench.errors import DatasetError
+from fod_bench.record import Counts
+
+_LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in (MVTEC, BTAD, MVTEC3D, FOLDER)}
+LAYOUT_NAMES: tuple[str, ...] = (*_LAYOUTS, "synthetic")
+
+
+def open_category(
+    layout: str,
+    root: str | Path | None,
+    name: str,
+    *,
+    limit: SampleLimit | None = None,
+    synthetic: SyntheticSettings | None = None,
+) -> Category:
+    """The category `name` of a data set of `layout` at `root` (not needed for synthetic), limited to `limit`.
+
+    Raises DatasetError naming the folder or picture and what was expected: no such root or category, no training or
+    test pictures, a defective picture without a mask.
+    """
+    if layout == "synthetic":
+        return SyntheticCategory(name, synthetic or SyntheticSettings()).limited(limit)
+    form, folder = _on_disk_layout(layout, root)
+    return open_files(form, folder, name, limit)
+
+
+def category_names(
+    layout: str, root: str | Path | None = None, synthetic: SyntheticSettings | None = None
+) -> list[str]:
+    """Names of the categories: the published ones of the known sets, what is on disk for layout folder.
+
+    Raises DatasetError when a folder data set has no root or no category.
+    """
+    if layout == "synthetic":
+        return list(SYNTHETIC_CATEGORIES)
+    if layout in _LAYOUTS and _LAYOUTS[layout].published:
+        return list(_LAYOUTS[layout].published)
+    form, folder = _on_disk_layout(layout, root)
+    require_root(form, folder)
+    names = on_disk(folder)
+    if not names:
+        raise DatasetError(f"{folder} holds no category: {form.form}")
+    return names
+
+
+def expected_counts(layout: str, category: str) -> Counts | None:
+    """Published numbers of pictures; None where there are none (layouts folder and synthetic, unknown category)."""
+    return _LAYOUTS[layout].published.get(category) if layout in _LAYOUTS else None
+
+
+def check(layout: str, root: str | Path, categories: Iterable[str] | None = None) -> list[Fault]:
+    """Every fault of the data set at `root`, empty when it is sound. Decodes every picture and mask.
+
+    Raises DatasetError when there is nothing to check: no such folder, no category in it.
+    """
+    form, folder = _on_disk_layout(layout, root)
+    return check_files(form, folder, categories)
+
+
+def _on_disk_layout(layout: str, root: str | Path | None) -> tuple[Layout, Path]:
+    if layout not in _LAYOUTS:
+        raise DatasetError(f"layout {layout!r} is not one of those on disk: {', '.join(_LAYOUTS)}")
+    if root is None:
+        raise DatasetError(f"a data set of layout {layout} needs a root: {_LAYOUTS[layout].form}")
+    return _LAYOUTS[layout], Path(root).expanduser()

@@ -1,0 +1,139 @@
+"""Faults of a job file, and their wording: what is wrong with which key, and the nearest valid name."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
+
+KeyPath = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One fault: the path of the key, e.g. `("datasets", "mvtec", "categories", 0)`, and what is wrong there."""
+
+    path: KeyPath
+    text: str
+
+
+def dotted(path: KeyPath) -> str:
+    """The path as a person writes it: `datasets.mvtec.categories[0]`."""
+    text = ""
+    for position, part in enumerate(path):
+        # Numbers are keys below d_model, which in a grid stands one step further up, and indices elsewhere.
+        is_key = isinstance(part, str) or path[position - (2 if path[0] == "grid" else 1)] == "d_model"
+        text += f".{part}" if is_key else f"[{part}]"
+    return text.removeprefix(".")
+
+
+def suggest(word: object, names: Iterable[str]) -> str:
+    """`did you mean x?` for a word that is none of `names`, or all of them where none is near."""
+    known = list(names)
+    folded = {name.casefold(): name for name in known}
+    near = [folded[name] for name in difflib.get_close_matches(str(word).casefold(), folded, n=3, cutoff=0.55)]
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    return f"valid: {', '.join(known)}" if len(known) <= 32 else "no name is near it"
+
+
+def unknown(what: str, word: object, names: Iterable[str]) -> str:
+    """Text for a word that is none of `names`."""
+    return f"unknown {what} {str(word)!r}; {suggest(word, names)}"
+
+
+def refusal(title: str, problems: Iterable[Problem]) -> ValidationError:
+    """The problems as one validation error, which pydantic merges into that of the model around it."""
+    return ValidationError.from_exception_data(
+        title,
+        [
+            InitErrorDetails(
+                type=PydanticCustomError("refused", "{text}", {"text": problem.text}), loc=problem.path, input=None
+            )
+            for problem in problems
+        ],
+    )
+
+
+def problems_of(error: ValidationError, model: type[BaseModel], homes: Mapping[str, str]) -> Iterator[Problem]:
+    """The faults of a validation error of `model` in words; `homes` says which mapping a key belongs to."""
+    for details in error.errors(include_url=False):
+        path = tuple(part for part in details["loc"] if part != "[key]")
+        if details["type"] == "too_short" and details["input"]:
+            continue  # its items are wrong, and named each for itself
+        if details["type"] in ("extra_forbidden", "invalid_key"):
+            yield Problem(path, _unknown_key(path, model, homes))
+        elif details["loc"][-1:] == ("[key]",):
+            yield Problem(path, f"a name must be text: write it in quotes, '{path[-1]}'")
+        else:
+            yield Problem(path, _wording(details))
+
+
+def _unknown_key(path: KeyPath, model: type[BaseModel], homes: Mapping[str, str]) -> str:
+    key = str(path[-1])
+    names = list(_model_at(path[:-1], model).model_fields)
+    home = homes.get(key)
+    if home is not None and home != dotted(path[:-1]):
+        return f"unknown key; it belongs {f'under `{home}:`' if home else 'at the top of the file'}"
+    return f"unknown key; {suggest(key, names)}"
+
+
+def _model_at(path: KeyPath, model: type[BaseModel]) -> type[BaseModel]:
+    """The model that holds the keys at `path`, found by walking the annotations of the fields."""
+    holder: Any = model
+    for part in path:
+        if isinstance(holder, type) and issubclass(holder, BaseModel):
+            annotation: Any = holder.model_fields[str(part)].annotation
+            choices = [choice for choice in get_args(annotation) if choice is not type(None)]
+            holder = choices[0] if len(choices) == 1 else annotation
+        else:
+            holder = get_args(holder)[1]  # the values of a dict
+    return holder
+
+
+_EXPECTED = {
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "tuple_type": "a list",
+    "dict_type": "a mapping (`key: value` lines)",
+    "model_type": "a mapping (`key: value` lines)",
+}
+
+
+def _wording(details: ErrorDetails) -> str:
+    kind, given, context = details["type"], details["input"], details.get("ctx", {})
+    if kind == "missing":
+        return "missing; it must be given"
+    if kind in _EXPECTED:
+        return f"should be {_EXPECTED[kind]}, not {describe(given)}"
+    if kind == "literal_error":
+        choices = re.findall(r"'([^']*)'", context["expected"])
+        return f"unknown value {given!r}; {suggest(given, choices)}"
+    if kind == "too_short":
+        return "must not be empty"
+    if kind == "value_error":
+        return str(context["error"])
+    if kind == "refused":
+        return str(context["text"])
+    return f"{details['msg'].replace('Input should', 'should')}, not {describe(given)}"
+
+
+def describe(value: object) -> str:
+    """A value as a job file would show it, with its kind where that is the likely trouble."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, list | tuple):
+        return "an empty list" if not value else f"the list {list(value)}"
+    text = repr(value)
+    return f"the text {text}" if isinstance(value, str) else text

@@ -1,0 +1,138 @@
+"""Focus the Discrepancy as a method: one network per feature level, trained side by side, scored in every way at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fod_bench.fod.model import NetworkShape
+from fod_bench.fod.score import PatchScores, image_scores, patch_scores, rules, upsample
+from fod_bench.fod.train import LevelTrainer, LossWeights, build_network
+from fod_bench.methods.base import ScoreMaps, State, TrialData, as_tensor
+from fod_bench.record import score_name
+
+_TERMS = (
+    "reconstruction",
+    "intra_divergence",
+    "intra_entropy",
+    "inter_divergence",
+    "inter_entropy",
+    "phase1",
+    "phase2",
+)
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+_TEST_BATCH = 8
+"""Pictures per forward pass when scoring. Fixed, so that scores do not depend on the machine."""
+
+
+class FodMethod:
+    """See `fod_bench.methods.base.Method`. `setting` is the canonical training setting of a job."""
+
+    def __init__(self, setting: dict[str, Any], data: TrialData, seed: int, device: torch.device) -> None:
+        self.levels: list[int] = sorted(setting["levels"])
+        self.view = setting["views"]
+        self.batch_size: int = setting["batch_size"]
+        self.zero_gradient_step: bool = setting.get("zero_gradient_step", False)
+        self.seed = seed
+        self.image_size = data.masks.shape[-1]
+        # (n, N, C) and (1, N, C) per level, on the device for good
+        self.train = {level: as_tensor(data.train[level]).flatten(1, 2).to(device) for level in self.levels}
+        self.test = {level: as_tensor(data.test[level]).flatten(1, 2).to(device) for level in self.levels}
+        self.reference: dict[int, Tensor] = {}
+        if data.reference is not None:
+            reference = {level: as_tensor(data.reference[level]) for level in self.levels}
+            self.reference = {level: array.flatten(0, 1)[None].to(device) for level, array in reference.items()}
+        weights = LossWeights(
+            setting.get("lambda1", 0.0), setting.get("lambda2", 0.0), setting.get("optimization", "two_phase")
+        )
+        widths = {int(level): width for level, width in setting["d_model"].items()}
+        self.trainers: dict[int, LevelTrainer] = {}
+        self.grids: dict[int, tuple[int, int]] = {}
+        for level in self.levels:
+            height, width, channels = data.train[level].shape[1:]
+            shape = NetworkShape(height, width, channels, widths[level], setting["heads"], setting["layers"], self.view)
+            network = build_network(shape, seed).to(device)
+            self.trainers[level] = LevelTrainer(network, weights, setting["learning_rate"])
+            self.grids[level] = (height, width)
+        self.pictures = len(self.train[self.levels[0]])
+        self.steps_per_epoch = -(-self.pictures // self.batch_size)
+        self.loss_names = ["reconstruction", *(f"{level}/{term}" for level in self.levels for term in _TERMS)]
+        self.primary_score = score_name(rules(self.view)[-1], self.levels)
+
+    def step(self, epoch: int, step: int) -> Tensor:
+        """One step of every level on the next batch; losses (len(loss_names),)."""
+        chosen = self._order(epoch)[step * self.batch_size : (step + 1) * self.batch_size]
+        terms: list[Tensor] = []
+        for level, trainer in self.trainers.items():
+            losses = trainer.step(self.train[level][chosen], self.reference.get(level))
+            terms += [getattr(losses, name) for name in _TERMS]
+            if self.zero_gradient_step:
+                for other in self.trainers.values():
+                    if other is not trainer:
+                        other.zero_gradient_step()
+        reconstruction = torch.stack(terms[:: len(_TERMS)]).mean()
+        return torch.stack([reconstruction, *terms])
+
+    def _order(self, epoch: int) -> Tensor:
+        """This epoch's order of the training pictures (n,), the same wherever and whenever it is asked for."""
+        generator = torch.Generator().manual_seed((self.seed << 20) + epoch)
+        return torch.randperm(self.pictures, generator=generator)
+
+    @torch.inference_mode()
+    def score_maps(self) -> Iterator[ScoreMaps]:
+        """Every rule the view allows, on every subset of levels (Table 14); the paper's map is the mean over levels."""
+        parts = {level: self._patch_scores(level) for level in self.levels}
+        for rule in rules(self.view):
+            maps = {
+                level: upsample(parts[level].score(rule).unflatten(-1, self.grids[level]), self.image_size)
+                for level in self.levels
+            }  # (m, s, s)
+            for count in range(1, len(self.levels) + 1):
+                for subset in combinations(self.levels, count):
+                    pixels = torch.stack([maps[level] for level in subset]).mean(0) if count > 1 else maps[subset[0]]
+                    images = image_scores(pixels)
+                    yield ScoreMaps(score_name(rule, subset), pixels.cpu().numpy(), images.cpu().numpy())
+
+    def _patch_scores(self, level: int) -> PatchScores:
+        """Score parts of all test pictures, each (m, N)."""
+        network = self.trainers[level].network
+        batches = [
+            patch_scores(network(features, self.reference.get(level)), features)
+            for features in self.test[level].split(_TEST_BATCH)
+        ]
+        parts: list[Any] = [None if part[0] is None else torch.cat(part) for part in zip(*batches, strict=True)]
+        return PatchScores(*parts)
+
+    def weights(self) -> State:
+        """Parameters, `<level>/<parameter>`."""
+        return {
+            f"{level}/{name}": tensor.detach().cpu().numpy().copy()
+            for level, trainer in self.trainers.items()
+            for name, tensor in trainer.network.state_dict().items()
+        }
+
+    def state(self) -> State:
+        """Parameters, and Adam's moments and step as `<level>/<parameter>/<moment>`."""
+        state = self.weights()
+        for level, trainer in self.trainers.items():
+            for name, parameter in trainer.network.named_parameters():
+                moments = trainer.optimizer.state[parameter]
+                state |= {f"{level}/{name}/{moment}": moments[moment].cpu().numpy().copy() for moment in moments}
+        return state
+
+    def load_state(self, state: State) -> None:
+        """Raises KeyError or RuntimeError when the state is another network's."""
+        with torch.no_grad():
+            for level, trainer in self.trainers.items():
+                for name, parameter in trainer.network.named_parameters():
+                    prefix = f"{level}/{name}"
+                    parameter.copy_(as_tensor(state[prefix]))
+                    if f"{prefix}/step" in state:  # there is none before the first step
+                        trainer.optimizer.state[parameter] = {
+                            moment: as_tensor(state[f"{prefix}/{moment}"]).clone().to(parameter.device)
+                            for moment in _MOMENTS
+                        }

@@ -1,0 +1,142 @@
+"""What is left of a plan and what it will cost: counted against a store, timed by what earlier trials took."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from fod_bench.errors import DamagedObjectError
+from fod_bench.features.feature_set import manifest_name
+from fod_bench.fod.cost import forward_flops, step_flops
+from fod_bench.job import Settings, backbone_strides
+from fod_bench.plan.make import Plan, TrialJob
+from fod_bench.record import Counts, Record, record_name
+from fod_bench.references import reference_name
+from fod_bench.store import ObjectMissingError, Store
+
+ASSUMED_FLOPS_PER_CORE = 30e9
+"""Operations per second of one CPU core, where no record tells better."""
+_SAMPLED_RECORDS = 20
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A plan in numbers."""
+
+    job: str
+    run_id: str
+    store: str
+    rows: int
+    categories: int
+    seeds: int
+    cells: int
+    trainings: int
+    """Left after merging equal ones."""
+    trainings_recorded: int
+    trainings_blocked: int
+    """Those whose data or weights are missing."""
+    feature_sets: int
+    feature_sets_stored: int
+    pictures_to_extract: int
+    references: int
+    references_stored: int
+    tables: list[int]
+    steps_left: int
+    """Optimiser steps of the trainings that have no record, as far as their pictures are counted."""
+    trainings_uncounted: int
+    """Trainings whose pictures cannot be counted, left out of the estimate."""
+    petaflop_left: float
+    """Of training and evaluation; the backbone's pass comes on top."""
+    core_hours_left: float
+    rate_basis: str
+    """What the hours are reckoned from."""
+    problems: list[str]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data, one key per number."""
+        return asdict(self)
+
+
+def summarize(plan: Plan, store: Store) -> Summary:
+    """Count `plan` against what `store` has. Raises `StoreError`."""
+    trials = list(plan.trials.values())
+    recorded = {trial.key for trial in trials if trial.features is not None and store.exists(record_name(trial.key))}
+    left = [trial for trial in trials if trial.key not in recorded]
+    features = plan.features()
+    missing = [request for key, request in features.items() if not store.exists(manifest_name(key))]
+    references = plan.references()
+    counted = [(trial, trial.counts) for trial in left if trial.counts is not None]
+    flops = sum(_trial_flops(trial, counts) for trial, counts in counted)
+    rate, basis = _rate(plan, store, recorded)
+    unusable = [f"{dataset}/{category}: {reason}" for (dataset, category), reason in plan.unusable.items()]
+    return Summary(
+        job=plan.job.name,
+        run_id=plan.run.run_id,
+        store=store.uri,
+        rows=len(plan.job.rows()),
+        categories=len({(cell.dataset, cell.category) for cell in plan.run.cells}),
+        seeds=len(plan.job.seeds),
+        cells=len(plan.run.cells),
+        trainings=len(trials),
+        trainings_recorded=len(recorded),
+        trainings_blocked=sum(trial.features is None for trial in trials),
+        feature_sets=len(features),
+        feature_sets_stored=len(features) - len(missing),
+        pictures_to_extract=sum(len(request.category.samples) for request in missing),
+        references=len(references),
+        references_stored=sum(store.exists(reference_name(key)) for key in references),
+        tables=list(plan.job.tables),
+        steps_left=sum(trial.steps() or 0 for trial, _ in counted),
+        trainings_uncounted=len(left) - len(counted),
+        petaflop_left=flops / 1e15,
+        core_hours_left=flops / rate / 3600,
+        rate_basis=basis,
+        problems=list(dict.fromkeys([*plan.problems, *_without_roots(unusable, plan.problems)])),
+    )
+
+
+def _without_roots(unusable: list[str], problems: list[str]) -> list[str]:
+    """Reasons per category, unless their data set's root is missing: that is one problem, not one per category."""
+    blamed = {problem.split(":", 1)[0].removeprefix("datasets.") for problem in problems}
+    return [reason for reason in unusable if reason.split("/", 1)[0] not in blamed]
+
+
+def _level_sizes(settings: Settings) -> list[tuple[int, int, int]]:
+    """(patches, channels, d_model) of every level."""
+    channels = backbone_strides(settings.backbone)
+    return [
+        ((settings.image_size // level) ** 2, channels[level], settings.d_model[level]) for level in settings.levels
+    ]
+
+
+def _trial_flops(trial: TrialJob, counts: Counts) -> float:
+    settings, sizes = trial.settings, _level_sizes(trial.settings)
+    train = sum(
+        settings.epochs * counts.train * step_flops(*size, settings.layers, settings.views, 1) for size in sizes
+    )
+    evaluations = -(-settings.epochs // settings.evaluate_every)
+    pictures = evaluations * (counts.test_good + counts.test_defect)
+    return train + pictures * sum(forward_flops(*size, settings.layers, settings.views) for size in sizes)
+
+
+def _rate(plan: Plan, store: Store, recorded: set[str]) -> tuple[float, str]:
+    """Operations per second of one core, and where the figure comes from."""
+    rates = []
+    for key in sorted(recorded)[:_SAMPLED_RECORDS]:
+        try:
+            record = Record.model_validate_json(store.get(record_name(key)))
+        except (ObjectMissingError, DamagedObjectError, ValueError):
+            continue
+        settings = plan.trials[key].settings
+        flops = sum(
+            step_flops(*size, settings.layers, settings.views, settings.batch_size) for size in _level_sizes(settings)
+        )
+        if record.run.device.startswith("cpu") and record.run.seconds_per_step > 0:
+            rates.append(flops / record.run.seconds_per_step / record.run.threads)
+    if rates:
+        return statistics.median(rates), f"measured by {len(rates)} recorded trainings on CPU"
+    return (
+        ASSUMED_FLOPS_PER_CORE,
+        f"assumed {ASSUMED_FLOPS_PER_CORE / 1e9:.0f} GFLOP/s per CPU core; no record tells yet",
+    )

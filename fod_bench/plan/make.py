@@ -1,0 +1,212 @@
+"""What a job needs: its cells, the trainings left after merging equal ones, their features and references, what is there.
+
+Keys are made here, and nowhere else, from the content of what they stand for: pictures, weights, settings. A path, a
+machine or the shape of a cluster is never part of one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+from fod_bench.datasets import Category, expected_counts, open_category
+from fod_bench.errors import DatasetError, WeightsError
+from fod_bench.features.request import FeatureRequest
+from fod_bench.features.weights import Weights, resolve_weights
+from fod_bench.job import CellSpec, Job, Settings, cell_score, expand, run_id, training_setting
+from fod_bench.record import Cell, Counts, RunPlan, Trial, canonical_digest
+from fod_bench.references import reference_key
+
+METHOD_VERSIONS = {"fod": 1}
+"""Raised when a change of the code changes a method's results, so that old records are not taken for new ones."""
+
+
+@dataclass(frozen=True)
+class TrialJob:
+    """One training, whoever asked for it."""
+
+    key: str
+    dataset: str
+    category: str
+    layout: str
+    seed: int
+    settings: Settings
+    counts: Counts | None
+    """Pictures of the category; None when they cannot be known."""
+    features: FeatureRequest | None
+    """None when data or weights are missing: then the trial is counted but cannot run."""
+    rows: list[str] = field(default_factory=list)
+    """Labels of the rows it serves."""
+
+    @property
+    def name(self) -> str:
+        """For people: data set, category, the first row served and the seed."""
+        more = f" (+{len(self.rows) - 1})" if len(self.rows) > 1 else ""
+        return f"{self.dataset}/{self.category} · {self.rows[0]}{more} · seed {self.seed}"
+
+    @property
+    def reference_key(self) -> str | None:
+        """Key of the reference features; None where the views use none."""
+        if self.features is None or self.settings.views not in ("inter", "full"):
+            return None
+        return reference_key(self.features.key, self.settings.reference)
+
+    def trial(self, checkpoint_seconds: float) -> Trial:
+        """What a worker is given. Only for a trial that can run."""
+        assert self.features is not None
+        setting, reference = training_setting(self.settings), self.reference_key
+        return Trial(
+            key=self.key,
+            method=self.settings.method,
+            dataset=self.dataset,
+            layout=self.layout,
+            category=self.category,
+            fingerprint=self.features.fingerprint,
+            seed=self.seed,
+            setting=setting,
+            features=self.features.describe(),
+            reference={"kind": setting["reference"], "key": reference} if reference else None,
+            checkpoint_seconds=checkpoint_seconds,
+        )
+
+    def steps(self) -> int | None:
+        """Optimiser steps of the training, all levels counted as one."""
+        if self.counts is None:
+            return None
+        return -(-self.counts.train // self.settings.batch_size) * self.settings.epochs
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything a run of a job comes to."""
+
+    job: Job
+    run: RunPlan
+    trials: dict[str, TrialJob]
+    """By train key, in the order of the cells."""
+    problems: list[str]
+    """Data sets and weights that are not there, each with its remedy."""
+    unusable: dict[tuple[str, str], str]
+    """(data set, category) to the reason why its trials cannot run."""
+
+    def features(self) -> dict[str, FeatureRequest]:
+        """Feature sets of all trials that can run, by key."""
+        return {trial.features.key: trial.features for trial in self.trials.values() if trial.features is not None}
+
+    def references(self) -> set[str]:
+        """Keys of all reference features."""
+        return {trial.reference_key for trial in self.trials.values() if trial.reference_key is not None}
+
+
+def make_plan(job: Job, *, download: bool) -> Plan:
+    """Plan `job`. Data or weights that are missing leave their trials counted but not runnable.
+
+    Args:
+        download: fetch pretrained weights that are not on this machine, and insist on having all weights.
+
+    Raises:
+        JobError: the job names categories a data set lacks.
+        WeightsError: with `download`, weights cannot be had.
+    """
+    expansion = expand(job)
+    planner = _Planner(job, download, list(expansion.problems))
+    cells = [planner.cell(spec) for spec in expansion.cells]
+    run = RunPlan(
+        run_id=run_id(job),
+        job=job.name,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        tables=list(job.tables),
+        cells=cells,
+    )
+    return Plan(job, run, planner.trials, planner.problems, planner.unusable)
+
+
+class _Planner:
+    """Opens each category, finds each backbone's weights and hashes each training once."""
+
+    def __init__(self, job: Job, download: bool, problems: list[str]) -> None:
+        self.job = job
+        self.download = download
+        self.problems = problems
+        self.trials: dict[str, TrialJob] = {}
+        self.unusable: dict[tuple[str, str], str] = {}
+        self._categories: dict[tuple[str, str], tuple[Category, str] | None] = {}
+        self._weights: dict[tuple[str, str, int], Weights | None] = {}
+        self._features: dict[tuple[Any, ...], FeatureRequest | None] = {}
+
+    def cell(self, spec: CellSpec) -> Cell:
+        """The cell of a number asked for; its training is added to `trials` or, if it is there, gains a row."""
+        layout = self.job.datasets[spec.dataset].layout
+        features = self._features_of(spec)
+        source = features.key if features else ["missing", spec.dataset, spec.category, spec.settings.weights]
+        key = canonical_digest(
+            {
+                "features": source,
+                "seed": spec.seed,
+                "setting": training_setting(spec.settings),
+                "version": METHOD_VERSIONS[spec.settings.method],
+            }
+        )[:32]
+        trial = self.trials.get(key)
+        if trial is None:
+            counts = self._counts(spec, layout)
+            trial = TrialJob(key, spec.dataset, spec.category, layout, spec.seed, spec.settings, counts, features)
+            self.trials[key] = trial
+        if spec.row not in trial.rows:
+            trial.rows.append(spec.row)
+        return Cell(
+            row=spec.row,
+            method=spec.settings.method,
+            dataset=spec.dataset,
+            layout=layout,
+            category=spec.category,
+            seed=spec.seed,
+            score=cell_score(spec.settings),
+            key=key if features else None,
+        )
+
+    def _features_of(self, spec: CellSpec) -> FeatureRequest | None:
+        settings = spec.settings
+        wanted = (settings.backbone, settings.weights, settings.weights_seed)
+        identity = (spec.dataset, spec.category, *wanted, settings.image_size, settings.levels)
+        if identity not in self._features:
+            opened, weights = self._open(spec.dataset, spec.category), self._find_weights(*wanted)
+            self._features[identity] = None
+            if opened is not None and weights is not None:
+                category, fingerprint = opened
+                self._features[identity] = FeatureRequest(
+                    category, fingerprint, weights, settings.image_size, settings.levels
+                )
+        return self._features[identity]
+
+    def _open(self, dataset: str, category: str) -> tuple[Category, str] | None:
+        """The category and its fingerprint, or None and an entry in `unusable`."""
+        if (dataset, category) not in self._categories:
+            spec = self.job.datasets[dataset]
+            try:
+                opened = open_category(spec.layout, spec.root, category, limit=spec.limit, synthetic=spec.synthetic)
+                self._categories[dataset, category] = (opened, opened.fingerprint())
+            except DatasetError as error:
+                self._categories[dataset, category] = None
+                self.unusable[dataset, category] = str(error)
+        return self._categories[dataset, category]
+
+    def _find_weights(self, backbone: str, weights: str, seed: int) -> Weights | None:
+        if (backbone, weights, seed) not in self._weights:
+            try:
+                found = resolve_weights(backbone, weights, seed, download=self.download)
+            except WeightsError as error:
+                if self.download:
+                    raise
+                self.problems.append(str(error))
+                found = None
+            self._weights[backbone, weights, seed] = found
+        return self._weights[backbone, weights, seed]
+
+    def _counts(self, spec: CellSpec, layout: str) -> Counts | None:
+        opened = self._open(spec.dataset, spec.category)
+        if opened is None:
+            return expected_counts(layout, spec.category)
+        defects = sum(sample.label for sample in opened[0].test)
+        return Counts(train=len(opened[0].train), test_good=len(opened[0].test) - defects, test_defect=defects)

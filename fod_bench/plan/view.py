@@ -1,0 +1,49 @@
+"""A plan's summary for people."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from fod_bench.plan.estimate import Summary
+
+
+def print_summary(summary: Summary) -> None:
+    """Print to standard output."""
+    console = Console(highlight=False)
+    table = Table(title=f"Plan of {summary.job}", title_justify="left", title_style="bold", show_header=False, box=None)
+    table.add_column(style="dim")
+    table.add_column()
+    merged = summary.cells - summary.trainings
+    blocked = f", {summary.trainings_blocked} cannot run (see below)" if summary.trainings_blocked else ""
+    table.add_row("run", f"{summary.run_id} on {summary.store}")
+    table.add_row(
+        "cells", f"{summary.cells} ({summary.rows} rows × {summary.categories} categories × {summary.seeds} seeds)"
+    )
+    table.add_row("trainings", f"{summary.trainings} ({merged} cells share another's)")
+    left = summary.trainings - summary.trainings_recorded
+    table.add_row("", f"{summary.trainings_recorded} recorded, {left} left{blocked}")
+    table.add_row(
+        "features",
+        f"{summary.feature_sets} sets, {summary.feature_sets_stored} stored; {summary.pictures_to_extract} pictures to extract",
+    )
+    table.add_row("references", f"{summary.references}, {summary.references_stored} stored")
+    if summary.tables:
+        table.add_row("feeds tables", ", ".join(map(str, summary.tables)))
+    uncounted = f"; {summary.trainings_uncounted} trainings not counted" if summary.trainings_uncounted else ""
+    table.add_row(
+        "cost",
+        f"{summary.steps_left} steps, {summary.petaflop_left:.3g} PFLOP, about "
+        f"{format_seconds(summary.core_hours_left * 3600)} on one core ({summary.rate_basis}){uncounted}",
+    )
+    console.print(table)
+    for problem in summary.problems:
+        console.print(f"! {problem}", markup=False, soft_wrap=True)
+
+
+def format_seconds(seconds: float) -> str:
+    """`45 s`, `12 min`, `3.4 h` or `5.1 days`."""
+    for size, unit, limit in ((1.0, "s", 90.0), (60.0, "min", 90 * 60.0), (3600.0, "h", 48 * 3600.0)):
+        if seconds < limit:
+            return f"{seconds / size:.1f} {unit}" if unit == "h" else f"{seconds / size:.0f} {unit}"
+    return f"{seconds / 86400:.1f} days"

@@ -1,0 +1,177 @@
+"""From a number of a table back to its trial."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fod_bench.errors import UsageError
+from fod_bench.record import METRICS, Cell, MetricName, Record, RunPlan, record_name
+from fod_bench.report.paper import paper_category
+from fod_bench.report.results import METRIC_TITLES, Results, nearest
+from fod_bench.report.view import View
+
+
+@dataclass(frozen=True)
+class Selected:
+    """The two numbers of one metric and the epochs they come from."""
+
+    best: float | None
+    best_epoch: int | None
+    last: float | None
+    last_epoch: int | None
+    undefined: str | None
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Where the numbers of one cell come from."""
+
+    plan: RunPlan
+    cell: Cell
+    location: str
+    """Where the record lies, or would lie; empty while its key is not known."""
+    metrics: dict[MetricName, Selected]
+    """Empty without a record."""
+    record: Record | None
+    problem: str | None = None
+    """Why there is no number."""
+
+    def name(self) -> str:
+        """The cell's name, as the selector names it."""
+        return "/".join((self.cell.row, self.cell.dataset, self.cell.category))
+
+
+def explain(results: Results, selector: str) -> list[Explanation]:
+    """The trials behind the cells that `selector` names: `row/dataset/category` or `row/dataset/category/metric`.
+
+    `*` stands for any characters, upper and lower case are the same, and BTAD's categories may have the paper's names.
+    Of several runs of a job the one is taken that its table shows. Raises `UsageError`, with the nearest names, when
+    nothing matches.
+    """
+    pattern = re.compile(re.escape(selector.strip().strip("/")).replace(r"\*", ".*"), re.IGNORECASE)
+    cells = [
+        entry
+        for job in results.jobs()
+        for entry in View(results, [plan for plan in results.plans if plan.job == job], "best").cells.values()
+    ]
+    found = [
+        _explain(results, plan, cell, METRICS)
+        for plan, cell in cells
+        if any(pattern.fullmatch(name) for name in _names(cell))
+    ]
+    if found:
+        return found
+    for plan, cell in cells:
+        wanted = [metric for metric in METRICS if any(pattern.fullmatch(f"{name}/{metric}") for name in _names(cell))]
+        if wanted:
+            found.append(_explain(results, plan, cell, wanted))
+    if found:
+        return found
+    names = list(dict.fromkeys("/".join((cell.row, cell.dataset, cell.category)) for _, cell in cells))
+    asked = selector.strip().strip("/")
+    tail = asked.rsplit("/", 1)[-1]
+    if (
+        asked.count("/") >= 3
+        and tail not in METRICS
+        and any(re.fullmatch(pattern.pattern.rsplit("/", 1)[0], name, re.I) for name in names)
+    ):
+        raise UsageError(f"no metric {tail!r} in {selector!r}: {nearest(tail, METRICS)}")
+    raise UsageError(
+        f"no cell {selector!r}, expected row/dataset/category or row/dataset/category/metric: {nearest(asked, names)}"
+    )
+
+
+def explanation_text(explanations: Sequence[Explanation], width: int = 100) -> str:
+    """The explanations for a person to read, lines wrapped at `width`."""
+    return "\n".join("\n".join(_lines(explanation, width)) + "\n" for explanation in explanations)
+
+
+def _names(cell: Cell) -> set[str]:
+    categories = {cell.category, paper_category(cell.dataset, cell.category)}
+    return {"/".join((cell.row, cell.dataset, category)) for category in categories}
+
+
+def _explain(results: Results, plan: RunPlan, cell: Cell, metrics: Sequence[MetricName]) -> Explanation:
+    record = results.records.get(cell.key) if cell.key else None
+    location = results.locations.get(cell.key, "") if cell.key else ""
+    problem = None
+    if cell.key is None:
+        problem = "no record: its data or weights were missing when the run was planned"
+    elif record is None:
+        damaged = results.damaged.get(record_name(cell.key))
+        problem = f"its record is damaged: {damaged}" if damaged else "no record yet"
+    elif results.record_of(cell) is None:
+        problem = f"the record has no scoring {cell.score!r}; it has {', '.join(record.scores())}"
+    if record is None or problem:
+        return Explanation(plan, cell, location, {}, record, problem)
+    selected = {
+        metric: Selected(
+            *record.best(cell.score, metric), *record.last(cell.score, metric), record.undefined.get(metric)
+        )
+        for metric in metrics
+    }
+    return Explanation(plan, cell, location, selected, record)
+
+
+def _lines(explanation: Explanation, width: int) -> Iterator[str]:
+    plan, cell, record = explanation.plan, explanation.cell, explanation.record
+    yield f"{explanation.name()}, seed {cell.seed}"
+    facts: list[tuple[str, str]] = [
+        ("key", cell.key or "not known"),
+        ("record", explanation.location),
+        ("run", f"{plan.run_id} of job {plan.job}, planned {plan.created}"),
+        ("score", cell.score),
+    ]
+    if explanation.problem:
+        facts.append(("result", explanation.problem))
+    facts += [(METRIC_TITLES[metric], _numbers(selected)) for metric, selected in explanation.metrics.items()]
+    if record is not None:
+        facts += [
+            ("setting", _settings(record.setting)),
+            ("features", _settings(record.features)),
+            ("reference", _settings(record.reference or {})),
+            (
+                "pictures",
+                f"{record.counts.train} train, {record.counts.test_good} good and {record.counts.test_defect} "
+                "defective test",
+            ),
+            ("fingerprint", record.fingerprint),
+            ("device", f"{record.run.device}, {record.run.threads} threads, on {record.run.host}"),
+            ("finished", f"{record.run.finished}, {record.run.train_seconds:.1f} s of training"),
+            ("versions", ", ".join(f"{name} {version}" for name, version in sorted(record.run.versions.items()))),
+        ]
+    for name, text in facts:
+        if text:
+            yield from textwrap.wrap(
+                text,
+                width,
+                initial_indent=f"  {name:<13} ",
+                subsequent_indent=" " * 16,
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+
+
+def _numbers(selected: Selected) -> str:
+    if selected.best is None or selected.last is None:
+        return f"n/a: {selected.undefined or 'the record gives no reason'}"
+    return (
+        f"{selected.best:.6f} best, at epoch {selected.best_epoch}; "
+        f"{selected.last:.6f} last, at epoch {selected.last_epoch}"
+    )
+
+
+def _settings(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={_value(value)}" for name, value in values.items())
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_value(entry)}" for key, entry in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "+".join(map(_value, value))
+    return str(value)

@@ -1,0 +1,71 @@
+"""A job's own table: variants against categories, without the paper."""
+
+from __future__ import annotations
+
+from fod_bench.record import MetricName
+from fod_bench.report.published import MEAN
+from fod_bench.report.results import METRIC_TITLES, Results, Selection
+from fod_bench.report.table import Column, Table, TableCell, TableRow, rank
+from fod_bench.report.view import View, sentence
+
+WIDE = 6
+"""More columns of categories than this, and the categories become the rows."""
+
+AUROCS: tuple[MetricName, ...] = ("image_auroc", "pixel_auroc")
+
+
+def plain_table(results: Results, job: str, selection: Selection = "best") -> Table:
+    """Image and pixel AUROC of every variant of `job` on every category, with a mean for each data set."""
+    view = View(results, [plan for plan in results.plans if plan.job == job], selection)
+    places = [
+        (dataset, category)
+        for dataset in view.datasets()
+        for category in (*view.categories(dataset), *([MEAN] if len(view.categories(dataset)) > 1 else []))
+    ]
+    cells = {
+        (metric, row, place): _cell(view, row, *place, metric)
+        for metric in AUROCS
+        for row in view.rows()
+        for place in places
+    }
+    for metric in AUROCS:
+        for place in places:
+            rank([cells[metric, row, place] for row in view.rows()])
+
+    several = len(view.datasets()) > 1
+    labels: tuple[str, ...]
+    if len(places) <= WIDE:
+        labels = ("Variant",)
+        columns = tuple(Column(category, dataset if several else "") for dataset, category in places)
+        rows = tuple(
+            TableRow((row,), tuple(cells[metric, row, place] for place in places), METRIC_TITLES[metric])
+            for metric in AUROCS
+            for row in view.rows()
+        )
+    else:
+        labels = ("Data set", "Category") if several else ("Category",)
+        columns = tuple(Column(row, METRIC_TITLES[metric]) for metric in AUROCS for row in view.rows())
+        rows = tuple(
+            TableRow(
+                place if several else place[1:],
+                tuple(cells[metric, row, place] for metric in AUROCS for row in view.rows()),
+            )
+            for place in places
+        )
+    on = "" if several else f" on {view.datasets()[0]}" if view.datasets() else ""
+    return Table(
+        name=job,
+        title=f"{job}: image and pixel AUROC{on}",
+        caption=sentence(view.caption()),
+        labels=labels,
+        columns=columns,
+        rows=rows,
+        selection=selection,
+        notes=tuple(view.remarks()),
+    )
+
+
+def _cell(view: View, row: str, dataset: str, category: str, metric: MetricName) -> TableCell:
+    if category == MEAN:
+        return view.mean(row, dataset, view.categories(dataset), metric)
+    return view.category(row, dataset, category, metric)

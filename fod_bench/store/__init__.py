@@ -1,0 +1,8 @@
+"""Where a benchmark keeps features, references, checkpoints and records: one small interface, one store behind it.
+
+Tensors are saved and loaded by `fod_bench.store.tensors`, which is imported on its own because it needs numpy.
+"""
+
+from fod_bench.store.base import ObjectInfo, ObjectMissingError, Store, open_store
+
+__all__ = ["ObjectInfo", "ObjectMissingError", "Store", "open_store"]

@@ -1,0 +1,124 @@
+"""The interface of a store, the rules for object names, and the opening of a store by its URI."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple, Protocol
+from urllib.parse import unquote, urlsplit
+
+from fod_bench.errors import StoreError
+
+_SEGMENT = re.compile(r"[A-Za-z0-9_+@=-][A-Za-z0-9._+@=-]*")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+
+
+class ObjectMissingError(StoreError, LookupError):
+    """The store holds no object of that name."""
+
+
+class ObjectInfo(NamedTuple):
+    """What a listing tells about one object."""
+
+    name: str
+    size: int
+    """Bytes."""
+    modified: float
+    """Seconds since 1970, by the store's own clock."""
+
+
+class Store(Protocol):
+    """Named byte strings with checksums.
+
+    Whoever reads an object sees one whole value that was put, whatever else reads, writes or dies at the time. Every
+    method raises `ValueError` for a name that is not `is_name`, and `StoreError` when the store cannot be
+    reached, read or written; a failed write leaves the object as it was.
+    """
+
+    @property
+    def uri(self) -> str:
+        """What `open_store` takes to open this store again, from any working folder."""
+        ...
+
+    def put(self, name: str, data: bytes | Path) -> None:
+        """Store `data`, or a copy of the file at `data`, under `name`; an object of that name is replaced as a whole."""
+        ...
+
+    def create(self, name: str, data: bytes | Path) -> bool:
+        """Like `put`, but only if there is no object `name`: of many that race, exactly one gets True."""
+        ...
+
+    def get(self, name: str) -> bytes:
+        """Content of `name`, checked. Raises `ObjectMissingError`, `DamagedObjectError`."""
+        ...
+
+    def fetch(self, name: str) -> Path:
+        """A local file with the checked content of `name`, to be read only. Raises as `get` does."""
+        ...
+
+    def exists(self, name: str) -> bool:
+        """Whether there is an object `name`."""
+        ...
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Objects whose name begins with the characters of `prefix`, sorted by name."""
+        ...
+
+    def delete(self, name: str) -> None:
+        """Remove `name`; nothing happens when it is not there."""
+        ...
+
+    def location(self, name: str) -> str:
+        """Where a person finds `name`: a path or an address."""
+        ...
+
+
+def is_name(name: str) -> bool:
+    """Whether `name` may name an object: segments of `A-Z a-z 0-9 . _ + @ = -`, joined by `/`.
+
+    A segment does not begin with a dot: such names are the store's own.
+    """
+    return all(_SEGMENT.fullmatch(segment) for segment in name.split("/"))
+
+
+def check_name(name: str) -> str:
+    """`name` itself, if `is_name`. Raises `ValueError` otherwise."""
+    if not is_name(name):
+        raise ValueError(
+            f"{name!r} cannot name an object of a store: expected segments of letters, digits and ._+@=-, none of them "
+            "beginning with a dot, joined by '/', such as 'trials/3f2a/record.json'"
+        )
+    return name
+
+
+def check_prefix(prefix: str) -> str:
+    """`prefix` itself, if a name can begin with it. Raises `ValueError` otherwise."""
+    if prefix:
+        # A prefix may end anywhere in a name, so any name's character makes it whole.
+        check_name(prefix + "x" if prefix.endswith("/") else prefix)
+    return prefix
+
+
+def open_store(uri: str) -> Store:
+    """The store at `uri`: a folder's path, or `file://` and an absolute path.
+
+    The folder need not exist: the first write makes it. Raises `StoreError` for a place that cannot be a store.
+    """
+    from fod_bench.store.local import LocalStore
+
+    if not uri.strip():
+        raise StoreError("the store's address is empty: give a folder, such as results/store")
+    scheme = _SCHEME.match(uri)
+    if scheme is None:
+        return LocalStore(Path(uri).expanduser())
+    if scheme[1].lower() == "file":
+        parts = urlsplit(uri)
+        if parts.netloc not in ("", "localhost") or not parts.path:
+            raise StoreError(f"store {uri}: a file address needs three slashes, such as file:///data/store")
+        return LocalStore(Path(unquote(parts.path)))
+    if scheme[1].lower() == "s3":
+        raise StoreError(
+            f"store {uri}: S3 stores are not supported by this version; give a folder, such as results/store"
+        )
+    raise StoreError(f"store {uri}: unknown kind of store {scheme[1]!r}; give a folder, such as results/store")

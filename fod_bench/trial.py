@@ -1,0 +1,234 @@
+"""One trial from its data to its record: resume, train, evaluate, keep checkpoints. Knows nothing of Ray.
+
+Store objects of a trial: `checkpoint.safetensors` while it runs; `best_image`, `best_pixel` and `last` weights and,
+last of all, `record.json` when it is done.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import socket
+import time
+from datetime import datetime, timezone
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from fod_bench import __version__
+from fod_bench.errors import DamagedObjectError, DivergedError
+from fod_bench.evaluate import evaluate
+from fod_bench.methods import Method, TrialData, method_class
+from fod_bench.methods.base import State
+from fod_bench.metrics import NonFiniteScoresError
+from fod_bench.record import Counts, EpochResult, MetricName, Record, RunInfo, Trial, record_name
+from fod_bench.store import ObjectMissingError, Store
+from fod_bench.store.tensors import load_tensors, save_tensors
+
+_SELECTED: dict[str, MetricName] = {"best_image": "image_auroc", "best_pixel": "pixel_auroc"}
+"""Weights kept beside the last epoch's: those of the epoch that is best on the test data, for each metric by itself."""
+
+
+class Control(Protocol):
+    """The trial's line to whoever started it."""
+
+    def report(self, epoch: int, epochs: int, step: int, steps: int, loss: float | None) -> None:
+        """Told after every step; `epoch` and `step` count what is done, `loss` is the last finished epoch's."""
+        ...
+
+    def should_stop(self) -> bool:
+        """Asked after every step; True ends the trial with a checkpoint."""
+        ...
+
+
+class Interrupted(Exception):
+    """The trial was asked to stop and has left a checkpoint."""
+
+
+def run_trial(trial: Trial, data: TrialData, store: Store, control: Control, device: torch.device) -> Record:
+    """Train and evaluate `trial`, going on from its checkpoint where there is one; the record is stored and returned.
+
+    Raises:
+        Interrupted: `control` asked to stop.
+        DivergedError: a loss or score is not finite.
+        StoreError: the store failed.
+    """
+    progress = _Progress(trial, data, store, device)
+    started = _now()
+    progress.resume()
+    epochs, steps = trial.setting["epochs"], progress.method.steps_per_epoch
+    while progress.epoch < epochs:
+        while progress.step < steps:
+            progress.train_step()
+            control.report(progress.epoch, epochs, progress.step, steps, progress.headline())
+            if control.should_stop():
+                progress.save()
+                raise Interrupted(trial.key)
+            progress.save_if_due()
+        progress.finish_epoch()
+        control.report(progress.epoch, epochs, 0, steps, progress.headline())
+        progress.save_if_due()
+    return progress.finish(started)
+
+
+class _Progress:
+    """State of a running trial: everything a checkpoint holds, and how it is advanced."""
+
+    def __init__(self, trial: Trial, data: TrialData, store: Store, device: torch.device) -> None:
+        self.trial, self.data, self.store, self.device = trial, data, store, device
+        self.method: Method = method_class(trial.method)(trial.setting, data, trial.seed, device)
+        self.epoch = 0  # finished ones
+        self.step = 0  # finished ones of the epoch under way
+        self.losses: list[torch.Tensor] = []  # of those steps, each (len(loss_names),)
+        self.results: list[EpochResult] = []
+        self.undefined: dict[str, str] = {}
+        self.kept: dict[str, State] = {}  # weights of the selected epochs
+        self.resumed_after: list[int] = []
+        self.seconds = {"train": 0.0, "evaluate": 0.0}
+        self.saved = time.monotonic()
+
+    def train_step(self) -> None:
+        start = time.perf_counter()
+        self.losses.append(self.method.step(self.epoch, self.step))
+        self.step += 1
+        self.seconds["train"] += time.perf_counter() - start
+
+    def headline(self) -> float | None:
+        """The last finished epoch's first loss."""
+        return next(iter(self.results[-1].losses.values())) if self.results else None
+
+    def finish_epoch(self) -> None:
+        """Average the losses, evaluate where due, and remember the weights of a new best epoch."""
+        start = time.perf_counter()
+        losses = torch.stack(self.losses).double().cpu().numpy()  # (steps, len(loss_names))
+        self.seconds["train"] += time.perf_counter() - start
+        finite = np.isfinite(losses).all(1)
+        if not finite.all():
+            raise DivergedError(f"diverged: a loss is not finite in epoch {self.epoch + 1}, step {finite.argmin() + 1}")
+        self.epoch, self.step, self.losses = self.epoch + 1, 0, []
+        setting, metrics = self.trial.setting, None
+        if self.epoch % setting["evaluate_every"] == 0 or self.epoch == setting["epochs"]:
+            start = time.perf_counter()
+            try:
+                metrics, self.undefined = evaluate(self.method.score_maps(), self.data.labels, self.data.masks)
+            except NonFiniteScoresError as error:
+                raise DivergedError(f"diverged: {error} after epoch {self.epoch}") from error
+            self.seconds["evaluate"] += time.perf_counter() - start
+        means = dict(zip(self.method.loss_names, losses.mean(0).tolist(), strict=True))
+        self.results.append(EpochResult(epoch=self.epoch, losses=means, metrics=metrics))
+        if metrics is not None:
+            best = [name for name, metric in _SELECTED.items() if self._is_best(metric)]
+            if best:
+                self.kept |= dict.fromkeys(best, self.method.weights())
+
+    def _is_best(self, metric: MetricName) -> bool:
+        """Whether the last result is the first to reach the highest value so far of the primary score's `metric`."""
+        values = [
+            (result.metrics or {}).get(self.method.primary_score, {}).get(metric)
+            for result in self.results
+            if result.metrics is not None
+        ]
+        *earlier, latest = values
+        return latest is not None and all(value is None or value < latest for value in earlier)
+
+    def _name(self, part: str) -> str:
+        return f"trials/{self.trial.key}/{part}.safetensors"
+
+    def save_if_due(self) -> None:
+        if time.monotonic() - self.saved >= self.trial.checkpoint_seconds:
+            self.save()
+
+    def save(self) -> None:
+        """Write a checkpoint over the last one."""
+        arrays = {f"method/{name}": array for name, array in self.method.state().items()}
+        for part, weights in self.kept.items():
+            arrays |= {f"{part}/{name}": array for name, array in weights.items()}
+        if self.losses:
+            arrays["losses"] = torch.stack(self.losses).cpu().numpy()
+        about = {
+            "epoch": self.epoch,
+            "step": self.step,
+            "results": [result.model_dump(mode="json") for result in self.results],
+            "undefined": self.undefined,
+            "resumed_after": self.resumed_after,
+            "seconds": self.seconds,
+        }
+        save_tensors(self.store, self._name("checkpoint"), arrays, {"progress": json.dumps(about)})
+        self.saved = time.monotonic()
+
+    def resume(self) -> None:
+        """Go on from the stored checkpoint where there is one. A damaged one is dropped: training starts anew."""
+        try:
+            arrays, metadata = load_tensors(self.store, self._name("checkpoint"))
+        except ObjectMissingError:
+            return
+        except DamagedObjectError:
+            self.store.delete(self._name("checkpoint"))
+            return
+        about = json.loads(metadata["progress"])
+        self.epoch, self.step, self.seconds = about["epoch"], about["step"], about["seconds"]
+        self.results = [EpochResult.model_validate(result) for result in about["results"]]
+        self.undefined = about["undefined"]
+        self.resumed_after = [*about["resumed_after"], self.epoch]
+        if "losses" in arrays:
+            self.losses = list(torch.from_numpy(arrays.pop("losses").copy()).to(self.device))
+        parts: dict[str, State] = {}
+        for name, array in arrays.items():
+            part, _, rest = name.partition("/")
+            parts.setdefault(part, {})[rest] = np.array(array)
+        self.method.load_state(parts.pop("method"))
+        self.kept = parts
+
+    def finish(self, started: str) -> Record:
+        """Store the weights worth keeping, then the record; the checkpoint is no longer needed."""
+        for part, weights in {**self.kept, "last": self.method.weights()}.items():
+            save_tensors(self.store, self._name(part), weights, {"key": self.trial.key})
+        record = self._record(started)
+        name = record_name(self.trial.key)
+        if not self.store.create(name, record.model_dump_json(indent=1).encode()):
+            record = Record.model_validate_json(self.store.get(name))  # another run was first: its record stands
+        self.store.delete(self._name("checkpoint"))
+        return record
+
+    def _record(self, started: str) -> Record:
+        trial, labels = self.trial, self.data.labels
+        steps = trial.setting["epochs"] * self.method.steps_per_epoch
+        defects = int(labels.sum())
+        train = len(next(iter(self.data.train.values())))
+        return Record(
+            key=trial.key,
+            method=trial.method,
+            dataset=trial.dataset,
+            layout=trial.layout,
+            category=trial.category,
+            fingerprint=trial.fingerprint,
+            counts=Counts(train=train, test_good=len(labels) - defects, test_defect=defects),
+            seed=trial.seed,
+            setting=trial.setting,
+            features=trial.features,
+            reference=trial.reference,
+            primary_score=self.method.primary_score,
+            epochs=self.results,
+            undefined=self.undefined,
+            run=RunInfo(
+                started=started,
+                finished=_now(),
+                train_seconds=self.seconds["train"],
+                evaluate_seconds=self.seconds["evaluate"],
+                seconds_per_step=self.seconds["train"] / steps,
+                device=_device_name(self.device),
+                threads=torch.get_num_threads(),
+                host=socket.gethostname(),
+                versions={"fod-bench": __version__, "torch": torch.__version__, "python": platform.python_version()},
+                resumed_after=self.resumed_after,
+            ),
+        )
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({platform.machine()})"

@@ -1,0 +1,63 @@
+"""Small data sets on disk for the tests, one builder per layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+
+def picture(path: Path, size: tuple[int, int] = (12, 10), value: int = 90) -> Path:
+    """Write a plain grey RGB picture of (width, height)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, (value, value, value)).save(path)
+    return path
+
+
+def mask(path: Path, size: tuple[int, int] = (12, 10), empty: bool = False) -> Path:
+    """Write a mask of (width, height) whose upper left 3×3 pixels are marked."""
+    values = np.zeros((size[1], size[0]), dtype=np.uint8)
+    values[:3, :3] = 0 if empty else 255
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(values).save(path)
+    return path
+
+
+def folder_category(root: Path, name: str = "nut", suffix: str = ".png") -> Path:
+    """Three training, two normal test, two `crack` and one `dent` picture in MVTec AD's form."""
+    category = root / name
+    for index in range(3):
+        picture(category / f"train/good/{index:03d}{suffix}", value=60 + index)
+    for index in range(2):
+        picture(category / f"test/good/{index:03d}{suffix}", value=70 + index)
+    for defect, count in (("crack", 2), ("dent", 1)):
+        for index in range(count):
+            picture(category / f"test/{defect}/{index:03d}{suffix}", value=80 + index)
+            mask(category / f"ground_truth/{defect}/{index:03d}_mask.png")
+    return category
+
+
+def btad_category(root: Path, name: str, suffix: str, mask_suffix: str) -> Path:
+    """Two training, one `ok` and two `ko` pictures."""
+    category = root / name
+    for index in range(2):
+        picture(category / f"train/ok/{index:04d}{suffix}")
+        picture(category / f"test/ko/{index:04d}{suffix}")
+        mask(category / f"ground_truth/ko/{index:04d}{mask_suffix}")
+    picture(category / f"test/ok/0000{suffix}")
+    return category
+
+
+def mvtec3d_category(root: Path, name: str = "bagel") -> Path:
+    """Two training, one validation, one normal and one `hole` picture, depth beside each."""
+    category = root / name
+    for place in ("train/good", "validation/good", "test/good", "test/hole"):
+        for index in range(2 if place == "train/good" else 1):
+            picture(category / place / f"rgb/{index:03d}.png")
+            mask(category / place / f"gt/{index:03d}.png", empty=place != "test/hole")
+            depth = category / place / f"xyz/{index:03d}.tiff"
+            depth.parent.mkdir(parents=True, exist_ok=True)
+            depth.write_bytes(b"depth is not read")
+    (category / "calibration").mkdir()
+    return category

@@ -1,0 +1,84 @@
+"""Reading a store, and the way from a number back to its trial."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from report_builders import MemoryStore, full_store, image
+
+from fod_bench.errors import FodBenchError, UsageError
+from fod_bench.record import record_name
+from fod_bench.report import Results, explain, explanation_text
+
+
+@pytest.fixture(scope="module")
+def results() -> Results:
+    return full_store().read()
+
+
+def test_the_frame_is_tidy(results: Results) -> None:
+    frame = results.frame()
+    assert len(frame) == 2 * 28 * 2 * 5
+    line = frame.query("row == 'FOD' and category == 'pill' and selection == 'last' and metric == 'image_auroc'").iloc[
+        0
+    ]
+    assert (line.value, line.epoch, line.key) == (image("pill", -0.1), 2, "run-1-FOD-mvtec-pill-3407")
+
+
+def test_explain_leads_from_a_number_to_its_trial(results: Results) -> None:
+    (found,) = explain(results, "fod/btad/product02/image_auroc")
+    assert found.cell.key == "run-1-FOD-btad-02-3407"
+    assert found.location == "/store/trials/run-1-FOD-btad-02-3407/record.json"
+    assert list(found.metrics) == ["image_auroc"]
+    selected = found.metrics["image_auroc"]
+    assert (selected.best, selected.best_epoch, selected.last_epoch) == (image("02"), 1, 2)
+    text = explanation_text([found])
+    for expected in (
+        found.location,
+        "heads=8",
+        "print-02",
+        "rec_div@8+16",
+        "torch 2.9.0",
+        "cpu, 2 threads",
+        "at epoch 1",
+    ):
+        assert expected in text
+    assert len(explain(results, "*/btad/*")) == 6
+    assert len(explain(results, "FOD/*")) == 28
+
+
+@pytest.mark.parametrize(
+    ("selector", "meant"),
+    [("FOD/mvtec/botle", "'FOD/mvtec/bottle'"), ("FOD/mvtec/bottle/image_aroc", "'image_auroc'")],
+)
+def test_explain_refuses_what_it_does_not_know_with_the_nearest_name(
+    results: Results, selector: str, meant: str
+) -> None:
+    with pytest.raises(UsageError, match=rf"did you mean {meant}"):
+        explain(results, selector)
+
+
+def test_explain_says_why_there_is_no_number() -> None:
+    store = full_store(("FOD",))
+    del store.objects[record_name("run-1-FOD-btad-01-3407")]
+    store.damaged.add(record_name("run-1-FOD-btad-02-3407"))
+    results = store.read()
+    assert explain(results, "FOD/btad/01")[0].problem == "no record yet"
+    assert "damaged" in explanation_text(explain(results, "FOD/btad/02"))
+
+
+def test_a_store_without_runs_says_which_command_makes_one() -> None:
+    with pytest.raises(FodBenchError, match=r"fod-bench run jobs/quickstart.yaml"):
+        MemoryStore().read()
+    with pytest.raises(FodBenchError, match=r"no run of job 'papre'.*did you mean 'paper'"):
+        full_store(("FOD",)).read(job="papre")
+    with pytest.raises(UsageError, match=r"did you mean 'run-1'"):
+        full_store(("FOD",)).read(run_ids=["run-2"])
+
+
+def test_the_report_needs_neither_torch_nor_ray_nor_pandas() -> None:
+    code = "import sys, fod_bench.report; print([m for m in ('torch', 'ray', 'timm', 'pandas') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
