@@ -45,7 +45,7 @@ def draw_texture(
 def weave(rng: np.random.Generator, size: int) -> Surface:
     """Cloth in plain weave, held in register as on a loom: threads of slightly different tone, almost in place."""
     threads = 16
-    shift_x, shift_y = point_between(rng, -0.15, 0.15)
+    shift_x, shift_y = point_between(rng, -0.05, 0.05)
     tones = 1 + 0.025 * rng.standard_normal((2, 64)).astype(np.float32)
     warp, weft = np.array([178, 158, 122], np.float32), np.array([106, 112, 128], np.float32)
 

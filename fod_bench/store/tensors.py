@@ -57,14 +57,16 @@ def save_tensors(
     contiguous = {
         key: np.asarray(tensor, dtype=tensor.dtype.newbyteorder("<"), order="C") for key, tensor in tensors.items()
     }
-    with tempfile.TemporaryDirectory(prefix="fod-bench-") as folder:
-        path = Path(folder) / "tensors.safetensors"
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="fod-bench-")
+    except OSError as error:
+        raise StoreError(f"cannot write {name}: no temporary folder (set by TMPDIR): {error}") from error
+    with folder:
+        path = Path(folder.name) / "tensors.safetensors"
         try:
             save_file(contiguous, path, metadata={_METADATA_KEY: json.dumps(dict(metadata or {}), sort_keys=True)})
         except (OSError, SafetensorError) as error:
-            raise StoreError(
-                f"cannot write {name} to the temporary folder {folder} (set by TMPDIR): {error}"
-            ) from error
+            raise StoreError(f"cannot write {name}: temporary folder {folder.name} (set by TMPDIR): {error}") from error
         store.put(name, path)
 
 
@@ -96,6 +98,8 @@ def _read(mapped: mmap.mmap) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     start = 8 + int.from_bytes(mapped[:8], "little")
     header: dict[str, Any] = json.loads(mapped[8:start])
     metadata = json.loads(header.pop("__metadata__")[_METADATA_KEY])
+    if not isinstance(metadata, dict):
+        raise ValueError("the metadata are no mapping")
     tensors = {}
     for key, entry in header.items():
         dtype, shape, (begin, end) = _TYPES[entry["dtype"]], entry["shape"], entry["data_offsets"]

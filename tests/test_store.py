@@ -1,0 +1,237 @@
+"""The contract that every store keeps. Another store joins by a further parameter of the fixture `store`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fod_bench.errors import StoreError
+from fod_bench.store import ObjectMissingError, Store, open_store
+
+CREATE = """
+import sys
+from fod_bench.store import open_store
+store = open_store(sys.argv[1])
+print("ready", flush=True)
+sys.stdin.readline()
+print(store.create("claims/a/1", sys.argv[2].encode()))
+"""
+
+REWRITE = """
+import sys, threading
+from fod_bench.store import open_store
+store, stop = open_store(sys.argv[1]), threading.Event()
+threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
+print("ready", flush=True)
+number = 0
+while not stop.is_set():
+    number += 1
+    store.put("state.json", b"%08d" % number * 3000)
+print(number)
+"""
+
+
+def start(script: str, *arguments: str) -> subprocess.Popen[str]:
+    """A Python process that runs `script`, has said it is ready, and waits at its standard input."""
+    command = [sys.executable, "-c", script, *arguments]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+@pytest.fixture(params=["folder"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    return {"folder": lambda: open_store(str(tmp_path / "store"))}[request.param]()
+
+
+class TestContract:
+    def test_what_was_put_is_got(self, store: Store) -> None:
+        for content in (b"", b"one", b"\x00\xff" * 100_000, b"two"):
+            store.put("trials/a/record.json", content)
+            assert store.get("trials/a/record.json") == content
+            assert store.fetch("trials/a/record.json").read_bytes() == content
+            assert store.exists("trials/a/record.json")
+
+    def test_a_file_is_taken_in_as_a_copy(self, store: Store, tmp_path: Path) -> None:
+        source = tmp_path / "source.bin"
+        source.write_bytes(b"content" * 400_000)
+        store.put("a", source)
+        assert store.create("b", source)
+        source.write_bytes(b"changed")
+        assert store.get("a") == store.get("b") == b"content" * 400_000
+
+    def test_a_file_that_is_not_there_is_named(self, store: Store, tmp_path: Path) -> None:
+        store.put("a", b"before")
+        with pytest.raises(StoreError, match=r"nowhere\.bin.*No such file"):
+            store.put("a", tmp_path / "nowhere.bin")
+        assert store.get("a") == b"before"
+
+    def test_create_takes_the_first_value_only(self, store: Store) -> None:
+        assert store.create("claims/a/1", b"mine") is True
+        assert store.create("claims/a/1", b"yours") is False
+        assert store.get("claims/a/1") == b"mine"
+        store.delete("claims/a/1")
+        assert store.create("claims/a/1", b"yours") is True
+        assert store.get("claims/a/1") == b"yours"
+
+    def test_of_racing_processes_one_creates(self, store: Store) -> None:
+        processes = [start(CREATE, store.uri, f"worker {number}") for number in range(8)]
+        for process in processes:  # all are up and wait for this line
+            assert process.stdin is not None
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        won = [process.communicate(timeout=60)[0] == "True\n" for process in processes]
+        assert won.count(True) == 1
+        assert store.get("claims/a/1") == f"worker {won.index(True)}".encode()
+
+    def test_a_reader_beside_a_writer_sees_whole_values(self, store: Store) -> None:
+        store.put("state.json", b"%08d" % 0 * 3000)
+        writer = start(REWRITE, store.uri)
+        seen, deadline = set(), time.monotonic() + 30
+        while len(seen) < 50 and time.monotonic() < deadline:
+            content = store.get("state.json")
+            assert content == content[:8] * 3000
+            seen.add(int(content[:8]))
+        last = int(writer.communicate(timeout=60)[0])
+        assert len(seen) >= 50
+        assert int(store.get("state.json")[:8]) == last
+
+    def test_missing_objects(self, store: Store) -> None:
+        store.put("trials/a/record.json", b"x")
+        for name in ("none", "trials/a", "trials/b/record.json", "trials/a/record.json/deeper"):
+            assert not store.exists(name)
+            for read in (store.get, store.fetch):
+                with pytest.raises(ObjectMissingError, match=f"no object {name}$"):
+                    read(name)
+            store.delete(name)
+        assert issubclass(ObjectMissingError, StoreError)
+        assert issubclass(ObjectMissingError, LookupError)
+
+    def test_list_is_by_the_beginning_of_names_and_sorted(self, store: Store) -> None:
+        names = ["a/x", "a-b/x", "a.b", "a", "ab/c/d", "ab/c/e", "b"]
+        names.remove("a")  # a folder cannot also be a file; a bucket could
+        for name in names:
+            store.put(name, name.encode())
+        assert [info.name for info in store.list()] == sorted(names)
+        for prefix in ("a", "a/", "ab/c", "ab/c/", "ab/c/e", "none", "none/x"):
+            assert [info.name for info in store.list(prefix)] == sorted(n for n in names if n.startswith(prefix))
+
+    def test_list_tells_size_and_time(self, store: Store) -> None:
+        before = time.time()
+        store.put("a", b"12345")
+        (info,) = store.list()
+        assert (info.name, info.size) == ("a", 5)
+        assert before - 5 <= info.modified <= time.time() + 5
+
+    def test_an_empty_store(self, store: Store) -> None:
+        assert list(store.list()) == []
+        assert not store.exists("a")
+        store.delete("a")
+
+    def test_delete(self, store: Store) -> None:
+        store.put("a/b/c", b"x")
+        store.put("a/d", b"y")
+        store.delete("a/b/c")
+        assert [info.name for info in store.list()] == ["a/d"]
+        with pytest.raises(ObjectMissingError):
+            store.fetch("a/b/c")
+        store.put("a/b", b"z")  # where a folder was needed before
+        assert store.get("a/b") == b"z"
+
+    def test_the_uri_opens_it_again(
+        self, store: Store, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store.put("a", b"x")
+        monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+        assert open_store(store.uri).get("a") == b"x"
+        assert store.location("a").endswith("/a")
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "",
+            "/a",
+            "a/",
+            "a//b",
+            ".",
+            "..",
+            "a/../b",
+            "../a",
+            "a/.hidden",
+            ".lock",
+            "a b",
+            "ä",
+            "a\\b",
+            "a\nb",
+            "a\n",
+            "a:b",
+        ],
+    )
+    def test_bad_names_are_refused(self, store: Store, name: str) -> None:
+        calls = (
+            lambda: store.put(name, b""),
+            lambda: store.create(name, b""),
+            lambda: store.get(name),
+            lambda: store.fetch(name),
+            lambda: store.exists(name),
+            lambda: store.delete(name),
+            lambda: store.location(name),
+        )
+        for call in calls:
+            with pytest.raises(ValueError, match="cannot name an object"):
+                call()
+        if name not in ("", "a/"):  # these are beginnings of names
+            with pytest.raises(ValueError, match="cannot name an object"):
+                store.list(name)
+
+    def test_all_permitted_characters(self, store: Store) -> None:
+        name = "Az09._+@=-/rec_div@8+16=x.json"
+        store.put(name, b"x")
+        assert [info.name for info in store.list()] == [name]
+        assert store.get(name) == b"x"
+
+
+class TestOpen:
+    def test_paths_and_file_addresses(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("HOME", str(tmp_path))
+        open_store("my store").put("a", b"x")
+        for uri in (str(tmp_path / "my store"), (tmp_path / "my store").as_uri(), "~/my store", "./my store"):
+            assert open_store(uri).get("a") == b"x"
+
+    def test_opening_makes_nothing(self, tmp_path: Path) -> None:
+        store = open_store(str(tmp_path / "new"))
+        assert not store.exists("a")
+        assert list(store.list("a/")) == []
+        assert not (tmp_path / "new").exists()
+
+    @pytest.mark.parametrize(
+        ("uri", "message"),
+        [
+            ("s3://bucket/prefix", "not supported by this version"),
+            ("gs://bucket/prefix", "unknown kind of store 'gs'"),
+            ("file://host/path", "three slashes"),
+            ("", "empty"),
+        ],
+    )
+    def test_refused_addresses(self, uri: str, message: str) -> None:
+        with pytest.raises(StoreError, match=message):
+            open_store(uri)
+
+    def test_a_file_is_no_store(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("x")
+        with pytest.raises(StoreError, match="this is a file"):
+            open_store(str(tmp_path / "file"))
+
+    def test_heavy_libraries_are_not_imported(self) -> None:
+        script = (
+            "import sys, fod_bench.store, fod_bench.store.tensors, fod_bench.metrics\n"
+            "print(sorted({'torch', 'ray', 'timm', 'pandas', 'sklearn', 'scipy'} & set(sys.modules)))"
+        )
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+        assert done.stdout == "[]\n"
