@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import fod_bench  # noqa: F401  before numpy is imported: it settles how numpy sorts
+
 
 class Result(NamedTuple):
     """One measured figure and the value it must reach."""
