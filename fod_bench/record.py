@@ -37,19 +37,30 @@ class EpochResult(_Frozen):
     """`{score name: {metric: value}}`; None for an epoch that was not evaluated. A value is None when undefined."""
 
 
-class Trial(_Frozen):
-    """One training as it is handed to a worker: all that a record says before there is a result."""
+class Training(_Frozen):
+    """What is trained: all that is known of a trial before there is a result."""
 
     key: str
+    """Train key: hash of everything that changes the training and nothing else."""
     method: str
     dataset: str
+    """Name of the data set in the job that trained it."""
     layout: str
     category: str
     fingerprint: str
+    """Digest of the category's files, or of the generator's settings for a synthetic one."""
     seed: int
     setting: dict[str, Any]
+    """Everything that changed the training, defaults spelled out."""
     features: dict[str, Any]
-    reference: dict[str, Any] | None
+    """Feature key, backbone, digest of its weights, image size, levels, preprocessing."""
+    reference: dict[str, Any] | None = None
+    """Reference kind and key; None where the views need none."""
+
+
+class Trial(Training):
+    """One training as it is handed to a worker."""
+
     checkpoint_seconds: float
     """Time between two checkpoints; 0 writes one after every step. Without effect on the result."""
 
@@ -79,27 +90,11 @@ class RunInfo(_Frozen):
     """Epochs after which the trial was interrupted and went on."""
 
 
-class Record(_Frozen):
+class Record(Training):
     """The complete and immutable outcome of one trial."""
 
     schema_version: int = SCHEMA_VERSION
-    key: str
-    """Train key: hash of everything that changes the training and nothing else."""
-    method: str
-    dataset: str
-    """Name of the data set in the job that trained it."""
-    layout: str
-    category: str
-    fingerprint: str
-    """Digest of the category's files, or of the generator's settings for a synthetic one."""
     counts: Counts
-    seed: int
-    setting: dict[str, Any]
-    """Everything that changed the training, defaults spelled out."""
-    features: dict[str, Any]
-    """Feature key, backbone, digest of its weights, image size, levels, channels."""
-    reference: dict[str, Any] | None = None
-    """Reference kind and key; None where the views need none."""
     primary_score: str
     """Score name of the method's own scoring over all levels, e.g. `rec_div@8+16`."""
     epochs: list[EpochResult]

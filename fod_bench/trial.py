@@ -197,17 +197,8 @@ class _Progress:
         defects = int(labels.sum())
         train = len(next(iter(self.data.train.values())))
         return Record(
-            key=trial.key,
-            method=trial.method,
-            dataset=trial.dataset,
-            layout=trial.layout,
-            category=trial.category,
-            fingerprint=trial.fingerprint,
+            **trial.model_dump(exclude={"checkpoint_seconds"}),
             counts=Counts(train=train, test_good=len(labels) - defects, test_defect=defects),
-            seed=trial.seed,
-            setting=trial.setting,
-            features=trial.features,
-            reference=trial.reference,
             primary_score=self.method.primary_score,
             epochs=self.results,
             undefined=self.undefined,
