@@ -117,6 +117,8 @@ def test_scores(fixture: Fixture, view: str) -> None:
 
 def test_maps_and_image_scores(fixture: Fixture) -> None:
     levels = [name for name in fixture.arrays if name.startswith("post/level")]
+    if not levels:
+        pytest.skip("this file holds no maps of levels")
     size = fixture["post/pixel_scores"].shape[-1]
     maps = torch.stack([upsample(fixture[name], size) for name in levels]).mean(0)
     close(maps, fixture["post/pixel_scores"])
