@@ -138,6 +138,7 @@ def plan(
     store: StoreOption = None,
     set_: Overrides = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
+    dump: Annotated[bool, typer.Option("--dump", help="Print the job instead, every default spelled out.")] = False,
     verbose: Verbose = False,
 ) -> None:
     """Show what a job comes to: cells, trainings after merging, what the store has, what is left, what it will cost.
@@ -146,10 +147,14 @@ def plan(
 
     Example: `fod-bench plan jobs/mvtec.yaml --json`
     """
+    from fod_bench.job import dump_job
     from fod_bench.plan import make_plan, print_summary, summarize
     from fod_bench.store import open_store
 
     loaded = _load(job, set_, store)
+    if dump:
+        typer.echo(dump_job(loaded), nl=False)
+        return
     summary = summarize(make_plan(loaded, download=False), open_store(loaded.store))
     if as_json:
         typer.echo(json.dumps(summary.as_json(), indent=2))

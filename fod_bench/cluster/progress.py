@@ -134,7 +134,7 @@ class Progress:
 
     def _display(self) -> Group:
         table = Table(box=None, padding=(0, 2, 0, 0), show_header=bool(self._running), header_style="dim")
-        for column in ("node", "at work on", "epoch", "step", "loss"):
+        for column in ("node", "at work on", "epoch", "", "loss"):
             table.add_column(column, overflow="ellipsis", no_wrap=True)
         for work, status in self._running.values():
             trial = status.doing == "trial"
@@ -142,7 +142,7 @@ class Progress:
                 status.node,
                 _name(work),
                 f"{status.epoch}/{status.epochs}" if trial else "",
-                f"{status.step}/{status.steps}" if trial and status.steps else "",
+                _step(status) if trial and status.steps else "",
                 f"{status.loss:.4f}" if status.loss is not None else "",
             )
         finished = self.counts.total - self.counts.left
@@ -168,4 +168,8 @@ def _where(status: Status) -> str:
     if status.doing != "trial":
         return "starting" if status.doing == "idle" else "extracting"
     loss = f", loss {status.loss:.4f}" if status.loss is not None else ""
-    return f"epoch {status.epoch}/{status.epochs} step {status.step}/{status.steps}{loss}"
+    return f"epoch {status.epoch}/{status.epochs}, {_step(status)}{loss}"
+
+
+def _step(status: Status) -> str:
+    return "evaluating" if status.step == status.steps else f"step {status.step}/{status.steps}"
