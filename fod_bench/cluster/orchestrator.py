@@ -8,7 +8,6 @@ used last. What is done is known from the store alone, so a new driver goes on w
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +18,7 @@ from fod_bench.cluster.failures import forget_failure, keep_failure
 from fod_bench.cluster.messages import Done, Failure, Prepared, PreparedInfo, Status, Stopped
 from fod_bench.cluster.progress import Progress
 from fod_bench.cluster.session import Share
+from fod_bench.errors import ClusterError
 from fod_bench.features.request import FeatureRequest
 from fod_bench.plan import TrialJob
 from fod_bench.record import Trial
@@ -58,6 +58,8 @@ class _Slot:
 
     number: int
     actor: Any
+    alive: bool = False
+    """Whether it has answered once. One that waits for its share of a busy cluster is given no work."""
     task: Any = None
     """Reference of the call under way; None when idle."""
     work: TrialJob | FeatureRequest | None = None
@@ -79,6 +81,11 @@ class _Queue:
     """Reference of the prepared features."""
     preparing: bool = False
 
+    @property
+    def ready(self) -> bool:
+        """Whether a training can begin at once."""
+        return self.arrays is not None and not self.preparing
+
 
 class Orchestrator:
     """Runs trainings on workers of one share each."""
@@ -91,12 +98,14 @@ class Orchestrator:
         self._made = 0
         self._attempts: dict[str, int] = {}
         self._alone: list[TrialJob] = []
+        self._stillborn = 0
 
     def run(self, trials: list[TrialJob]) -> None:
         """Do all of `trials`; failures are kept in the store and told to the progress.
 
         Raises:
             KeyboardInterrupt: after the trials under way have left their checkpoints.
+            ClusterError: workers do not come to life.
         """
         try:
             self._drain(trials, self._share)
@@ -121,7 +130,7 @@ class Orchestrator:
                 self._scale(share)
                 scaled = time.monotonic()
             for slot in self._slots:
-                if slot.task is None:
+                if slot.alive and slot.task is None:
                     self._assign(slot)
             tasks = {slot.task: slot for slot in self._slots if slot.task is not None}
             if tasks:
@@ -130,7 +139,6 @@ class Orchestrator:
                     self._finish(tasks[task], share)
             else:
                 time.sleep(_TICK)
-                scaled = float("-inf")
             self._watch()
 
     def _scale(self, share: Share) -> None:
@@ -145,7 +153,7 @@ class Orchestrator:
 
     def _assign(self, slot: _Slot) -> None:
         """Give an idle worker a training whose features are there, best those it holds, or features to prepare."""
-        ready = [queue for queue in self._queues.values() if queue.arrays is not None and queue.trials]
+        ready = [queue for queue in self._queues.values() if queue.ready and queue.trials]
         ready.sort(key=lambda queue: queue.request.key != slot.holds)
         if ready:
             queue = ready[0]
@@ -153,7 +161,7 @@ class Orchestrator:
             slot.work, slot.holds = trial, queue.request.key
             slot.task = slot.actor.train.remote(trial.trial(self._checkpoint_seconds), queue.arrays)
             return
-        at_hand = sum(queue.arrays is not None or queue.preparing for queue in self._queues.values())
+        at_hand = sum(queue.ready or queue.preparing for queue in self._queues.values())
         waiting = [queue for queue in self._queues.values() if queue.arrays is None and not queue.preparing]
         if waiting and at_hand <= len(self._slots):  # bounds the features in memory
             queue = waiting[0]
@@ -229,15 +237,25 @@ class Orchestrator:
 
     def _watch(self) -> None:
         """Collect the statuses that have arrived and ask for the next; never waits for a busy or starting worker."""
-        for slot in self._slots:
+        for slot in list(self._slots):
             if slot.asked is None:
                 slot.asked = slot.actor.status.options(concurrency_group="control").remote()
-                continue
-            if ray.wait([slot.asked], timeout=0)[0]:
-                with suppress(RayError):  # `_finish` finds out what is wrong with the worker
+            elif ray.wait([slot.asked], timeout=0)[0]:
+                try:
                     self._progress.status(slot.number, slot.work, ray.get(slot.asked))
+                    slot.alive = True
+                except RayError as error:
+                    if slot.task is None:  # otherwise `_finish` finds out what became of its work
+                        self._lost_idle(slot, error)
                 slot.asked = None
         self._progress.tick()
+
+    def _lost_idle(self, slot: _Slot, error: RayError) -> None:
+        """A worker without work is gone. Several in a row that never came to life mean that none will."""
+        self._slots.remove(slot)
+        self._stillborn = 0 if slot.alive else self._stillborn + 1
+        if self._stillborn >= ATTEMPTS:
+            raise ClusterError(f"workers do not start: {str(error).strip().splitlines()[-1].strip()}")
 
     def _stop(self) -> None:
         """Ask running trials for a checkpoint and wait for it, up to `STOP_SECONDS`."""

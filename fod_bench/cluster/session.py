@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any
 
 from fod_bench.errors import ClusterError
@@ -22,18 +21,28 @@ class Share:
     cpus: float
     gpus: float
 
-    def fit(self, cluster: dict[str, float]) -> int:
-        """How many such workers the cluster's resources hold."""
-        by_cpu = cluster.get("CPU", 0.0) / self.cpus
-        by_gpu = cluster.get("GPU", 0.0) / self.gpus if self.gpus else by_cpu
+    def fit(self, nodes: Iterable[Mapping[str, float]]) -> int:
+        """How many such workers nodes with these resources hold, each worker on one node."""
+        return sum(self._fit_one(node) for node in nodes)
+
+    def _fit_one(self, node: Mapping[str, float]) -> int:
+        by_cpu = node.get("CPU", 0.0) / self.cpus
+        by_gpu = node.get("GPU", 0.0) / self.gpus if self.gpus else by_cpu
         return int(min(by_cpu, by_gpu) + 1e-9)
+
+
+def node_resources() -> list[dict[str, float]]:
+    """What each living node of the cluster has, in all: `{"CPU": 8.0, "GPU": 1.0, …}`."""
+    import ray
+
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 @contextmanager
 def ray_session(address: str | None) -> Iterator[None]:
     """Ray for as long as the block lasts: a local one, or the cluster at `address` (`auto` or host:port).
 
-    A termination signal inside the block raises KeyboardInterrupt, as Ctrl-C does, so that both end the same way.
+    The handler of the termination signal is kept: Ray sets its own. Signals that come while Ray is being ended wait.
 
     Raises:
         ClusterError: Ray does not start, or the cluster cannot be reached.
@@ -45,22 +54,34 @@ def ray_session(address: str | None) -> Iterator[None]:
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # the cluster is this machine's own and ends with the run
     import ray
 
-    where_to: dict[str, Any] = {"include_dashboard": False} if address is None else {"address": address}
+    handler = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(log_to_driver=False, logging_level=logging.ERROR, **where_to)
-    except KeyboardInterrupt:
-        ray.shutdown()
-        raise
-    except Exception as error:  # Ray raises its own, OS and value errors, depending on what is missing
-        ray.shutdown()
-        where = f"the Ray cluster at {address} cannot be reached" if address else "Ray does not start on this machine"
-        raise ClusterError(f"{where}: {str(error).strip().splitlines()[0]}") from error
-    before = signal.signal(signal.SIGTERM, _interrupt)
-    try:
+        _start(address)
+        signal.signal(signal.SIGTERM, handler)
         yield
     finally:
-        ray.shutdown()
-        signal.signal(signal.SIGTERM, before)
+        signals = {signal.SIGINT, signal.SIGTERM}
+        signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+        try:
+            ray.shutdown()
+            signal.signal(signal.SIGTERM, handler)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+
+
+def _start(address: str | None) -> None:
+    import ray
+
+    # Left to itself, Ray would join a cluster that somebody else has running on this machine.
+    where_to: dict[str, Any] = {"address": "local", "include_dashboard": False} if address is None else {"address": address}
+    try:
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, **where_to)
+    except SystemExit:  # what Ray's own handler makes of a termination signal
+        raise KeyboardInterrupt from None
+    except Exception as error:  # Ray raises its own, OS and value errors, depending on what is missing
+        where = f"the Ray cluster at {address} cannot be reached" if address else "Ray does not start on this machine"
+        said = str(error).strip().splitlines() or [type(error).__name__]
+        raise ClusterError(f"{where}: {said[0]}") from error
 
 
 def share_of(resources: Resources) -> Share:
@@ -69,19 +90,14 @@ def share_of(resources: Resources) -> Share:
     Raises:
         ClusterError: no worker fits the cluster.
     """
-    import ray
-
-    cluster = ray.cluster_resources()
-    available = cluster.get("GPU", 0.0)
-    gpus = min(1.0, available) if resources.gpus == "auto" else float(resources.gpus)
+    nodes = node_resources()
+    gpus = min(1.0, sum(node.get("GPU", 0.0) for node in nodes)) if resources.gpus == "auto" else float(resources.gpus)
     share = Share(float(resources.cpus), gpus)
-    if not share.fit(cluster):
+    if not share.fit(nodes):
+        there = sorted({(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in nodes}, reverse=True)
         raise ClusterError(
-            f"a trial asks for {share.cpus:g} CPUs and {share.gpus:g} GPUs, but the cluster has {cluster.get('CPU', 0):g} "
-            f"and {available:g} in all; lower resources.cpus or resources.gpus (--set resources.gpus=0)"
+            f"a trial asks for {share.cpus:g} CPUs and {share.gpus:g} GPUs, which no machine of the cluster has; they have "
+            + ", ".join(f"{cpus:g} CPUs and {gpus:g} GPUs" for cpus, gpus in there[:5])
+            + "; lower resources.cpus or resources.gpus (--set resources.gpus=0)"
         )
     return share
-
-
-def _interrupt(signum: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
