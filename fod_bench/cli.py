@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -42,6 +43,9 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="a.b=c", help="Set a key of the job file, e.g. settings.epochs=2; may be repeated."),
 ]
+Categories = Annotated[
+    list[str] | None, typer.Option(metavar="NAME", help="Only this category; may be repeated. Default: all.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results and failures.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more; show tracebacks of errors.")]
 
@@ -55,13 +59,15 @@ def _guarded(command: Callable[P, None]) -> Callable[P, None]:
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             command(*args, **kwargs)
+            sys.stdout.flush()
         except FodBenchError as error:
             if kwargs.get("verbose"):
                 traceback.print_exc()
             typer.echo(f"fod-bench: {error}", err=True)
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
-            typer.echo("fod-bench: interrupted", err=True)
+            again = shlex.join(["fod-bench", *sys.argv[1:]])
+            typer.echo(f"fod-bench: interrupted; to go on:\n  {again}", err=True)
             raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError:  # the reader of a pipe has gone: what is left to print is not wanted
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -118,16 +124,14 @@ def run(
     )
     console = stderr_console()
     if interrupted:
-        again = shlex.join(["fod-bench", *sys.argv[1:]])
-        console.print(
-            f"interrupted: {counts.summary()}; to go on:\n  {again}", markup=False, highlight=False, soft_wrap=True
-        )
-        raise typer.Exit(INTERRUPTED)
+        if not quiet:
+            console.print(counts.summary(), highlight=False)
+        raise KeyboardInterrupt
     if counts.done or counts.reused:
         render_report(read_results(opened, run_ids=[plan.run.run_id]), [loaded.name])
     if not quiet:
         console.print(counts.summary(), highlight=False)
-    if counts.failed:
+    if counts.failed or counts.uncounted:
         raise typer.Exit(SOME_FAILED)
 
 
@@ -208,10 +212,10 @@ def report(
 @_guarded
 def check(
     root: Annotated[Path, typer.Argument(help="Folder that holds the categories.")],
-    layout: Annotated[str, typer.Option(help="mvtec, btad, mvtec3d or folder.")] = "folder",
-    categories: Annotated[
-        str | None, typer.Option(metavar="A,B", help="Only these categories, separated by commas.")
-    ] = None,
+    layout: Annotated[
+        Literal["mvtec", "btad", "mvtec3d", "folder"], typer.Option(help="How the pictures lie on disk.")
+    ] = "folder",
+    categories: Categories = None,
     verbose: Verbose = False,
 ) -> None:
     """List everything that is wrong with a data set; exit code 1 when there is anything.
@@ -220,7 +224,7 @@ def check(
     """
     from fod_bench.datasets import check as find_faults
 
-    faults = find_faults(layout, root, categories.split(",") if categories else None)
+    faults = find_faults(layout, root, categories or None)
     for fault in faults:
         typer.echo(fault)
     if faults:
@@ -233,9 +237,7 @@ def check(
 @_guarded
 def synth(
     folder: Annotated[Path, typer.Argument(help="Folder to write; new or empty.")],
-    categories: Annotated[
-        str | None, typer.Option(metavar="A,B", help="Only these categories, separated by commas.")
-    ] = None,
+    categories: Categories = None,
     train: Annotated[int, typer.Option(help="Normal pictures to train on, per category.")] = 48,
     test_good: Annotated[int, typer.Option(help="Normal pictures to test on, per category.")] = 16,
     test_defect_per_type: Annotated[int, typer.Option(help="Defective pictures per type of defect.")] = 8,
@@ -245,7 +247,7 @@ def synth(
 ) -> None:
     """Write a synthetic data set in MVTec AD's layout: textures and objects with local, global and logical defects.
 
-    Example: `fod-bench data synth /tmp/pictures --categories weave,board --train 20`
+    Example: `fod-bench data synth /tmp/pictures --categories weave --categories board --train 20`
     """
     from pydantic import ValidationError
 
@@ -258,7 +260,7 @@ def synth(
     except ValidationError as error:
         wrong = "; ".join(f"--{str(e['loc'][0]).replace('_', '-')}: {e['msg']}" for e in error.errors())
         raise UsageError(wrong) from None
-    names = categories.split(",") if categories else category_names("synthetic")
+    names = categories or category_names("synthetic")
     write_synthetic(folder, settings, names)
     typer.echo(f"{folder}: wrote {', '.join(names)}", err=True)
 
@@ -278,7 +280,8 @@ def _default_store() -> str:
 
 
 def main() -> Any:
-    """Entry point of the console script."""
+    """Entry point of the console script. A termination signal ends a command as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     return app()
 
 

@@ -7,6 +7,7 @@ last of all, `record.json` when it is done.
 from __future__ import annotations
 
 import json
+import logging
 import platform
 import socket
 import time
@@ -25,6 +26,8 @@ from fod_bench.metrics import NonFiniteScoresError
 from fod_bench.record import Counts, EpochResult, MetricName, Record, RunInfo, Trial, record_name
 from fod_bench.store import ObjectMissingError, Store
 from fod_bench.store.tensors import load_tensors, save_tensors
+
+_LOG = logging.getLogger(__name__)
 
 _SELECTED: dict[str, MetricName] = {"best_image": "image_auroc", "best_pixel": "pixel_auroc"}
 """Weights kept beside the last epoch's: those of the epoch that is best on the test data, for each metric by itself."""
@@ -49,11 +52,15 @@ class Interrupted(Exception):
 def run_trial(trial: Trial, data: TrialData, store: Store, control: Control, device: torch.device) -> Record:
     """Train and evaluate `trial`, going on from its checkpoint where there is one; the record is stored and returned.
 
+    A record that is there already is returned as it stands: a trial can be handed out twice.
+
     Raises:
         Interrupted: `control` asked to stop.
         DivergedError: a loss or score is not finite.
         StoreError: the store failed.
     """
+    if store.exists(record_name(trial.key)):
+        return _stored_record(trial, store)
     progress = _Progress(trial, data, store, device)
     started = _now()
     progress.resume()
@@ -66,7 +73,11 @@ def run_trial(trial: Trial, data: TrialData, store: Store, control: Control, dev
                 progress.save()
                 raise Interrupted(trial.key)
             progress.save_if_due()
-        progress.finish_epoch()
+        try:
+            progress.finish_epoch()
+        except DivergedError:
+            progress.forget()
+            raise
         control.report(progress.epoch, epochs, 0, steps, progress.headline())
         progress.save_if_due()
     return progress.finish(started)
@@ -158,38 +169,44 @@ class _Progress:
         self.saved = time.monotonic()
 
     def resume(self) -> None:
-        """Go on from the stored checkpoint where there is one. A damaged one is dropped: training starts anew."""
+        """Go on from the stored checkpoint where there is one. A damaged or unfit one is dropped: training starts anew."""
         try:
-            arrays, metadata = load_tensors(self.store, self._name("checkpoint"))
+            self._restore(*load_tensors(self.store, self._name("checkpoint")))
         except ObjectMissingError:
             return
-        except DamagedObjectError:
-            self.store.delete(self._name("checkpoint"))
-            return
+        except (DamagedObjectError, KeyError, ValueError):
+            place = self.store.location(self._name("checkpoint"))
+            _LOG.warning("damaged   checkpoint %s: trained from the start", place)
+            self.forget()
+
+    def _restore(self, arrays: State, metadata: dict[str, str]) -> None:
+        """Take over what `save` wrote. Raises KeyError or ValueError, with nothing changed, for anything else."""
         about = json.loads(metadata["progress"])
-        self.epoch, self.step, self.seconds = about["epoch"], about["step"], about["seconds"]
-        self.results = [EpochResult.model_validate(result) for result in about["results"]]
-        self.undefined = about["undefined"]
-        self.resumed_after = [*about["resumed_after"], self.epoch]
-        if "losses" in arrays:
-            self.losses = list(torch.from_numpy(arrays.pop("losses").copy()).to(self.device))
+        losses = list(torch.from_numpy(arrays.pop("losses").copy()).to(self.device)) if "losses" in arrays else []
         parts: dict[str, State] = {}
         for name, array in arrays.items():
             part, _, rest = name.partition("/")
-            parts.setdefault(part, {})[rest] = np.array(array)
+            parts.setdefault(part, {})[rest] = array.copy()
+        epoch, step, undefined, seconds = (about[key] for key in ("epoch", "step", "undefined", "seconds"))
+        results = [EpochResult.model_validate(result) for result in about["results"]]
+        resumed_after = [*about["resumed_after"], epoch]
         self.method.load_state(parts.pop("method"))
-        self.kept = parts
+        self.epoch, self.step, self.losses, self.results = epoch, step, losses, results
+        self.undefined, self.seconds, self.kept, self.resumed_after = undefined, seconds, parts, resumed_after
+
+    def forget(self) -> None:
+        """Drop the checkpoint: there is nothing to go on from, or no need to."""
+        self.store.delete(self._name("checkpoint"))
 
     def finish(self, started: str) -> Record:
         """Store the weights worth keeping, then the record; the checkpoint is no longer needed."""
-        for part, weights in {**self.kept, "last": self.method.weights()}.items():
-            save_tensors(self.store, self._name(part), weights, {"key": self.trial.key})
-        record = self._record(started)
         name = record_name(self.trial.key)
-        if not self.store.create(name, record.model_dump_json(indent=1).encode()):
-            record = Record.model_validate_json(self.store.get(name))  # another run was first: its record stands
-        self.store.delete(self._name("checkpoint"))
-        return record
+        if not self.store.exists(name):  # otherwise another run was first: its weights and record stand
+            for part, weights in {**self.kept, "last": self.method.weights()}.items():
+                save_tensors(self.store, self._name(part), weights, {"key": self.trial.key})
+            self.store.create(name, self._record(started).model_dump_json(indent=1).encode())
+        self.forget()
+        return _stored_record(self.trial, self.store)
 
     def _record(self, started: str) -> Record:
         trial, labels = self.trial, self.data.labels
@@ -215,6 +232,10 @@ class _Progress:
                 resumed_after=self.resumed_after,
             ),
         )
+
+
+def _stored_record(trial: Trial, store: Store) -> Record:
+    return Record.model_validate_json(store.get(record_name(trial.key)))
 
 
 def _now() -> str:

@@ -6,11 +6,11 @@ import json
 from datetime import datetime, timezone
 
 from fod_bench.cluster.messages import Failure
-from fod_bench.errors import StoreError
+from fod_bench.errors import DamagedObjectError, StoreError
 from fod_bench.plan import TrialJob
 from fod_bench.store import ObjectMissingError, Store
 
-_PASSING = ("data", "store")
+_PASSING = ("data",)
 """Kinds that may be gone by the next run: tried again each time."""
 
 
@@ -32,7 +32,7 @@ def kept_failure(store: Store, key: str) -> tuple[str, str] | None:
     """Reason and place of the log of a trial that failed before and would again; None where there is none."""
     try:
         return json.loads(store.get(_mark_name(key)))["reason"], store.location(_log_name(key))
-    except ObjectMissingError:
+    except (ObjectMissingError, DamagedObjectError):
         return None
 
 

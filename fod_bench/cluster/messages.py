@@ -30,6 +30,8 @@ class PreparedInfo:
     extracted: bool
     """False when the store had them."""
     nbytes: int
+    notes: tuple[str, ...] = ()
+    """What a person should know of how it went."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Done:
     """A trial has its record."""
 
     key: str
+    notes: tuple[str, ...] = ()
+    """What a person should know of how it went."""
 
 
 @dataclass(frozen=True)

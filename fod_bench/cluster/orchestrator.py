@@ -7,37 +7,44 @@ used last. What is done is known from the store alone, so a new driver goes on w
 
 from __future__ import annotations
 
+import socket
 import time
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ray
-from ray.exceptions import ObjectLostError, RayActorError, RayError, RayTaskError
+from ray.exceptions import RayActorError, RayError
 
 from fod_bench.cluster.failures import forget_failure, keep_failure
 from fod_bench.cluster.messages import Done, Failure, Prepared, PreparedInfo, Status, Stopped
 from fod_bench.cluster.progress import Progress
-from fod_bench.cluster.session import Share
-from fod_bench.errors import ClusterError
+from fod_bench.cluster.session import Share, node_resources
+from fod_bench.errors import ClusterError, StoreError
 from fod_bench.features.request import FeatureRequest
 from fod_bench.plan import TrialJob
 from fod_bench.record import Trial
 from fod_bench.store import Store
 
 ATTEMPTS = 3
-"""Workers a piece of work may lose before it is set apart."""
+"""Times that a piece of work is tried when its worker dies or the store fails."""
 STOP_SECONDS = 30.0
 """Time that trials have to leave a checkpoint when the run is stopped."""
-_TICK = 0.5
+_TICK = 0.25
 
 
 class _RemoteWorker:
     """The worker as an actor; the imports that take seconds happen in its process, not in the driver's."""
 
-    def __init__(self, store_uri: str, share: Share) -> None:
+    def __init__(self, store_uri: str, share: Share, landmark: str) -> None:
         from fod_bench.cluster.worker import Worker
 
         self._worker = Worker(store_uri, max(1, int(share.cpus)), share.gpus > 0)
+        if not self._worker.store.exists(landmark):
+            raise ClusterError(
+                f"store {store_uri} on {socket.gethostname()} is not the one that the run was started on; "
+                "give a folder that every machine reaches under the same path"
+            )
 
     def prepare(self, request: FeatureRequest, kinds: list[str]) -> tuple[PreparedInfo | Failure, Prepared | None]:
         return self._worker.prepare(request, kinds)
@@ -90,8 +97,11 @@ class _Queue:
 class Orchestrator:
     """Runs trainings on workers of one share each."""
 
-    def __init__(self, store: Store, share: Share, progress: Progress, checkpoint_seconds: float) -> None:
-        self._store, self._share, self._progress = store, share, progress
+    def __init__(
+        self, store: Store, landmark: str, share: Share, progress: Progress, checkpoint_seconds: float
+    ) -> None:
+        """`landmark`: an object of the store, by which a worker knows that it has the same one."""
+        self._store, self._landmark, self._share, self._progress = store, landmark, share, progress
         self._checkpoint_seconds = checkpoint_seconds
         self._queues: dict[str, _Queue] = {}
         self._slots: list[_Slot] = []
@@ -106,6 +116,7 @@ class Orchestrator:
         Raises:
             KeyboardInterrupt: after the trials under way have left their checkpoints.
             ClusterError: workers do not come to life.
+            StoreError: the store fails again and again.
         """
         try:
             self._drain(trials, self._share)
@@ -143,11 +154,13 @@ class Orchestrator:
 
     def _scale(self, share: Share) -> None:
         """As many workers as the cluster holds and the work can keep busy."""
-        work = sum(max(1, len(queue.trials)) for queue in self._queues.values())
-        for _ in range(len(self._slots), min(share.fit(ray.cluster_resources()), work)):
+        if self._slots and self._stillborn >= ATTEMPTS:
+            return  # some nodes cannot start one: those there are have to do
+        work = sum(queue.open for queue in self._queues.values())
+        for _ in range(len(self._slots), min(share.fit(node_resources()), work)):
             remote: Any = ray.remote  # its stubs lack concurrency groups
             kind = remote(concurrency_groups={"control": 1}, num_cpus=share.cpus, num_gpus=share.gpus)(_RemoteWorker)
-            actor = kind.remote(self._store.uri, share)
+            actor = kind.remote(self._store.uri, share, self._landmark)
             self._slots.append(_Slot(self._made, actor))
             self._made += 1
 
@@ -176,10 +189,12 @@ class Orchestrator:
         try:
             outcome = ray.get(task)
         except RayActorError as error:
-            self._slots.remove(slot)
-            outcome = self._died(work, "its worker died", error)
-        except (ObjectLostError, RayTaskError) as error:
-            outcome = self._died(work, "its features were lost", error)
+            self._drop(slot)
+            outcome = self._again(work, Failure("its worker died", str(error), "worker"))
+        except RayError as error:
+            outcome = self._again(work, Failure("its features were lost", str(error), "worker"))
+        if isinstance(outcome, Failure) and outcome.kind == "store":
+            outcome = self._again(work, outcome)
         if isinstance(work, FeatureRequest):
             self._prepared(work, outcome)
         elif outcome is None:  # to be tried again
@@ -195,6 +210,7 @@ class Orchestrator:
         queue = self._queues[request.key]
         queue.preparing = False
         if isinstance(outcome, PreparedInfo):
+            self._note(outcome)
             self._progress.prepared(request, outcome)
             return
         queue.arrays = None
@@ -203,7 +219,7 @@ class Orchestrator:
                 self._tell(trial, outcome)
                 self._close(trial)
 
-    def _died(self, work: TrialJob | FeatureRequest, how: str, error: RayError) -> Failure | None:
+    def _again(self, work: TrialJob | FeatureRequest, failure: Failure) -> Failure | None:
         """None while the work is to be tried again; its features are prepared anew, as they may have died with a node."""
         key = work.key
         feature_key = key if isinstance(work, FeatureRequest) else work.features.key  # type: ignore[union-attr]
@@ -213,15 +229,18 @@ class Orchestrator:
         self._attempts[key] = self._attempts.get(key, 0) + 1
         name = work.name if isinstance(work, TrialJob) else f"features of {work.category.name}"
         if self._attempts[key] < ATTEMPTS:
-            self._progress.note(f"{name}: {how}; trying again")
+            self._progress.note(f"again     {name}: {failure.reason}")
             return None
-        reason = f"{how} {ATTEMPTS} times; set apart (memory too small? lower the trials per node with resources.cpus)"
-        return Failure(reason, str(error), "worker")
+        if failure.kind == "store":
+            raise StoreError(f"{failure.reason}; when that is put right, the same command goes on")
+        remedy = "set apart (memory too small? raise resources.cpus, so that fewer trials share a node)"
+        return replace(failure, reason=f"{failure.reason} {ATTEMPTS} times; {remedy}")
 
     def _tell(self, trial: TrialJob, outcome: Done | Stopped | Failure) -> None:
         if isinstance(outcome, Failure):
             self._progress.failed(trial, outcome, keep_failure(self._store, trial, outcome))
         elif isinstance(outcome, Done):
+            self._note(outcome)
             forget_failure(self._store, trial.key)
             self._progress.done(trial)
 
@@ -243,7 +262,7 @@ class Orchestrator:
             elif ray.wait([slot.asked], timeout=0)[0]:
                 try:
                     self._progress.status(slot.number, slot.work, ray.get(slot.asked))
-                    slot.alive = True
+                    slot.alive, self._stillborn = True, 0
                 except RayError as error:
                     if slot.task is None:  # otherwise `_finish` finds out what became of its work
                         self._lost_idle(slot, error)
@@ -251,23 +270,37 @@ class Orchestrator:
         self._progress.tick()
 
     def _lost_idle(self, slot: _Slot, error: RayError) -> None:
-        """A worker without work is gone. Several in a row that never came to life mean that none will."""
-        self._slots.remove(slot)
-        self._stillborn = 0 if slot.alive else self._stillborn + 1
-        if self._stillborn >= ATTEMPTS:
-            raise ClusterError(f"workers do not start: {str(error).strip().splitlines()[-1].strip()}")
+        """A worker without work is gone. Several in a row that never came to life, and none that lives, mean that none will."""
+        self._drop(slot)
+        if slot.alive:
+            return
+        self._stillborn += 1
+        reason = str(error).strip().splitlines()[-1].strip()
+        if self._stillborn >= ATTEMPTS and not any(other.alive for other in self._slots):
+            raise ClusterError(f"workers do not start: {reason}")
+        self._progress.note(f"again     a worker did not start: {reason}")
 
     def _stop(self) -> None:
         """Ask running trials for a checkpoint and wait for it, up to `STOP_SECONDS`."""
         training = [slot for slot in self._slots if isinstance(slot.work, TrialJob)]
-        self._progress.note(f"stopping: {len(training)} trials leave a checkpoint (again Ctrl-C: at once)")
+        leave = "1 trial leaves" if len(training) == 1 else f"{len(training)} trials leave"
+        self._progress.note(f"stopping: {leave} a checkpoint (again Ctrl-C: at once)")
         for slot in training:
             slot.actor.stop.options(concurrency_group="control").remote()
         if training:
             ray.wait([slot.task for slot in training], num_returns=len(training), timeout=STOP_SECONDS)
 
     def _dismiss(self) -> None:
-        for slot in self._slots:
+        for slot in list(self._slots):
+            self._drop(slot)
+
+    def _drop(self, slot: _Slot) -> None:
+        """The worker is no longer one of ours, and does not go on working unseen if it was only out of reach."""
+        self._slots.remove(slot)
+        with suppress(RayError, ValueError):  # it is gone, or Ray is
             ray.kill(slot.actor)
-            self._progress.status(slot.number, None, Status())
-        self._slots = []
+        self._progress.status(slot.number, None, Status())
+
+    def _note(self, outcome: Done | PreparedInfo) -> None:
+        for note in outcome.notes:
+            self._progress.note(note)

@@ -29,6 +29,8 @@ class Counts:
     reused: int = 0
     failed: dict[str, str] = field(default_factory=dict)
     """Trial's name to its reason and the place of its log."""
+    uncounted: int = 0
+    """Data sets that are missing, so that their trainings are not even known."""
 
     @property
     def left(self) -> int:
@@ -39,7 +41,8 @@ class Counts:
         """E.g. `12 trainings: 8 done, 3 reused, 1 failed`."""
         parts = [(self.done, "done"), (self.reused, "reused"), (len(self.failed), "failed"), (self.left, "left")]
         said = ", ".join(f"{count} {word}" for count, word in parts if count or word == "done")
-        return f"{self.total} training{'s' if self.total != 1 else ''}: {said}"
+        uncounted = f"; {self.uncounted} data set{'s' if self.uncounted > 1 else ''} missing" if self.uncounted else ""
+        return f"{self.total} training{'s' if self.total != 1 else ''}: {said}{uncounted}"
 
 
 class Progress:
@@ -49,7 +52,11 @@ class Progress:
         self.counts = Counts(total)
         self._console = console
         self._quiet, self._verbose = quiet, verbose
-        self._live = None if quiet or not console.is_terminal else Live(console=console, refresh_per_second=4)
+        self._live = (
+            None
+            if quiet or not console.is_terminal
+            else Live(console=console, refresh_per_second=4, redirect_stdout=False)
+        )
         self._running: dict[int, tuple[TrialJob | FeatureRequest, Status]] = {}
         self._steps_left = 0
         self._steps_done = 0
@@ -75,6 +82,10 @@ class Progress:
         if not self._quiet:
             self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
+    def blocked(self, text: str) -> None:
+        """What will not run, and why; said even when quiet."""
+        self._console.print(Text("failed    ", "bold red").append(text, "default"), soft_wrap=True)
+
     def prepared(self, request: FeatureRequest, info: PreparedInfo) -> None:
         """Features are ready."""
         if info.extracted or self._verbose:
@@ -92,8 +103,7 @@ class Progress:
         """A training failed; said even when quiet."""
         self.counts.failed[trial.name] = f"{failure.reason} (log: {log})"
         self._steps_done += trial.steps() or 0
-        text = Text("failed    ", "bold red").append(f"{trial.name}: {failure.reason}\n          log: {log}", "default")
-        self._console.print(text, soft_wrap=True)
+        self.blocked(f"{trial.name}: {failure.reason}\n          log: {log}")
 
     def status(self, worker: int, work: TrialJob | FeatureRequest | None, status: Status) -> None:
         """What a worker is doing now."""

@@ -37,27 +37,30 @@ def run_plan(
         StoreError: the store fails.
     """
     trials = _chosen(plan, only)
+    if not any(trial.features for trial in trials):
+        raise FodBenchError("\n  ".join(["nothing can run:", *_faults(plan, trials, only)]))
     _keep_plan(plan, store)
     progress = Progress(len(trials), stderr_console(), quiet=quiet, verbose=verbose)
-    work = [trial for trial in trials if not _settled(trial, plan, store, progress, retry_failed)]
     counts = progress.counts
+    for fault in _faults(plan, trials, only):
+        progress.blocked(fault)
+    if only is None:
+        counts.uncounted = len(plan.job.datasets.keys() - {trial.dataset for trial in trials})
+    work = [trial for trial in trials if not _settled(trial, store, progress, retry_failed)]
     if not work:
-        if counts.failed and not counts.reused:
-            raise FodBenchError(
-                "nothing can run:\n" + "\n".join(f"  {name}: {why}" for name, why in counts.failed.items())
-            )
         return counts, False
     progress.note(f"run {plan.run.run_id}: {counts.summary()}; starting Ray")
-    with ray_session(address):
-        from fod_bench.cluster.orchestrator import Orchestrator
+    try:
+        with ray_session(address, verbose):
+            from fod_bench.cluster.orchestrator import Orchestrator
 
-        share = share_of(plan.job.resources)
-        progress.expect(work)
-        with progress:
-            try:
-                Orchestrator(store, share, progress, plan.job.checkpoint_seconds).run(work)
-            except KeyboardInterrupt:
-                return counts, True
+            share = share_of(plan.job.resources)
+            progress.expect(work)
+            with progress:
+                landmark = plan_name(plan.run.run_id)
+                Orchestrator(store, landmark, share, progress, plan.job.checkpoint_seconds).run(work)
+    except KeyboardInterrupt:
+        return counts, True
     return counts, False
 
 
@@ -75,18 +78,24 @@ def _chosen(plan: Plan, only: str | None) -> list[TrialJob]:
     return list(chosen.values())
 
 
+def _faults(plan: Plan, trials: list[TrialJob], only: str | None) -> list[str]:
+    """Why some of what was asked for cannot run."""
+    if only is None:
+        return plan.faults()
+    reasons = [plan.unusable.get((trial.dataset, trial.category)) for trial in trials]
+    return list(dict.fromkeys(reason for reason in reasons if reason is not None))
+
+
 def _keep_plan(plan: Plan, store: Store) -> None:
     """Leave job and plan in the store, where reports find them."""
     store.put(f"runs/{plan.run.run_id}/job.yaml", dump_job(plan.job).encode())
     store.put(plan_name(plan.run.run_id), plan.run.model_dump_json(indent=1).encode())
 
 
-def _settled(trial: TrialJob, plan: Plan, store: Store, progress: Progress, retry_failed: bool) -> bool:
+def _settled(trial: TrialJob, store: Store, progress: Progress, retry_failed: bool) -> bool:
     """Whether the training needs no work: it has a whole record, failed before, or cannot run; the progress is told."""
     if trial.features is None:
-        reason = plan.unusable.get((trial.dataset, trial.category), "its data or weights are missing")
-        progress.counts.failed[trial.name] = reason
-        progress.note(f"failed    {trial.name}: {reason}")
+        progress.counts.failed[trial.name] = "its data are missing"  # the fault has been told
         return True
     try:
         Record.model_validate_json(store.get(record_name(trial.key)))
@@ -104,7 +113,7 @@ def _settled(trial: TrialJob, plan: Plan, store: Store, progress: Progress, retr
     if before is not None:
         reason, log = before
         progress.counts.failed[trial.name] = f"{reason} (log: {log})"
-        progress.note(
-            f"failed    {trial.name}: in an earlier run: {reason}; --retry-failed tries it again\n          log: {log}"
+        progress.blocked(
+            f"{trial.name}: in an earlier run: {reason}; --retry-failed tries it again\n          log: {log}"
         )
     return before is not None

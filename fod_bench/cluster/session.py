@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
+import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from fod_bench.errors import ClusterError
@@ -39,9 +42,10 @@ def node_resources() -> list[dict[str, float]]:
 
 
 @contextmanager
-def ray_session(address: str | None) -> Iterator[None]:
+def ray_session(address: str | None, verbose: bool = False) -> Iterator[None]:
     """Ray for as long as the block lasts: a local one, or the cluster at `address` (`auto` or host:port).
 
+    Ray prints what it hears of its nodes to standard output; here that is dropped, with `verbose` sent to standard error.
     The handler of the termination signal is kept: Ray sets its own. Signals that come while Ray is being ended wait.
 
     Raises:
@@ -52,29 +56,36 @@ def ray_session(address: str | None) -> Iterator[None]:
     os.environ.setdefault("RAY_DEDUP_LOGS", "0")
     if address is None:
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # the cluster is this machine's own and ends with the run
+    else:
+        os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "2")  # tries to reach the cluster, of ten seconds each
     import ray
 
     handler = signal.getsignal(signal.SIGTERM)
-    try:
-        _start(address)
-        signal.signal(signal.SIGTERM, handler)
-        yield
-    finally:
-        signals = {signal.SIGINT, signal.SIGTERM}
-        signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(sys.stderr if verbose else nowhere):
         try:
-            ray.shutdown()
+            _start(address)
             signal.signal(signal.SIGTERM, handler)
+            yield
         finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+            signals = {signal.SIGINT, signal.SIGTERM}
+            signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+            try:
+                ray.shutdown()
+                signal.signal(signal.SIGTERM, handler)
+            finally:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
 
 
 def _start(address: str | None) -> None:
     import ray
 
     # Left to itself, Ray would join a cluster that somebody else has running on this machine.
-    where_to: dict[str, Any] = {"address": "local", "include_dashboard": False} if address is None else {"address": address}
+    where_to: dict[str, Any] = (
+        {"address": "local", "include_dashboard": False} if address is None else {"address": address}
+    )
     try:
+        if address is not None:
+            _knock(address)
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **where_to)
     except SystemExit:  # what Ray's own handler makes of a termination signal
         raise KeyboardInterrupt from None
@@ -82,6 +93,13 @@ def _start(address: str | None) -> None:
         where = f"the Ray cluster at {address} cannot be reached" if address else "Ray does not start on this machine"
         said = str(error).strip().splitlines() or [type(error).__name__]
         raise ClusterError(f"{where}: {said[0]}") from error
+
+
+def _knock(address: str) -> None:
+    """Raises OSError when nobody listens at a `host:port`, which Ray takes long to find out."""
+    host, _, port = address.rpartition(":")
+    if port.isdigit() and "://" not in address:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
 def share_of(resources: Resources) -> Share:

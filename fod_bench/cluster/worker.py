@@ -5,6 +5,7 @@ Every method returns a result or a `Failure`; nothing that a trial does wrong ki
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 import traceback
@@ -25,6 +26,24 @@ from fod_bench.store import ObjectMissingError, Store, open_store
 from fod_bench.store.tensors import load_tensors, save_tensors
 from fod_bench.trial import Interrupted, run_trial
 
+_LOG = logging.getLogger(__name__)
+
+
+class _Notes(logging.Handler):
+    """Keeps the warnings of a piece of work, which the driver tells."""
+
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self._texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._texts.append(record.getMessage())
+
+    def taken(self) -> tuple[str, ...]:
+        """The texts so far, which are forgotten."""
+        texts, self._texts = tuple(self._texts), []
+        return texts
+
 
 class Worker:
     """One share of the cluster. Ray runs `prepare` and `train` one at a time, `status` and `stop` beside them."""
@@ -35,6 +54,8 @@ class Worker:
         self.store: Store = open_store(store_uri)
         self.device = torch.device("cuda" if gpu else "cpu")
         self._stop = threading.Event()
+        self._notes = _Notes(logging.WARNING)
+        logging.getLogger("fod_bench").addHandler(self._notes)
         self._status = Status(node=socket.gethostname())
 
     def status(self) -> Status:
@@ -63,7 +84,7 @@ class Worker:
             features, extracted = self._features(request)
             made = {kind: self._reference(features, kind) for kind in references}
             arrays = Prepared(features.train, features.test, features.masks, features.labels, made)
-            return PreparedInfo(extracted, features.nbytes()), arrays
+            return PreparedInfo(extracted, features.nbytes(), self._notes.taken()), arrays
         except Exception as error:  # whatever it was, the driver tells it and goes on with the others
             return _failure(error), None
         finally:
@@ -73,6 +94,8 @@ class Worker:
         try:
             found = load_features(self.store, request.key)
         except DamagedObjectError:
+            place = self.store.location(f"features/{request.key}")
+            _LOG.warning("damaged   features of %s (%s): extracted anew", request.category.name, place)
             drop_features(self.store, request.key)
             found = None
         if found is not None:
@@ -97,6 +120,7 @@ class Worker:
         except ObjectMissingError:
             pass
         except DamagedObjectError:
+            _LOG.warning("damaged   reference %s: made anew", self.store.location(name))
             self.store.delete(name)
         reference = BUILDERS[kind](features.train)
         arrays = {f"level_{level}": array for level, array in reference.items()}
@@ -106,11 +130,11 @@ class Worker:
     def train(self, trial: Trial, prepared: Prepared) -> Done | Stopped | Failure:
         """Train and evaluate one trial on features that are shared with other workers."""
         self._status = Status("trial", epochs=trial.setting["epochs"], node=self._status.node)
-        reference = prepared.references.get(trial.setting["reference"]) if trial.reference else None
-        data = TrialData(prepared.train, prepared.test, prepared.masks, prepared.labels, reference)
         try:
+            reference = prepared.references[trial.setting["reference"]] if trial.reference else None
+            data = TrialData(prepared.train, prepared.test, prepared.masks, prepared.labels, reference)
             run_trial(trial, data, self.store, self, self.device)
-            return Done(trial.key)
+            return Done(trial.key, self._notes.taken())
         except Interrupted:
             return Stopped(trial.key)
         except Exception as error:  # see `prepare`

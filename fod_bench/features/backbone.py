@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import Any
 
 import timm
@@ -11,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fod_bench.errors import WeightsError
+from fod_bench.errors import JobError, WeightsError
 from fod_bench.features.weights import Weights
 from fod_bench.job.backbones import backbone_strides
 
@@ -34,46 +35,54 @@ class Backbone(nn.Module):
 
 
 def _create(weights: Weights, levels: list[int]) -> nn.Module:
-    backbone_strides(weights.backbone)  # refuses an unknown name with the nearest
+    offered = backbone_strides(weights.backbone)  # refuses an unknown name with the nearest
+    for level in levels:
+        if level not in offered:
+            strides = ", ".join(str(stride) for stride in offered)
+            raise JobError(f"backbone {weights.backbone} has no level of stride {level}; it has {strides}")
     architecture = weights.backbone.partition(".")[0]
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(weights.seed or 0)
-        probe: Any = timm.create_model(architecture, features_only=True, pretrained=False)
-        reductions = probe.feature_info.reduction()
+        reductions = _outline(architecture, features_only=True).feature_info.reduction()
         # of several maps with one stride the deepest counts
         indices = [len(reductions) - 1 - reductions[::-1].index(level) for level in levels]
         torch.manual_seed(weights.seed or 0)
-        network = timm.create_model(
-            architecture,
-            features_only=True,
-            out_indices=indices,
-            pretrained=weights.path is not None,
-            pretrained_cfg_overlay={"file": str(weights.path)} if weights.path else None,
-        )
-    if weights.path is not None:
-        _check_loaded(network, weights)
+        network: nn.Module = timm.create_model(architecture, features_only=True, out_indices=indices, pretrained=False)
+        if weights.path is not None:
+            _load(network, weights.path, weights.backbone, _outline(architecture).state_dict().keys())
     return network
 
 
-def _check_loaded(network: nn.Module, weights: Weights) -> None:
-    """timm loads what fits and is silent about the rest; here everything must have come from the file."""
+def _outline(architecture: str, **options: Any) -> Any:
+    """The model for its names and shapes only: without memory for its weights, where its code can do that."""
+    try:
+        with torch.device("meta"):
+            return timm.create_model(architecture, pretrained=False, **options)
+    except Exception:  # some architectures read numbers back while they are made
+        return timm.create_model(architecture, pretrained=False, **options)
+
+
+def _load(network: nn.Module, path: Path, backbone: str, known: Collection[str]) -> None:
+    """Fill `network` from the file. timm loads what fits and is silent about the rest; here nothing may be missing, and the
+    file may hold nothing but `known`, the tensors of the whole backbone: ResNet-34's fill a ResNet-18 without a gap."""
 
     def plain(name: str) -> str:
-        return name.replace("_", ".")  # timm's feature extractors rename `stages.0` to `stages_0`
+        # timm's feature extractors rename `stages.0` to `stages_0` or `model.stages.0`
+        return name.removeprefix("model.").replace("_", ".")
 
-    assert weights.path is not None
     try:
-        given = {plain(name): tensor for name, tensor in load_file(weights.path).items()}
+        given = load_file(path)
     except Exception as error:  # safetensors raises its own errors for a damaged file
-        raise WeightsError(f"weights {weights.path} cannot be read as safetensors: {error}") from error
+        raise WeightsError(f"weights {path} cannot be read as safetensors: {error}") from error
+    by_name = {plain(name): tensor for name, tensor in given.items()}
     wanted = {name: value for name, value in network.state_dict().items() if not name.endswith("num_batches_tracked")}
-    wrong = [
-        name
-        for name, value in wanted.items()
-        if plain(name) not in given or not torch.equal(value, given[plain(name)].to(value.dtype).reshape(value.shape))
+    missing = [
+        name for name in wanted if plain(name) not in by_name or by_name[plain(name)].shape != wanted[name].shape
     ]
-    if wrong:
-        raise WeightsError(
-            f"weights {weights.path} do not fit {weights.backbone}: {len(wrong)} of {len(wanted)} tensors are missing or of "
-            f"another shape, the first is {wrong[0]}; give this backbone's own weights"
-        )
+    if missing:
+        fault = f"{len(missing)} of {len(wanted)} tensors are missing or of another shape, the first is {missing[0]}"
+    elif strange := [name for name in given if name not in known]:
+        fault = f"it holds {len(strange)} tensors that this backbone does not have, the first is {strange[0]}"
+    else:
+        network.load_state_dict({name: by_name[plain(name)] for name in wanted}, strict=False)
+        return
+    raise WeightsError(f"weights {path} do not fit {backbone}: {fault}; give this backbone's own weights")

@@ -80,7 +80,8 @@ def _read_ahead(category: Category, samples: list[Sample], size: int) -> Iterato
     def read(sample: Sample) -> NDArray[np.float32]:
         return preprocess_image(category.read_image(sample), size)
 
-    readers = max(1, len(os.sched_getaffinity(0)) - 1)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    readers = max(1, cores - 1)
     with ThreadPoolExecutor(readers, thread_name_prefix="read-picture") as pool:
         waiting = iter(samples)
         pending: list[Future[NDArray[np.float32]]] = []

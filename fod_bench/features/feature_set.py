@@ -79,4 +79,5 @@ def _named(levels: dict[int, NDArray[np.float32]]) -> dict[str, NDArray[Any]]:
 
 
 def _by_stride(tensors: dict[str, NDArray[Any]]) -> dict[int, NDArray[np.float32]]:
-    return {int(name.removeprefix("level_")): array for name, array in sorted(tensors.items())}
+    levels = {int(name.removeprefix("level_")): array for name, array in tensors.items()}
+    return dict(sorted(levels.items()))

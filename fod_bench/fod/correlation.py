@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 EPSILON = 1e-4
 """Added inside every logarithm; part of the method, as in the authors' code."""
@@ -82,6 +83,7 @@ class _Correlate(torch.autograd.Function):
         return output, divergence, divergence.clone(), entropy
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, target_y, target_x = ctx.saved_tensors
         output_gradient, to_target, to_attention, to_entropy = gradients

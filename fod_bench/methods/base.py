@@ -73,7 +73,7 @@ class Method(Protocol):
         ...
 
     def load_state(self, state: State) -> None:
-        """Go on from what `state` returned."""
+        """Go on from what `state` or `weights` returned. Raises ValueError, with nothing changed, for one that does not fit."""
         ...
 
     def weights(self) -> State:

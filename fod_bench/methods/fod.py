@@ -7,7 +7,7 @@ from itertools import combinations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fod_bench.fod.model import NetworkShape
 from fod_bench.fod.score import PatchScores, image_scores, patch_scores, rules, upsample
@@ -39,13 +39,16 @@ class FodMethod:
         self.zero_gradient_step: bool = setting.get("zero_gradient_step", False)
         self.seed = seed
         self.image_size = data.masks.shape[-1]
-        # (n, N, C) and (1, N, C) per level, on the device for good
+        # (n, N, C), (m, N, C) and (1, N, C) per level, on the device for good. What a network is given is always a copy in
+        # torch's own aligned memory: where shared arrays happen to lie would change the last bits of a product on a CPU.
         self.train = {level: as_tensor(data.train[level]).flatten(1, 2).to(device) for level in self.levels}
         self.test = {level: as_tensor(data.test[level]).flatten(1, 2).to(device) for level in self.levels}
         self.reference: dict[int, Tensor] = {}
         if data.reference is not None:
             reference = {level: as_tensor(data.reference[level]) for level in self.levels}
-            self.reference = {level: array.flatten(0, 1)[None].to(device) for level, array in reference.items()}
+            self.reference = {
+                level: array.flatten(0, 1)[None].to(device, copy=True) for level, array in reference.items()
+            }
         weights = LossWeights(
             setting.get("lambda1", 0.0), setting.get("lambda2", 0.0), setting.get("optimization", "two_phase")
         )
@@ -100,39 +103,51 @@ class FodMethod:
     def _patch_scores(self, level: int) -> PatchScores:
         """Score parts of all test pictures, each (m, N)."""
         network = self.trainers[level].network
-        batches = [
-            patch_scores(network(features, self.reference.get(level)), features)
-            for features in self.test[level].split(_TEST_BATCH)
-        ]
+        batches = []
+        for shared in self.test[level].split(_TEST_BATCH):
+            features = shared.clone()  # into torch's own memory: see `__init__`
+            batches.append(patch_scores(network(features, self.reference.get(level)), features))
         parts: list[Any] = [None if part[0] is None else torch.cat(part) for part in zip(*batches, strict=True)]
         return PatchScores(*parts)
 
     def weights(self) -> State:
         """Parameters, `<level>/<parameter>`."""
-        return {
-            f"{level}/{name}": tensor.detach().cpu().numpy().copy()
-            for level, trainer in self.trainers.items()
-            for name, tensor in trainer.network.state_dict().items()
-        }
+        return {name: parameter.detach().cpu().numpy().copy() for name, parameter, _ in self._parameters()}
 
     def state(self) -> State:
         """Parameters, and Adam's moments and step as `<level>/<parameter>/<moment>`."""
         state = self.weights()
-        for level, trainer in self.trainers.items():
-            for name, parameter in trainer.network.named_parameters():
-                moments = trainer.optimizer.state[parameter]
-                state |= {f"{level}/{name}/{moment}": moments[moment].cpu().numpy().copy() for moment in moments}
+        for name, parameter, optimizer in self._parameters():
+            moments = optimizer.state.get(parameter, {})  # none before the first step
+            state |= {f"{name}/{moment}": moments[moment].cpu().numpy().copy() for moment in moments}
         return state
 
+    @torch.no_grad()
     def load_state(self, state: State) -> None:
-        """Raises KeyError or RuntimeError when the state is another network's."""
-        with torch.no_grad():
-            for level, trainer in self.trainers.items():
-                for name, parameter in trainer.network.named_parameters():
-                    prefix = f"{level}/{name}"
-                    parameter.copy_(as_tensor(state[prefix]))
-                    if f"{prefix}/step" in state:  # there is none before the first step
-                        trainer.optimizer.state[parameter] = {
-                            moment: as_tensor(state[f"{prefix}/{moment}"]).clone().to(parameter.device)
-                            for moment in _MOMENTS
-                        }
+        """Go on from a state, or from weights alone. Raises ValueError, with nothing changed, when it is other networks'."""
+        parameters = list(self._parameters())
+        shapes = {name: tuple(parameter.shape) for name, parameter, _ in parameters}
+        trained = any(name.endswith("/step") for name in state)
+        if trained:
+            for name, shape in list(shapes.items()):
+                shapes |= {f"{name}/{moment}": () if moment == "step" else shape for moment in _MOMENTS}
+        given = {name: array.shape for name, array in state.items()}
+        wrong = [name for name in sorted(given.keys() | shapes.keys()) if given.get(name) != shapes.get(name)]
+        if wrong:
+            expected, found = (names.get(wrong[0], "absent") for names in (shapes, given))
+            raise ValueError(
+                f"the state is of other networks: {len(wrong)} arrays differ, the first is {wrong[0]}: {found}, not {expected}"
+            )
+        for name, parameter, optimizer in parameters:
+            parameter.copy_(as_tensor(state[name]))
+            optimizer.state.pop(parameter, None)
+            if trained:
+                optimizer.state[parameter] = {
+                    moment: as_tensor(state[f"{name}/{moment}"]).to(parameter.device, copy=True) for moment in _MOMENTS
+                }
+
+    def _parameters(self) -> Iterator[tuple[str, nn.Parameter, torch.optim.Optimizer]]:
+        """Every parameter with its name `<level>/<parameter>` and the optimiser that moves it."""
+        for level, trainer in self.trainers.items():
+            for name, parameter in trainer.network.named_parameters():
+                yield f"{level}/{name}", parameter, trainer.optimizer

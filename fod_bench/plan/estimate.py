@@ -69,7 +69,6 @@ def summarize(plan: Plan, store: Store) -> Summary:
     counted = [(trial, trial.counts) for trial in left if trial.counts is not None]
     flops = sum(_trial_flops(trial, counts) for trial, counts in counted)
     rate, basis = _rate(plan, store, recorded)
-    unusable = [f"{dataset}/{category}: {reason}" for (dataset, category), reason in plan.unusable.items()]
     return Summary(
         job=plan.job.name,
         run_id=plan.run.run_id,
@@ -92,14 +91,8 @@ def summarize(plan: Plan, store: Store) -> Summary:
         petaflop_left=flops / 1e15,
         core_hours_left=flops / rate / 3600,
         rate_basis=basis,
-        problems=list(dict.fromkeys([*plan.problems, *_without_roots(unusable, plan.problems)])),
+        problems=plan.faults(),
     )
-
-
-def _without_roots(unusable: list[str], problems: list[str]) -> list[str]:
-    """Reasons per category, unless their data set's root is missing: that is one problem, not one per category."""
-    blamed = {problem.split(":", 1)[0].removeprefix("datasets.") for problem in problems}
-    return [reason for reason in unusable if reason.split("/", 1)[0] not in blamed]
 
 
 def _level_sizes(settings: Settings) -> list[tuple[int, int, int]]:

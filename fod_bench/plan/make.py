@@ -6,8 +6,9 @@ machine or the shape of a cluster is never part of one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 from fod_bench.datasets import Category, expected_counts, open_category
@@ -89,6 +90,12 @@ class Plan:
     """Data sets and weights that are not there, each with its remedy."""
     unusable: dict[tuple[str, str], str]
     """(data set, category) to the reason why its trials cannot run."""
+
+    def faults(self) -> list[str]:
+        """Everything that keeps trials from running, a line each; a missing root is one, not one per category."""
+        blamed = {problem.split(":", 1)[0].removeprefix("datasets.") for problem in self.problems}
+        unusable = [f"{'/'.join(where)}: {why}" for where, why in self.unusable.items() if where[0] not in blamed]
+        return list(dict.fromkeys([*self.problems, *unusable]))
 
     def features(self) -> dict[str, FeatureRequest]:
         """Feature sets of all trials that can run, by key."""
@@ -185,7 +192,8 @@ class _Planner:
         if (dataset, category) not in self._categories:
             spec = self.job.datasets[dataset]
             try:
-                opened = open_category(spec.layout, spec.root, category, limit=spec.limit, synthetic=spec.synthetic)
+                root = Path(spec.root).absolute() if spec.root else None  # workers may have another working folder
+                opened = open_category(spec.layout, root, category, limit=spec.limit, synthetic=spec.synthetic)
                 self._categories[dataset, category] = (opened, opened.fingerprint())
             except DatasetError as error:
                 self._categories[dataset, category] = None
@@ -201,6 +209,8 @@ class _Planner:
                     raise
                 self.problems.append(str(error))
                 found = None
+            if found is not None and found.path is not None:
+                found = replace(found, path=found.path.absolute())
             self._weights[backbone, weights, seed] = found
         return self._weights[backbone, weights, seed]
 

@@ -1,0 +1,123 @@
+"""What a job comes to: equal trainings merged, keys made of content, what is missing named, all without Ray."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from commands import DRAWN, TINY
+from dataset_builders import folder_category, picture
+
+from fod_bench.job import load_job
+from fod_bench.plan import Plan, Summary, make_plan, summarize
+from fod_bench.store import open_store
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder, and no cache of digests but its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def plan_of(settings: dict[str, Any] | None = None, **keys: Any) -> Plan:
+    content = {"name": "tiny", "datasets": {"drawn": DRAWN}} | keys | {"settings": TINY | (settings or {})}
+    Path("job.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    return make_plan(load_job("job.yaml"), download=False)
+
+
+def summary_of(plan: Plan) -> Summary:
+    return summarize(plan, open_store("results/store"))
+
+
+def own(root: str, **keys: Any) -> dict[str, Any]:
+    """The data sets of a job on own pictures."""
+    return {"own": {"layout": "folder", "root": root} | keys}
+
+
+def test_rows_that_differ_in_scoring_only_share_a_training() -> None:
+    variants = {
+        "FOD": {},
+        "Rec": {"scoring": "rec"},
+        "Fine": {"score_levels": [8]},
+        "No entropy": {"entropy": False},
+        "Weightless": {"lambda2": 0},
+        "Patch": {"views": "patch"},
+        "Patch, other weight": {"views": "patch", "lambda1": 1.5},
+    }
+    plan = plan_of(variants=variants, seeds=[1, 2])
+    assert len(plan.run.cells) == 14 and len(plan.trials) == 6
+    shared = [trial.rows for trial in plan.trials.values() if trial.seed == 1]
+    assert shared == [["FOD", "Rec", "Fine"], ["No entropy", "Weightless"], ["Patch", "Patch, other weight"]]
+    assert {cell.key for cell in plan.run.cells} == set(plan.trials)
+    scores = {cell.row: cell.score for cell in plan.run.cells}
+    assert (scores["FOD"], scores["Rec"], scores["Fine"]) == ("rec_div@8+16", "rec@8+16", "rec_div@8")
+    assert len(plan.features()) == 1 and len(plan.references()) == 1
+
+
+def test_keys_follow_the_content_and_not_the_place(folder: Path) -> None:
+    folder_category(folder / "here")
+    shutil.copytree(folder / "here", folder / "there")
+    here, there = plan_of(datasets=own("here")), plan_of(datasets={"moved": own("there")["own"]})
+    assert list(here.trials) == list(there.trials)
+    picture(folder / "there/nut/train/good/000.png", value=200)
+    assert not here.trials.keys() & plan_of(datasets=own("there")).trials.keys()
+
+
+def test_data_are_found_by_a_worker_in_another_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder_category(folder / "here")
+    (request,) = plan_of(datasets=own("here")).features().values()
+    (folder / "elsewhere").mkdir()
+    monkeypatch.chdir(folder / "elsewhere")
+    assert request.category.read_image(request.category.samples[0]).size == (12, 10)
+
+
+def test_weights_are_told_apart_by_their_content(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "one.safetensors").write_bytes(b"some weights")
+    (folder / "two.safetensors").write_bytes(b"some weights")
+    (folder / "three.safetensors").write_bytes(b"other weights")
+    one, two, three = (plan_of({"weights": f"{name}.safetensors"}) for name in ("one", "two", "three"))
+    assert list(one.trials) == list(two.trials) != list(three.trials)
+    (request,) = one.features().values()
+    monkeypatch.chdir("/")
+    assert request.weights.path is not None and request.weights.path.is_file()
+
+
+def test_what_is_missing_is_named_and_counted_as_far_as_it_is_known(folder: Path) -> None:
+    folder_category(folder / "here")
+    plan = plan_of(
+        datasets=own("here") | {"mvtec": {"layout": "mvtec", "root": "no/mvtec"}, "gone": own("nowhere")["own"]},
+        seeds=[1, 2],
+    )
+    summary = summary_of(plan)
+    assert (summary.cells, summary.trainings, summary.trainings_blocked, summary.categories) == (32, 32, 30, 16)
+    assert summary.feature_sets == 1 and summary.pictures_to_extract == 8
+    assert summary.steps_left == 2 * 2 * (3 + 3629), "MVTec's pictures are counted as published"
+    mvtec, gone = summary.problems
+    assert mvtec.startswith("datasets.mvtec: there is no folder no/mvtec;") and "--set datasets.mvtec.root=" in mvtec
+    assert gone.startswith("datasets.gone: there is no folder nowhere, so its categories cannot be counted")
+    assert all(cell.key is None for cell in plan.run.cells if cell.dataset == "mvtec")
+    assert not (folder / "results").exists(), "planning writes nothing"
+
+
+def test_a_category_that_cannot_be_used_is_named_beside_the_others(folder: Path) -> None:
+    folder_category(folder / "here")
+    (folder_category(folder / "here", "bolt") / "ground_truth/dent/000_mask.png").unlink()
+    summary = summary_of(plan_of(datasets=own("here")))
+    assert (summary.trainings, summary.trainings_blocked) == (2, 1)
+    (problem,) = summary.problems
+    assert problem.startswith("own/bolt: ") and "dent/000.png" in problem and "mask" in problem
+
+
+def test_800_cells_are_planned_and_counted_in_three_seconds() -> None:
+    grid = {"lambda1": [0.1 * step for step in range(1, 11)], "lambda2": [0.1 * step for step in range(1, 9)]}
+    everything = {"drawn": DRAWN | {"categories": "all"}}
+    start = time.perf_counter()
+    summary = summary_of(plan_of(datasets=everything, grid=grid, seeds=[1, 2]))
+    assert time.perf_counter() - start < 3
+    assert summary.cells == summary.trainings == 960 and summary.feature_sets == 6

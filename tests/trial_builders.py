@@ -1,0 +1,135 @@
+"""Small networks, trial data and trials for the tests below the orchestrator."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from fod_bench.fod.model import FODNetwork, NetworkShape, View
+from fod_bench.methods import TrialData
+from fod_bench.methods.fod import FodMethod
+from fod_bench.record import Record, Trial
+from fod_bench.store import Store
+from fod_bench.trial import run_trial
+
+torch.set_num_threads(1)  # tensors are tiny, and bits are compared
+
+CPU = torch.device("cpu")
+EPOCHS, STEPS = 4, 3
+"""Epochs of the small trial and steps of each: five pictures by two."""
+VIEWS: tuple[View, ...] = ("patch", "intra", "inter", "full")
+SIZE = 32
+CHANNELS = {8: 6, 16: 8}
+
+
+def network(view: View, height: int = 3, width: int = 4, layers: int = 2, seed: int = 0) -> FODNetwork:
+    """A float64 network of 5 channels with kernels of clearly different widths."""
+    torch.manual_seed(seed)
+    made = FODNetwork(NetworkShape(height, width, channels=5, d_model=8, heads=2, layers=layers, view=view)).double()
+    return made.requires_grad_()
+
+
+def features(batch: int = 2, height: int = 3, width: int = 4, seed: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features (batch, N, 5) and a reference (1, N, 5) for `network`, in float64."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = (height * width, 5)
+    made = torch.randn(batch, *shape, generator=generator), torch.randn(1, *shape, generator=generator)
+    return made[0].double(), made[1].double()
+
+
+def trial_data(train: int = 5, good: int = 3, defective: int = 4, seed: int = 2) -> TrialData:
+    """Random features of levels 8 and 16 for 32-pixel pictures; the first patches of defective ones differ. Read only."""
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(np.array([0, 1], np.uint8), [good, defective])
+    masks = np.zeros((good + defective, SIZE, SIZE), np.uint8)
+    masks[good:, :16, :16] = 1
+    learnt, tested, reference = {}, {}, {}
+    for level, channels in CHANNELS.items():
+        side = SIZE // level
+        usual = rng.normal(size=(side, side, channels))
+        learnt[level] = (usual + 0.5 * rng.normal(size=(train, side, side, channels))).astype(np.float32)
+        tested[level] = (usual + 0.5 * rng.normal(size=(good + defective, side, side, channels))).astype(np.float32)
+        tested[level][good:, : side // 2, : side // 2] += rng.normal(size=channels).astype(np.float32)
+        reference[level] = learnt[level].mean(0)
+    for array in (masks, labels, *learnt.values(), *tested.values(), *reference.values()):
+        array.flags.writeable = False
+    return TrialData(learnt, tested, masks, labels, reference)
+
+
+def setting(**changes: Any) -> dict[str, Any]:
+    """A training setting as a job gives it to a trial."""
+    base: dict[str, Any] = {
+        "levels": [8, 16],
+        "d_model": {"8": 8, "16": 16},
+        "heads": 2,
+        "layers": 1,
+        "views": "full",
+        "learning_rate": 1e-2,
+        "batch_size": 2,
+        "epochs": EPOCHS,
+        "evaluate_every": 1,
+        "optimization": "two_phase",
+        "lambda1": 0.5,
+        "lambda2": 0.5,
+        "reference": "mean",
+        "zero_gradient_step": False,
+    }
+    return base | changes
+
+
+def method(data: TrialData | None = None, seed: int = 3407, **changes: Any) -> FodMethod:
+    """The method on small data."""
+    return FodMethod(setting(**changes), data or trial_data(), seed, CPU)
+
+
+def trial(checkpoint_seconds: float = 1e9, key: str = "a1", **changes: Any) -> Trial:
+    """A trial of `setting(**changes)`; by default it leaves a checkpoint only when it is stopped."""
+    return Trial(
+        key=key,
+        method="fod",
+        dataset="mine",
+        layout="folder",
+        category="nut",
+        fingerprint="f0",
+        seed=3407,
+        setting=setting(**changes),
+        features={"key": "b2", "backbone": "resnet18"},
+        reference={"kind": "mean", "key": "c3"},
+        checkpoint_seconds=checkpoint_seconds,
+    )
+
+
+class Watcher:
+    """Control of a trial: notes every report, and stops or kills it after `after` steps."""
+
+    def __init__(self, after: int | None = None, how: Literal["stop", "kill"] = "stop") -> None:
+        self.after, self.how = after, how
+        self.steps = 0
+        self.reports: list[tuple[int, int, int, int, float | None]] = []
+
+    def report(self, epoch: int, epochs: int, step: int, steps: int, loss: float | None) -> None:
+        self.reports.append((epoch, epochs, step, steps, loss))
+        self.steps += step > 0
+
+    def should_stop(self) -> bool:
+        if self.how == "kill" and self.steps == self.after:
+            raise Killed
+        return self.steps == self.after
+
+
+class Killed(BaseException):
+    """Ends a trial on the spot, as SIGKILL would: nothing between here and the test handles it."""
+
+
+def run(
+    store: Store, asked: Trial | None = None, data: TrialData | None = None, watcher: Watcher | None = None
+) -> Record:
+    """Run a trial, by default the small one, on the CPU."""
+    return run_trial(asked or trial(), data or trial_data(), store, watcher or Watcher(), CPU)
+
+
+def names(store: Store) -> list[str]:
+    """Objects in the store, those of the small trial without their folder."""
+    return [info.name.removeprefix("trials/a1/") for info in store.list()]
