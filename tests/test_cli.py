@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 from commands import Bench
 from dataset_builders import folder_category, mask
+from report_builders import full_store
 from typer.testing import CliRunner, Result
 
 from fod_bench.cli import app
+from fod_bench.store import open_store
 
 Call = Callable[..., Result]
 COMMANDS = (["run"], ["plan"], ["report"], ["data", "check"], ["data", "synth"])
@@ -140,7 +142,14 @@ def test_weights_that_cannot_be_had_are_refused_with_the_ways_out(bench: Bench, 
     assert not (bench.folder / "weightless-store").exists()
 
 
-def test_a_report_names_the_command_that_makes_results(bench: Bench, call: Call) -> None:
+def test_a_report_prints_what_is_asked_for_or_says_how_to_get_it(bench: Bench, call: Call) -> None:
+    store = open_store(str(bench.folder / "reported"))
+    for name, data in full_store().objects.items():
+        store.put(name, data)
+    tables = call("report", "--store", "reported", "--table", "2", "--table", "6")
+    assert "Table 2" in tables.stdout and "Table 6" in tables.stdout and not tables.stderr
+    assert "no table '22': did you mean '2'?" in call("report", "--store", "reported", "--table", "22", code=2).stderr
+
     empty = call("report", "--store", "empty", code=1).stderr
     assert "no run in store" in empty and "fod-bench run jobs/quickstart.yaml --store" in empty
 
@@ -173,10 +182,21 @@ def test_faults_of_a_data_set_are_listed_on_standard_output(bench: Bench, call: 
 
 
 @pytest.mark.parametrize(
-    "arguments", (["--help"], ["plan", "pipe.yaml"], ["plan", "pipe.yaml", "--json"], ["plan", "pipe.yaml", "--dump"])
+    "arguments",
+    (
+        ["--help"],
+        ["plan", "pipe.yaml"],
+        ["plan", "pipe.yaml", "--json"],
+        ["report", "--store", "pipe-store"],
+        ["report", "--store", "pipe-store", "--table", "7", "--format", "markdown"],  # shorter than a buffer
+    ),
+    ids=" ".join,
 )
 def test_a_reader_that_goes_away_is_no_fault(bench: Bench, arguments: list[str]) -> None:
     bench.job("pipe")
+    store = open_store(str(bench.folder / "pipe-store"))
+    for name, data in full_store().objects.items():
+        store.put(name, data)
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(

@@ -40,6 +40,9 @@ def test_a_run_shows_its_table_and_the_next_one_reuses_everything(bench: Bench) 
     assert bench.ray_sessions() == sessions, "a run with nothing to do starts no Ray"
     assert bench.digests() == records
 
+    part = bench.run("run", job, "--only", "FOD/*")
+    assert part.err == "2 trainings: 0 done, 2 reused\n", "one row, both seeds"
+
     after = _plan(bench, job)
     assert (after["cells"], after["trainings"], after["trainings_recorded"]) == (4, 4, 4)
     assert (after["feature_sets_stored"], after["pictures_to_extract"], after["references_stored"]) == (1, 0, 1)
@@ -114,7 +117,7 @@ def _stopped(bench: Bench, arguments: list[str], number: int, group: bool) -> st
 
 
 def _workers(running: Running) -> list[int]:
-    return [process for process, command in running.processes().items() if command.startswith("ray::_RemoteWorker")]
+    return [process for process, command in running.processes().items() if command.startswith("ray::RemoteWorker")]
 
 
 def _wait_for_checkpoint(bench: Bench, running: Running, since: float) -> None:

@@ -11,9 +11,9 @@ from commands import DRAWN, Bench
 from dataset_builders import btad_category, folder_category, mask
 from safetensors.numpy import save_file
 
+from fod_bench.cluster.actor import RemoteWorker
 from fod_bench.cluster.failures import forget_failure, keep_failure, kept_failure
 from fod_bench.cluster.messages import Failure
-from fod_bench.cluster.orchestrator import _RemoteWorker
 from fod_bench.cluster.session import Share
 from fod_bench.errors import ClusterError
 from fod_bench.job import load_job
@@ -162,9 +162,9 @@ def test_a_cluster_that_is_not_there_is_said_at_once(bench: Bench) -> None:
 def test_a_worker_refuses_a_store_that_only_has_the_same_name(tmp_path: Path) -> None:
     store = open_store(str(tmp_path / "store"))
     store.put("runs/tiny/plan.json", b"{}")
-    _RemoteWorker(store.uri, Share(1, 0), "runs/tiny/plan.json")
+    RemoteWorker(store.uri, Share(1, 0), "runs/tiny/plan.json")
     with pytest.raises(ClusterError, match="is not the one that the run was started on"):
-        _RemoteWorker(str(tmp_path / "another"), Share(1, 0), "runs/tiny/plan.json")
+        RemoteWorker(str(tmp_path / "another"), Share(1, 0), "runs/tiny/plan.json")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ used last. What is done is known from the store alone, so a new driver goes on w
 
 from __future__ import annotations
 
-import socket
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -16,14 +15,14 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayError
 
+from fod_bench.cluster.actor import RemoteWorker
 from fod_bench.cluster.failures import forget_failure, keep_failure
-from fod_bench.cluster.messages import Done, Failure, Prepared, PreparedInfo, Status, Stopped
+from fod_bench.cluster.messages import Done, Failure, PreparedInfo, Status, Stopped
 from fod_bench.cluster.progress import Progress
 from fod_bench.cluster.session import Share, node_resources
 from fod_bench.errors import ClusterError, StoreError
 from fod_bench.features.request import FeatureRequest
 from fod_bench.plan import TrialJob
-from fod_bench.record import Trial
 from fod_bench.store import Store
 
 ATTEMPTS = 3
@@ -31,32 +30,6 @@ ATTEMPTS = 3
 STOP_SECONDS = 30.0
 """Time that trials have to leave a checkpoint when the run is stopped."""
 _TICK = 0.25
-
-
-class _RemoteWorker:
-    """The worker as an actor; the imports that take seconds happen in its process, not in the driver's."""
-
-    def __init__(self, store_uri: str, share: Share, landmark: str) -> None:
-        from fod_bench.cluster.worker import Worker
-
-        self._worker = Worker(store_uri, max(1, int(share.cpus)), share.gpus > 0)
-        if not self._worker.store.exists(landmark):
-            raise ClusterError(
-                f"store {store_uri} on {socket.gethostname()} is not the one that the run was started on; "
-                "give a folder that every machine reaches under the same path"
-            )
-
-    def prepare(self, request: FeatureRequest, kinds: list[str]) -> tuple[PreparedInfo | Failure, Prepared | None]:
-        return self._worker.prepare(request, kinds)
-
-    def train(self, trial: Trial, prepared: Prepared) -> Done | Stopped | Failure:
-        return self._worker.train(trial, prepared)
-
-    def status(self) -> Status:
-        return self._worker.status()
-
-    def stop(self) -> None:
-        self._worker.stop()
 
 
 @dataclass(eq=False)
@@ -159,7 +132,7 @@ class Orchestrator:
         work = sum(queue.open for queue in self._queues.values())
         for _ in range(len(self._slots), min(share.fit(node_resources()), work)):
             remote: Any = ray.remote  # its stubs lack concurrency groups
-            kind = remote(concurrency_groups={"control": 1}, num_cpus=share.cpus, num_gpus=share.gpus)(_RemoteWorker)
+            kind = remote(concurrency_groups={"control": 1}, num_cpus=share.cpus, num_gpus=share.gpus)(RemoteWorker)
             actor = kind.remote(self._store.uri, share, self._landmark)
             self._slots.append(_Slot(self._made, actor))
             self._made += 1
@@ -270,25 +243,26 @@ class Orchestrator:
         self._progress.tick()
 
     def _lost_idle(self, slot: _Slot, error: RayError) -> None:
-        """A worker without work is gone. Several in a row that never came to life, and none that lives, mean that none will."""
+        """A worker without work is gone. Several in a row that never came to life, and no other, mean that none will."""
         self._drop(slot)
         if slot.alive:
             return
         self._stillborn += 1
         reason = str(error).strip().splitlines()[-1].strip()
-        if self._stillborn >= ATTEMPTS and not any(other.alive for other in self._slots):
+        if self._stillborn >= ATTEMPTS and not self._slots:
             raise ClusterError(f"workers do not start: {reason}")
         self._progress.note(f"again     a worker did not start: {reason}")
 
     def _stop(self) -> None:
         """Ask running trials for a checkpoint and wait for it, up to `STOP_SECONDS`."""
         training = [slot for slot in self._slots if isinstance(slot.work, TrialJob)]
+        if not training:
+            return
         leave = "1 trial leaves" if len(training) == 1 else f"{len(training)} trials leave"
         self._progress.note(f"stopping: {leave} a checkpoint (again Ctrl-C: at once)")
         for slot in training:
             slot.actor.stop.options(concurrency_group="control").remote()
-        if training:
-            ray.wait([slot.task for slot in training], num_returns=len(training), timeout=STOP_SECONDS)
+        ray.wait([slot.task for slot in training], num_returns=len(training), timeout=STOP_SECONDS)
 
     def _dismiss(self) -> None:
         for slot in list(self._slots):

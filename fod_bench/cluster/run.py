@@ -68,12 +68,12 @@ def _chosen(plan: Plan, only: str | None) -> list[TrialJob]:
     """The trainings whose cells match."""
     if only is None:
         return list(plan.trials.values())
-    named = {f"{row}/{trial.dataset}/{trial.category}": trial for trial in plan.trials.values() for row in trial.rows}
-    chosen = {trial.key: trial for name, trial in named.items() if fnmatchcase(name, only)}
+    named = [(f"{row}/{trial.dataset}/{trial.category}", trial) for trial in plan.trials.values() for row in trial.rows]
+    chosen = {trial.key: trial for name, trial in named if fnmatchcase(name, only)}
     if not chosen:
-        examples = ", ".join(list(named)[:3])
+        names = list(dict.fromkeys(name for name, _ in named))
         raise UsageError(
-            f"--only {only!r} matches none of the {len(named)} row/dataset/category names, such as {examples}"
+            f"--only {only!r} matches none of the {len(names)} row/dataset/category names, such as {', '.join(names[:3])}"
         )
     return list(chosen.values())
 
