@@ -56,7 +56,9 @@ def _in_process(side: str, repeats: int) -> dict[str, float]:
 
 def run() -> list[Result]:
     """Both ratios; the memory of importing torch, the same on both sides, is taken off."""
-    rounds = [(_in_process("plain", 2), _in_process("fused", 6)) for _ in range(2)]  # in turn: the machine's speed drifts
+    rounds = [
+        (_in_process("plain", 2), _in_process("fused", 6)) for _ in range(2)
+    ]  # in turn: the machine's speed drifts
     plain, ours = ({key: min(side[key] for side in sides) for key in sides[0]} for sides in zip(*rounds, strict=True))
     return [
         Result("training step, time: plain / ours", plain["seconds"] / ours["seconds"], 7.0, "×"),
