@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Hashable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -63,9 +64,10 @@ def summarize(plan: Plan, store: Store) -> Summary:
     trials = list(plan.trials.values())
     recorded = {trial.key for trial in trials if trial.features is not None and store.exists(record_name(trial.key))}
     left = [trial for trial in trials if trial.key not in recorded]
-    features = plan.features()
-    missing = [request for key, request in features.items() if not store.exists(manifest_name(key))]
-    references = plan.references()
+    features = {_source(trial): trial.counts for trial in trials}
+    stored = {key for key in plan.features() if store.exists(manifest_name(key))}
+    to_extract = [counts for source, counts in features.items() if source not in stored and counts is not None]
+    references = {(_source(trial), trial.settings.reference) for trial in trials if trial.uses_reference}
     counted = [(trial, trial.counts) for trial in left if trial.counts is not None]
     flops = sum(_trial_flops(trial, counts) for trial, counts in counted)
     rate, basis = _rate(plan, store, recorded)
@@ -81,10 +83,10 @@ def summarize(plan: Plan, store: Store) -> Summary:
         trainings_recorded=len(recorded),
         trainings_blocked=sum(trial.features is None for trial in trials),
         feature_sets=len(features),
-        feature_sets_stored=len(features) - len(missing),
-        pictures_to_extract=sum(len(request.category.samples) for request in missing),
+        feature_sets_stored=len(stored),
+        pictures_to_extract=sum(counts.train + counts.test_good + counts.test_defect for counts in to_extract),
         references=len(references),
-        references_stored=sum(store.exists(reference_name(key)) for key in references),
+        references_stored=sum(store.exists(reference_name(key)) for key in plan.references()),
         tables=list(plan.job.tables),
         steps_left=sum(trial.steps() or 0 for trial, _ in counted),
         trainings_uncounted=len(left) - len(counted),
@@ -93,6 +95,15 @@ def summarize(plan: Plan, store: Store) -> Summary:
         rate_basis=basis,
         problems=plan.faults(),
     )
+
+
+def _source(trial: TrialJob) -> Hashable:
+    """What the training's features are made of: their key, or what stands for it while data or weights are missing."""
+    if trial.features is not None:
+        return trial.features.key
+    settings = trial.settings
+    weights = (settings.backbone, settings.weights, settings.weights_seed)
+    return (trial.dataset, trial.category, *weights, settings.image_size, settings.levels)
 
 
 def _level_sizes(settings: Settings) -> list[tuple[int, int, int]]:

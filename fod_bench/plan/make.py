@@ -47,9 +47,14 @@ class TrialJob:
         return f"{self.dataset}/{self.category} · {self.rows[0]}{more} · seed {self.seed}"
 
     @property
+    def uses_reference(self) -> bool:
+        """Whether the views look at reference features."""
+        return self.settings.views in ("inter", "full")
+
+    @property
     def reference_key(self) -> str | None:
-        """Key of the reference features; None where the views use none."""
-        if self.features is None or self.settings.views not in ("inter", "full"):
+        """Key of the reference features; None where there are none, or they cannot be known."""
+        if self.features is None or not self.uses_reference:
             return None
         return reference_key(self.features.key, self.settings.reference)
 
