@@ -62,11 +62,8 @@ def _target(branch, hidden: Tensor) -> Tensor:
 
 def divergence(target: Tensor, attention: Tensor) -> Tensor:
     """Eq. 6 before the means: both directions of the KL divergence, per row (B, h, N)."""
-    return _kl(target, attention) + _kl(attention, target)
-
-
-def _kl(p: Tensor, q: Tensor) -> Tensor:
-    return (p * (torch.log(p + EPSILON) - torch.log(q + EPSILON))).sum(-1)
+    log_target, log_attention = torch.log(target + EPSILON), torch.log(attention + EPSILON)
+    return (target * (log_target - log_attention)).sum(-1) + (attention * (log_attention - log_target)).sum(-1)
 
 
 def entropy(attention: Tensor) -> Tensor:

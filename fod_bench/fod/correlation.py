@@ -69,7 +69,7 @@ def correlate(query: Tensor, key: Tensor, value: Tensor, target_y: Tensor, targe
 
 class _Correlate(torch.autograd.Function):
     """Works on p = S/ε and t = T/ε: log(S + ε) = log ε + log1p(p), where log ε cancels in the divergence. It is as accurate,
-    and log1p is about twice as fast as log in PyTorch's CPU kernels."""
+    and log1p is faster than log in PyTorch's CPU kernels."""
 
     @staticmethod
     def forward(
