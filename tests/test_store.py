@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -54,8 +55,18 @@ class TestContract:
         for content in (b"", b"one", b"\x00\xff" * 100_000, b"two"):
             store.put("trials/a/record.json", content)
             assert store.get("trials/a/record.json") == content
-            assert store.fetch("trials/a/record.json").read_bytes() == content
+            assert b"".join(store.stream("trials/a/record.json")) == content
+            with store.open("trials/a/record.json") as file:
+                assert file.read() == content
+                assert os.fstat(file.fileno()).st_size == len(content), "a real file, which can be mapped"
             assert store.exists("trials/a/record.json")
+
+    def test_an_open_file_stays_whole(self, store: Store) -> None:
+        store.put("a", b"first" * 1000)
+        with store.open("a") as file:
+            store.put("a", b"other")
+            store.delete("a")
+            assert file.read() == b"first" * 1000
 
     def test_a_file_is_taken_in_as_a_copy(self, store: Store, tmp_path: Path) -> None:
         source = tmp_path / "source.bin"
@@ -105,7 +116,8 @@ class TestContract:
         store.put("trials/a/record.json", b"x")
         for name in ("none", "trials/a", "trials/b/record.json", "trials/a/record.json/deeper"):
             assert not store.exists(name)
-            for read in (store.get, store.fetch):
+            assert store.info(name) is None
+            for read in (store.get, store.open, lambda name: list(store.stream(name))):
                 with pytest.raises(ObjectMissingError, match=f"no object {name}$"):
                     read(name)
             store.delete(name)
@@ -121,12 +133,16 @@ class TestContract:
         for prefix in ("a", "a/", "ab/c", "ab/c/", "ab/c/e", "none", "none/x"):
             assert [info.name for info in store.list(prefix)] == sorted(n for n in names if n.startswith(prefix))
 
-    def test_list_tells_size_and_time(self, store: Store) -> None:
-        before = time.time()
+    def test_size_and_time(self, store: Store) -> None:
+        before = store.now()
         store.put("a", b"12345")
-        (info,) = store.list()
-        assert (info.name, info.size) == ("a", 5)
-        assert before - 5 <= info.modified <= time.time() + 5
+        (listed,) = store.list()
+        asked = store.info("a")
+        assert asked is not None
+        for info in (listed, asked):
+            assert (info.name, info.size) == ("a", 5)
+            assert before - 2 <= info.modified <= store.now() + 2, "by one clock, be it in whole seconds"
+        assert abs(store.now() - time.time()) < 5
 
     def test_an_empty_store(self, store: Store) -> None:
         assert list(store.list()) == []
@@ -139,7 +155,7 @@ class TestContract:
         store.delete("a/b/c")
         assert [info.name for info in store.list()] == ["a/d"]
         with pytest.raises(ObjectMissingError):
-            store.fetch("a/b/c")
+            store.open("a/b/c")
         store.put("a/b", b"z")  # where a folder was needed before
         assert store.get("a/b") == b"z"
 
@@ -177,7 +193,9 @@ class TestContract:
             lambda: store.put(name, b""),
             lambda: store.create(name, b""),
             lambda: store.get(name),
-            lambda: store.fetch(name),
+            lambda: store.open(name),
+            lambda: list(store.stream(name)),
+            lambda: store.info(name),
             lambda: store.exists(name),
             lambda: store.delete(name),
             lambda: store.location(name),

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from fod_bench.errors import DamagedObjectError, StoreError
+from fod_bench.store import files
 from fod_bench.store.local import LocalStore
 
 NAME = "trials/a/record.json"
@@ -163,18 +164,19 @@ class TestDamage:
         store = LocalStore(tmp_path)
         store.put(NAME, OLD)
         damage(tmp_path / NAME)
-        for read in (store.get, store.fetch):
+        for read in (store.get, store.open, lambda name: list(store.stream(name))):
             with pytest.raises(DamagedObjectError, match=f"{NAME} is damaged"):
                 read(NAME)
         store.put(NAME, NEW)  # made anew
-        assert store.get(NAME) == store.fetch(NAME).read_bytes() == NEW
+        assert store.get(NAME) == store.open(NAME).read() == NEW
 
-    def test_is_found_after_an_earlier_fetch(self, tmp_path: Path) -> None:
+    def test_is_found_after_it_was_opened(self, tmp_path: Path) -> None:
         store = LocalStore(tmp_path)
         store.put(NAME, OLD)
-        truncate(store.fetch(NAME))
+        store.open(NAME).close()
+        truncate(tmp_path / NAME)
         with pytest.raises(DamagedObjectError):
-            store.fetch(NAME)
+            store.open(NAME)
 
     def test_is_found_again_by_sha256sum(self, tmp_path: Path) -> None:
         store = LocalStore(tmp_path)
@@ -184,12 +186,12 @@ class TestDamage:
         flip(tmp_path / NAME)
         assert subprocess.run(check, cwd=tmp_path).returncode == 1
 
-    def test_fetch_reads_a_large_file_once(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_opening_checks_a_large_file_once(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         store = LocalStore(tmp_path)
         store.put(NAME, OLD)
-        store.fetch(NAME)
-        monkeypatch.setattr(Path, "open", None)
-        assert store.fetch(NAME) == tmp_path / NAME
+        store.open(NAME).close()
+        monkeypatch.setattr(files, "digest_of", None)
+        assert store.open(NAME).read() == OLD
 
 
 class TestRefusals:

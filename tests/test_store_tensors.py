@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file, save
+from safetensors.numpy import load, save
 
 from fod_bench.errors import DamagedObjectError, StoreError
 from fod_bench.store import ObjectMissingError, Store, open_store
@@ -80,7 +80,7 @@ def test_equal_input_gives_equal_bytes(store: Store) -> None:
 
 def test_the_file_is_plain_safetensors(store: Store) -> None:
     save_tensors(store, NAME, {"x": np.arange(3)})
-    np.testing.assert_array_equal(load_file(store.fetch(NAME))["x"], np.arange(3))
+    np.testing.assert_array_equal(load(store.get(NAME))["x"], np.arange(3))
 
 
 def test_missing(store: Store) -> None:

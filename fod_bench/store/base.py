@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
 
 from fod_bench.errors import StoreError
@@ -53,12 +53,30 @@ class Store(Protocol):
         """Content of `name`, checked. Raises `ObjectMissingError`, `DamagedObjectError`."""
         ...
 
-    def fetch(self, name: str) -> Path:
-        """A local file with the checked content of `name`, to be read only. Raises as `get` does."""
+    def stream(self, name: str) -> Iterator[bytes]:
+        """Content of `name` in pieces, for what need not fit in memory.
+
+        Raises as `get` does, `DamagedObjectError` only after the last piece: what was read is to be used after the end.
+        """
+        ...
+
+    def open(self, name: str) -> BinaryIO:
+        """A file on local disk with the checked content of `name`, open for reading and for mapping into memory.
+
+        It stays whole for as long as it is open or mapped. Raises as `get` does.
+        """
+        ...
+
+    def info(self, name: str) -> ObjectInfo | None:
+        """Size and time of `name`, None when there is none. Sees what is there now, where a listing may lag behind."""
         ...
 
     def exists(self, name: str) -> bool:
-        """Whether there is an object `name`."""
+        """Whether there is an object `name`; as current as `info`."""
+        ...
+
+    def now(self) -> float:
+        """Seconds since 1970 by the clock that `ObjectInfo.modified` is taken from."""
         ...
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:

@@ -7,6 +7,7 @@ import errno
 import fcntl
 import hashlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,20 +15,26 @@ _CHUNK_BYTES = 1 << 20
 _NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
 
 
+def pieces(file: BinaryIO) -> Iterator[bytes]:
+    """The rest of `file`, a mebibyte at a time."""
+    while piece := file.read(_CHUNK_BYTES):
+        yield piece
+
+
 def digest_of(file: BinaryIO) -> str:
     """SHA-256 of the rest of `file`, in hexadecimal."""
     digest = hashlib.sha256()
-    while chunk := file.read(_CHUNK_BYTES):
-        digest.update(chunk)
+    for piece in pieces(file):
+        digest.update(piece)
     return digest.hexdigest()
 
 
 def copy(source: BinaryIO, target: BinaryIO) -> str:
     """Copy the rest of `source` to `target`, make it durable, and return its SHA-256."""
     digest = hashlib.sha256()
-    while chunk := source.read(_CHUNK_BYTES):
-        digest.update(chunk)
-        target.write(chunk)
+    for piece in pieces(source):
+        digest.update(piece)
+        target.write(piece)
     target.flush()
     os.fsync(target.fileno())
     return digest.hexdigest()

@@ -19,6 +19,7 @@ import io
 import os
 import re
 import secrets
+import stat
 import time
 from collections.abc import Callable, Iterator, Set
 from pathlib import Path
@@ -45,7 +46,7 @@ class LocalStore:
         self._checksums = self.root / ".checksums"
         self._temporary = self.root / ".temporary"
         self._lock_seconds = lock_seconds
-        self._verified: dict[str, tuple[int, int, int]] = {}
+        self._verified: dict[str, tuple[tuple[int, int, int], str]] = {}
         with self._reporting("open it"):
             if self.root.exists() and not self.root.is_dir():
                 raise StoreError(f"store {self.root}: this is a file; a store is a folder")
@@ -73,24 +74,44 @@ class LocalStore:
 
         return self._read(name, read)
 
-    def fetch(self, name: str) -> Path:
+    def stream(self, name: str) -> Iterator[bytes]:
+        """See `Store.stream`. The object is checked before its first piece."""
+        with self.open(name) as file, self._reporting(f"read object {name}"):
+            yield from files.pieces(file)
+
+    def open(self, name: str) -> BinaryIO:
         """The object's own file. One process checks it once, and again only after its size, time or inode changed."""
-        path = self._path(name)
-        with contextlib.suppress(OSError):
-            if self._verified.get(name) == _signature(path.stat()):
-                return path
 
-        def read(file: BinaryIO) -> tuple[tuple[int, int, int], str]:
-            signature = _signature(os.fstat(file.fileno()))
-            return signature, files.digest_of(file)
+        def read(file: BinaryIO) -> tuple[BinaryIO, str]:
+            # The one that is checked is the one handed out, whatever takes its name meanwhile.
+            held = os.fdopen(os.dup(file.fileno()), "rb")
+            signature = _signature(os.fstat(held.fileno()))
+            known, digest = self._verified.get(name, (None, ""))
+            if known != signature:
+                digest = files.digest_of(file)
+                self._verified[name] = signature, digest
+                held.seek(0)
+            return held, digest
 
-        self._verified[name] = self._read(name, read)
-        return path
+        return self._read(name, read)
+
+    def info(self, name: str) -> ObjectInfo | None:
+        """See `Store.info`."""
+        with self._reporting(f"look for object {name}"):
+            try:
+                status = self._path(name).stat()
+            except _NO_OBJECT:
+                return None
+            return ObjectInfo(name, status.st_size, status.st_mtime) if stat.S_ISREG(status.st_mode) else None
 
     def exists(self, name: str) -> bool:
         """See `Store.exists`."""
-        with self._reporting(f"look for object {name}"):
-            return self._path(name).is_file()
+        return self.info(name) is not None
+
+    def now(self) -> float:
+        """Time of a file made for the purpose: on a shared file system the clock is the server's."""
+        with self._reporting("tell the time"), self._scratch() as (_, file):
+            return os.fstat(file.fileno()).st_mtime
 
     def delete(self, name: str) -> None:
         """See `Store.delete`."""

@@ -78,7 +78,7 @@ def load_tensors(store: Store, name: str) -> tuple[dict[str, np.ndarray], dict[s
     that is damaged or was not made by `save_tensors`.
     """
     try:
-        with store.fetch(name).open("rb") as file:
+        with store.open(name) as file:
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         return _read(mapped)
     except OSError as error:
