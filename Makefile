@@ -4,8 +4,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+SWIFT := .venv-swift
+SWIFT_READY := $(SWIFT)/.ready
+CEPH_PACKAGES := radosgw ceph-mon ceph-osd ceph-mgr
 
-.PHONY: demo test lint bench docs setup clean
+.PHONY: demo test test-ceph lint bench docs setup clean
 
 setup: $(READY)
 
@@ -16,11 +19,25 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $(READY)
 
+# OpenStack Swift, a real S3 server for the tests, wants packages of its own.
+$(SWIFT_READY): tests/swift-constraints.txt
+	test -x $(SWIFT)/bin/python || $(PYTHON) -m venv $(SWIFT)
+	$(SWIFT)/bin/python -m pip install --quiet --disable-pip-version-check --constraint tests/swift-constraints.txt swift
+	@touch $(SWIFT_READY)
+
 demo: setup
 	$(BIN)/fod-bench run jobs/quickstart.yaml
 
-test: setup
+test: setup $(SWIFT_READY)
 	$(BIN)/python -m pytest
+
+# The same contract against a real Ceph gateway, from Debian's packages: Debian or Ubuntu, and root where they are missing.
+test-ceph: setup
+	@command -v radosgw ceph-mon ceph-osd ceph-mgr ceph >/dev/null || { \
+		command -v apt-get >/dev/null || { echo "test-ceph needs $(CEPH_PACKAGES), and there is no apt-get to install them"; exit 1; }; \
+		test "$$(id -u)" = 0 || { echo "test-ceph needs root to install $(CEPH_PACKAGES): sudo apt-get install them, or run as root"; exit 1; }; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install --yes -qq --no-install-recommends $(CEPH_PACKAGES); }
+	$(BIN)/python -m pytest -v -m ceph
 
 lint: setup
 	$(BIN)/ruff check .
@@ -34,4 +51,4 @@ docs: setup
 	$(BIN)/python -m fod_bench.job.reference > docs/job-reference.md
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info results/store
+	rm -rf $(VENV) $(SWIFT) build dist *.egg-info results/store

@@ -99,6 +99,10 @@ def run(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try trainings again that failed before.")
     ] = False,
+    alone: Annotated[
+        bool,
+        typer.Option("--alone", help="No other run uses the store: needed where it cannot tell who was first."),
+    ] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -111,7 +115,7 @@ def run(
     Example: `fod-bench run jobs/quickstart.yaml --set epochs=2`
     """
     from fod_bench.cluster.progress import stderr_console
-    from fod_bench.cluster.run import run_plan
+    from fod_bench.cluster.run import RunOptions, repair, run_plan
     from fod_bench.plan import make_plan
     from fod_bench.report import read_results, render_report
     from fod_bench.store import open_store
@@ -119,16 +123,19 @@ def run(
     loaded = _load(job, set_, store)
     opened = open_store(loaded.store)
     plan = make_plan(loaded, download=True)
-    counts, interrupted = run_plan(
-        plan, opened, address=address, only=only, retry_failed=retry_failed, quiet=quiet, verbose=verbose
-    )
+    options = RunOptions(address, only, alone, retry_failed, quiet, verbose)
+    counts, interrupted = run_plan(plan, opened, options)
+    results, damaged = None, True
+    while damaged and counts.recorded and not interrupted:
+        results = read_results(opened, run_ids=[plan.run.run_id])
+        damaged, interrupted = repair(plan, opened, options, results.damaged, counts)
     console = stderr_console()
     if interrupted:
         if not quiet:
             console.print(counts.summary(), highlight=False)
         raise KeyboardInterrupt
-    if counts.done or counts.reused:
-        render_report(read_results(opened, run_ids=[plan.run.run_id]), [loaded.name])
+    if results is not None:
+        render_report(results, [loaded.name])
     if not quiet:
         console.print(counts.summary(), highlight=False)
     if counts.failed or counts.uncounted:

@@ -85,6 +85,8 @@ class RunInfo(_Frozen):
     device: str
     threads: int
     host: str
+    claim: str = ""
+    """Claim it was written under; the kept weights lie in the folder of that name beside the record."""
     versions: dict[str, str]
     resumed_after: list[int] = Field(default_factory=list)
     """Epochs after which the trial was interrupted and went on."""
@@ -157,6 +159,10 @@ class RunPlan(_Frozen):
     tables: list[int]
     """Tables of the paper that the job feeds."""
     cells: list[Cell]
+    features: list[str] = Field(default_factory=list)
+    """Keys of the feature sets it needs, as far as they can be known."""
+    references: list[str] = Field(default_factory=list)
+    """Keys of the reference features it needs."""
 
 
 def canonical_digest(content: Any) -> str:

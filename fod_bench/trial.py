@@ -1,7 +1,7 @@
 """One trial from its data to its record: resume, train, evaluate, keep checkpoints. Knows nothing of Ray.
 
-Store objects of a trial: `checkpoint.safetensors` while it runs; `best_image`, `best_pixel` and `last` weights and,
-last of all, `record.json` when it is done.
+It is worked on under a claim, which the caller holds. What it stores on its way carries the claim's name; its record, which
+comes last, is taken only while the claim stands.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ import numpy as np
 import torch
 
 from fod_bench import __version__
+from fod_bench.checkpoints import Checkpoints
+from fod_bench.claims import Claim, LostClaimError, sweep
 from fod_bench.errors import DamagedObjectError, DivergedError
 from fod_bench.evaluate import evaluate
 from fod_bench.methods import Method, TrialData, method_class
@@ -49,45 +51,60 @@ class Interrupted(Exception):
     """The trial was asked to stop and has left a checkpoint."""
 
 
-def run_trial(trial: Trial, data: TrialData, store: Store, control: Control, device: torch.device) -> Record:
-    """Train and evaluate `trial`, going on from its checkpoint where there is one; the record is stored and returned.
+def run_trial(trial: Trial, data: TrialData, claim: Claim, control: Control, device: torch.device) -> Record:
+    """Train and evaluate `trial`, going on from its newest checkpoint; the record is stored and returned.
 
-    A record that is there already is returned as it stands: a trial can be handed out twice.
+    A record that is there already is returned as it stands: a trial can be handed out twice. Afterwards the claim is gone.
 
     Raises:
-        Interrupted: `control` asked to stop.
-        DivergedError: a loss or score is not finite.
-        StoreError: the store failed.
+        Interrupted: `control` asked to stop; there is a checkpoint, and the claim has been let go.
+        LostClaimError: another worker has taken over; nothing of this one's is left.
+        DivergedError: a loss or score is not finite; claim and checkpoints are gone.
+        StoreError: the store failed; the claim stands.
     """
-    if store.exists(record_name(trial.key)):
-        return _stored_record(trial, store)
-    progress = _Progress(trial, data, store, device)
-    started = _now()
-    progress.resume()
-    epochs, steps = trial.setting["epochs"], progress.method.steps_per_epoch
+    name = record_name(trial.key)
+    if claim.store.exists(name):
+        sweep(claim.store, trial.key)
+        return _stored_record(trial, claim.store)
+    progress = _Progress(trial, data, claim, device)
+    try:
+        started = _now()
+        progress.resume()
+        _train(progress, control)
+        progress.finish(started)
+    except LostClaimError:
+        progress.withdraw()
+        raise
+    return _stored_record(trial, claim.store)
+
+
+def _train(progress: _Progress, control: Control) -> None:
+    epochs, steps = progress.trial.setting["epochs"], progress.method.steps_per_epoch
     while progress.epoch < epochs:
         while progress.step < steps:
             progress.train_step()
             control.report(progress.epoch, epochs, progress.step, steps, progress.headline())
             if control.should_stop():
                 progress.save()
-                raise Interrupted(trial.key)
+                progress.claim.release()
+                raise Interrupted(progress.trial.key)
             progress.save_if_due()
         try:
             progress.finish_epoch()
         except DivergedError:
-            progress.forget()
+            progress.claim.check()
+            progress.tidy()
             raise
         control.report(progress.epoch, epochs, 0, steps, progress.headline())
         progress.save_if_due()
-    return progress.finish(started)
 
 
 class _Progress:
     """State of a running trial: everything a checkpoint holds, and how it is advanced."""
 
-    def __init__(self, trial: Trial, data: TrialData, store: Store, device: torch.device) -> None:
-        self.trial, self.data, self.store, self.device = trial, data, store, device
+    def __init__(self, trial: Trial, data: TrialData, claim: Claim, device: torch.device) -> None:
+        self.trial, self.data, self.claim, self.device = trial, data, claim, device
+        self.checkpoints = Checkpoints(claim)
         self.method: Method = method_class(trial.method)(trial.setting, data, trial.seed, device)
         self.epoch = 0  # finished ones
         self.step = 0  # finished ones of the epoch under way
@@ -143,15 +160,15 @@ class _Progress:
         *earlier, latest = values
         return latest is not None and all(value is None or value < latest for value in earlier)
 
-    def _name(self, part: str) -> str:
-        return f"trials/{self.trial.key}/{part}.safetensors"
-
     def save_if_due(self) -> None:
+        """Write a checkpoint when it is time for one. Raises `LostClaimError` as soon as that is known."""
+        if self.claim.lost:
+            self.claim.check()
         if time.monotonic() - self.saved >= self.trial.checkpoint_seconds:
             self.save()
 
     def save(self) -> None:
-        """Write a checkpoint over the last one."""
+        """Write a checkpoint."""
         arrays = {f"method/{name}": array for name, array in self.method.state().items()}
         for part, weights in self.kept.items():
             arrays |= {f"{part}/{name}": array for name, array in weights.items()}
@@ -165,19 +182,19 @@ class _Progress:
             "resumed_after": self.resumed_after,
             "seconds": self.seconds,
         }
-        save_tensors(self.store, self._name("checkpoint"), arrays, {"progress": json.dumps(about)})
+        self.checkpoints.save(arrays, {"progress": json.dumps(about)})
         self.saved = time.monotonic()
 
     def resume(self) -> None:
-        """Go on from the stored checkpoint where there is one. A damaged or unfit one is dropped: training starts anew."""
-        try:
-            self._restore(*load_tensors(self.store, self._name("checkpoint")))
-        except ObjectMissingError:
-            return
-        except (DamagedObjectError, KeyError, ValueError):
-            place = self.store.location(self._name("checkpoint"))
-            _LOG.warning("damaged   checkpoint %s: trained from the start", place)
-            self.forget()
+        """Go on from the newest checkpoint that can be used; without one, training starts anew."""
+        for name in self.checkpoints.newest_first():
+            try:
+                self._restore(*load_tensors(self.claim.store, name))
+                return
+            except ObjectMissingError:
+                continue
+            except (DamagedObjectError, KeyError, ValueError):
+                _LOG.warning("damaged   checkpoint %s: not used", self.claim.store.location(name))
 
     def _restore(self, arrays: State, metadata: dict[str, str]) -> None:
         """Take over what `save` wrote. Raises KeyError or ValueError, with nothing changed, for anything else."""
@@ -194,19 +211,28 @@ class _Progress:
         self.epoch, self.step, self.losses, self.results = epoch, step, losses, results
         self.undefined, self.seconds, self.kept, self.resumed_after = undefined, seconds, parts, resumed_after
 
-    def forget(self) -> None:
-        """Drop the checkpoint: there is nothing to go on from, or no need to."""
-        self.store.delete(self._name("checkpoint"))
+    def finish(self, started: str) -> None:
+        """Store the weights worth keeping, then the record, if the claim still stands; then only they are left."""
+        folder = f"trials/{self.trial.key}/{self.claim.name}"
+        for part, weights in {**self.kept, "last": self.method.weights()}.items():
+            save_tensors(self.claim.store, f"{folder}/{part}.safetensors", weights, {"key": self.trial.key})
+        self.claim.commit(record_name(self.trial.key), self._record(started).model_dump_json(indent=1).encode())
+        self.tidy()
 
-    def finish(self, started: str) -> Record:
-        """Store the weights worth keeping, then the record; the checkpoint is no longer needed."""
-        name = record_name(self.trial.key)
-        if not self.store.exists(name):  # otherwise another run was first: its weights and record stand
-            for part, weights in {**self.kept, "last": self.method.weights()}.items():
-                save_tensors(self.store, self._name(part), weights, {"key": self.trial.key})
-            self.store.create(name, self._record(started).model_dump_json(indent=1).encode())
-        self.forget()
-        return _stored_record(self.trial, self.store)
+    def tidy(self) -> None:
+        """Remove every claim's checkpoints, and weights that the record does not stand for; last of all the claims."""
+        store, kept = self.claim.store, (record_name(self.trial.key), f"trials/{self.trial.key}/{self.claim.name}/")
+        for info in list(store.list(f"trials/{self.trial.key}/")):
+            if info.name.count("/") > 2 and not info.name.startswith(kept):
+                store.delete(info.name)
+        sweep(store, self.trial.key)
+
+    def withdraw(self) -> None:
+        """Remove what this claim has stored, now that another has taken over."""
+        store = self.claim.store
+        for prefix in (f"{self.claim.name}/", f"checkpoints/{self.claim.name}-"):
+            for info in list(store.list(f"trials/{self.trial.key}/{prefix}")):
+                store.delete(info.name)
 
     def _record(self, started: str) -> Record:
         trial, labels = self.trial, self.data.labels
@@ -228,6 +254,7 @@ class _Progress:
                 device=_device_name(self.device),
                 threads=torch.get_num_threads(),
                 host=socket.gethostname(),
+                claim=self.claim.name,
                 versions={"fod-bench": __version__, "torch": torch.__version__, "python": platform.python_version()},
                 resumed_after=self.resumed_after,
             ),

@@ -1,11 +1,16 @@
-"""Fixtures of the tests that run commands."""
+"""Fixtures of the tests that run commands or need an S3 server."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from commands import Bench
+from s3_ceph import ceph
+from s3_servers import Server, moto
+from s3_swift import swift
 
 
 @pytest.fixture(scope="module")
@@ -14,3 +19,44 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     made = Bench(tmp_path_factory.mktemp("bench"))
     yield made
     made.close()
+
+
+@pytest.fixture(scope="session")
+def moto_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Server]]:
+    """Moto, for all tests."""
+    with moto(tmp_path_factory.mktemp("moto")) as servers:
+        yield servers
+
+
+@pytest.fixture(scope="session")
+def swift_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Server]]:
+    """Swift, for all tests."""
+    with swift(tmp_path_factory.mktemp("swift")) as servers:
+        yield servers
+
+
+@pytest.fixture(scope="session")
+def ceph_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Server]]:
+    """Ceph, for all tests marked `ceph`."""
+    with ceph(tmp_path_factory.mktemp("ceph")) as servers:
+        yield servers
+
+
+@pytest.fixture
+def s3(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], Server]:
+    """The running server `moto`, `moto-tls`, `swift`, `swift-tls`, `ceph` or `ceph-tls`, for this process and its children.
+
+    The environment holds its credentials, nothing of the person at the machine, and an empty cache.
+    """
+
+    def server(kind: str) -> Server:
+        found: Server = request.getfixturevalue(f"{kind.partition('-')[0]}_servers")[kind]
+        for name in os.environ:
+            if name.startswith("AWS_"):
+                monkeypatch.delenv(name)
+        for name, value in found.environment().items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("FOD_BENCH_CACHE", str(tmp_path / "cache"))
+        return found
+
+    return server

@@ -104,7 +104,7 @@ def test_a_store_that_cannot_be_one_is_said_before_anything_runs(bench: Bench, c
     for store, said in (
         ("file", "this is a file; a store is a folder"),
         ("file/below", "Not a directory"),
-        ("s3://bucket", "S3 stores are not supported"),
+        ("s3://bucket/a b", "the prefix should be segments"),
     ):
         error = call("run", job, "--store", store, code=1).stderr
         assert said in error and error.count("\n") == 1, error

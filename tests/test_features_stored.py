@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import trial_builders  # noqa: F401  sets the number of threads
 from dataset_builders import folder_category
+from trial_builders import claim
 
+from fod_bench.claims import LostClaimError
 from fod_bench.datasets import open_category
 from fod_bench.errors import DamagedObjectError
 from fod_bench.features.extract import extract
@@ -75,7 +76,7 @@ def features(asked: FeatureRequest) -> FeatureSet:
 
 class TestStored:
     def test_read_back_as_written(self, store: Store, features: FeatureSet) -> None:
-        save_features(store, features)
+        save_features(features, claim(store, features.key))
         found = load_features(open_store(store.uri), features.key)
         assert found is not None and (found.key, found.manifest) == (features.key, features.manifest)
         for one, other in ((found.train, features.train), (found.test, features.test)):
@@ -85,20 +86,23 @@ class TestStored:
 
     def test_without_its_manifest_a_set_is_not_there(self, store: Store, features: FeatureSet) -> None:
         assert load_features(store, features.key) is None
-        save_features(store, features)
-        for name in (manifest_name(features.key), f"features/{features.key}/test.safetensors"):
-            kept = store.get(name)
-            store.delete(name)
-            assert load_features(store, features.key) is None
-            store.put(name, kept)
+        save_features(features, claim(store, features.key))
+        manifest = store.get(manifest_name(features.key))
+        store.delete(manifest_name(features.key))
+        assert load_features(store, features.key) is None
+        store.put(manifest_name(features.key), manifest)
         assert load_features(store, features.key) is not None
+        store.delete(part_name(store, "test"))
+        with pytest.raises(DamagedObjectError, match=r"there is no object .*test\.safetensors"):
+            load_features(store, features.key)
         drop_features(store, features.key)
-        assert load_features(store, features.key) is None and list(store.list()) == []
+        assert load_features(store, features.key) is None and list(store.list("features/")) == []
 
-    @pytest.mark.parametrize("part", ["train.safetensors", "test.safetensors", "manifest.json"])
+    @pytest.mark.parametrize("part", ["train", "test", "manifest.json"])
     def test_damage_is_found_and_named(self, store: Store, features: FeatureSet, part: str) -> None:
-        save_features(store, features)
-        path = Path(store.location(f"features/{features.key}/{part}"))
+        save_features(features, claim(store, features.key))
+        name = manifest_name(features.key) if part == "manifest.json" else part_name(store, part)
+        path = Path(store.location(name))
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 4
         path.write_bytes(content)
@@ -106,10 +110,23 @@ class TestStored:
             load_features(open_store(store.uri), features.key)
 
     def test_a_manifest_that_is_none_is_damage(self, store: Store, features: FeatureSet) -> None:
-        save_features(store, features)
+        save_features(features, claim(store, features.key))
         store.put(manifest_name(features.key), b"not json")
         with pytest.raises(DamagedObjectError, match="no manifest"):
             load_features(store, features.key)
+
+    def test_the_late_files_of_a_claim_taken_over_do_not_count(self, store: Store, features: FeatureSet) -> None:
+        late, newer = claim(store, features.key), claim(store, features.key)
+        save_features(features, newer)
+        stored = {info.name: store.get(info.name) for info in store.list("features/")}
+        with pytest.raises(LostClaimError):
+            save_features(replace(features, labels=1 - features.labels), late)
+        assert {info.name: store.get(info.name) for info in store.list("features/")} == stored
+
+
+def part_name(store: Store, part: str) -> str:
+    """Store name of one of the two tensor files."""
+    return next(info.name for info in store.list("features/") if info.name.endswith(f"/{part}.safetensors"))
 
 
 class TestReferences:

@@ -11,6 +11,7 @@ import yaml
 from commands import DRAWN, TINY
 from dataset_builders import folder_category, picture
 
+from fod_bench.features.request import FeatureRequest
 from fod_bench.job import load_job
 from fod_bench.plan import Plan, Summary, make_plan, summarize
 from fod_bench.store import open_store
@@ -56,7 +57,12 @@ def test_rows_that_differ_in_scoring_only_share_a_training() -> None:
     assert {cell.key for cell in plan.run.cells} == set(plan.trials)
     scores = {cell.row: cell.score for cell in plan.run.cells}
     assert (scores["FOD"], scores["Rec"], scores["Fine"]) == ("rec_div@8+16", "rec@8+16", "rec_div@8")
-    assert len(plan.features()) == 1 and len(plan.references()) == 1
+    assert len(plan.run.features) == 1 and len(plan.run.references) == 1
+
+
+def only_features(plan: Plan) -> FeatureRequest:
+    (request,) = {trial.features.key: trial.features for trial in plan.trials.values() if trial.features}.values()
+    return request
 
 
 def test_keys_follow_the_content_and_not_the_place(folder: Path) -> None:
@@ -70,7 +76,7 @@ def test_keys_follow_the_content_and_not_the_place(folder: Path) -> None:
 
 def test_data_are_found_by_a_worker_in_another_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder_category(folder / "here")
-    (request,) = plan_of(datasets=own("here")).features().values()
+    request = only_features(plan_of(datasets=own("here")))
     (folder / "elsewhere").mkdir()
     monkeypatch.chdir(folder / "elsewhere")
     assert request.category.read_image(request.category.samples[0]).size == (12, 10)
@@ -82,7 +88,7 @@ def test_weights_are_told_apart_by_their_content(folder: Path, monkeypatch: pyte
     (folder / "three.safetensors").write_bytes(b"other weights")
     one, two, three = (plan_of({"weights": f"{name}.safetensors"}) for name in ("one", "two", "three"))
     assert list(one.trials) == list(two.trials) != list(three.trials)
-    (request,) = one.features().values()
+    request = only_features(one)
     monkeypatch.chdir("/")
     assert request.weights.path is not None and request.weights.path.is_file()
 

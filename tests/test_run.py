@@ -31,7 +31,7 @@ def test_a_run_shows_its_table_and_the_next_one_reuses_everything(bench: Bench) 
     wait_for(lambda: not first.processes(), "Ray's processes to end")
     records = bench.digests()
     assert len(records) == 4 and all(record.run.resumed_after == [] for record in bench.records().values())
-    assert not bench.stored("trials/*/checkpoint.safetensors")
+    assert not bench.stored("trials/*/checkpoints/*.safetensors")
 
     sessions = bench.ray_sessions()
     again = bench.run("run", job)
@@ -134,7 +134,7 @@ def _written(bench: Bench) -> float:
     """When the training's checkpoint was written; 0 while there is none."""
     try:
         return max(
-            (path.stat().st_mtime for path in bench.stored("trials/*/checkpoint.safetensors", "shaken")), default=0
+            (path.stat().st_mtime for path in bench.stored("trials/*/checkpoints/*.safetensors", "shaken")), default=0
         )
     except FileNotFoundError:  # replaced or removed just now
         return 0

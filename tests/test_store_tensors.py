@@ -143,3 +143,17 @@ def test_no_temporary_folder_is_one_line(store: Store, monkeypatch: pytest.Monke
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
     with pytest.raises(StoreError, match="TMPDIR"):
         save_tensors(store, NAME, {"x": np.zeros(2)})
+
+
+def test_processes_of_a_machine_share_the_memory_of_an_array(store: Store) -> None:
+    """It is a map of the store's own file, not a copy."""
+    save_tensors(store, NAME, {"x": np.ones((64, 8, 8, 128), np.float32)})
+    array = load_tensors(store, NAME)[0]["x"]
+    place = array.__array_interface__["data"][0]
+    maps = [line.split(maxsplit=5) for line in Path("/proc/self/maps").read_text().splitlines()]
+    (file,) = [
+        line[5]
+        for line in maps
+        if len(line) == 6 and int(line[0].split("-")[0], 16) <= place < int(line[0].split("-")[1], 16)
+    ]
+    assert file == store.location(NAME)

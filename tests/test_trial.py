@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
-from trial_builders import EPOCHS, STEPS, Watcher, method, names, run, trial, trial_data
+from trial_builders import EPOCHS, STEPS, Watcher, method, names, run, trial, trial_data, weights_name
 
+from fod_bench.claims import LostClaimError
 from fod_bench.errors import DivergedError
 from fod_bench.record import METRICS, Record, Trial, record_name
 from fod_bench.store import Store, open_store
@@ -32,7 +33,12 @@ class TestRecord:
         asked, watcher = trial(), Watcher()
         record = run(store, asked, watcher=watcher)
         assert Record.model_validate_json(store.get(record_name("a1"))) == record
-        assert names(store) == ["best_image.safetensors", "best_pixel.safetensors", "last.safetensors", "record.json"]
+        assert names(store) == [
+            "*/best_image.safetensors",
+            "*/best_pixel.safetensors",
+            "*/last.safetensors",
+            "record.json",
+        ]
         for field in Trial.model_fields.keys() - {"checkpoint_seconds"}:
             assert getattr(record, field) == getattr(asked, field)
         assert record.counts.model_dump() == {"train": 5, "test_good": 3, "test_defect": 4}
@@ -77,7 +83,7 @@ class TestRecord:
             ("last", "image_auroc", record.last(score, "image_auroc")),
             ("last", "pixel_auroc", record.last(score, "pixel_auroc")),
         ):
-            weights, about = load_tensors(store, f"trials/a1/{part}.safetensors")
+            weights, about = load_tensors(store, weights_name(store, part))
             assert about == {"key": "a1"}
             detector = method(seed=1)
             detector.load_state(weights)
@@ -93,7 +99,7 @@ class TestRecord:
         assert [value(record, index) for index in range(EPOCHS)] == [1.0] * EPOCHS
         for step in range(STEPS):
             detector.step(0, step)
-        kept, _ = load_tensors(store, "trials/a1/best_image.safetensors")
+        kept, _ = load_tensors(store, weights_name(store, "best_image"))
         expected = detector.weights()
         assert kept.keys() == expected.keys()
         assert all(np.array_equal(kept[name], expected[name]) for name in kept)
@@ -122,7 +128,7 @@ class TestRecord:
         for name, reason in record.undefined.items():
             assert reason.startswith(undefined[name.split("_")[0]])
             assert record.best(record.primary_score, name) == record.last(record.primary_score, name) == (None, None)  # type: ignore[arg-type]
-        assert names(store) == [f"{part}.safetensors" for part in kept] + ["record.json"]
+        assert names(store) == [f"*/{part}.safetensors" for part in kept] + ["record.json"]
 
 
 def value(record: Record, index: int) -> float:
@@ -136,8 +142,8 @@ class TestTwice:
         first, watcher = run(store), Watcher()
         assert run(store, watcher=watcher) == first and watcher.reports == []
 
-    def test_the_first_to_finish_stands_with_its_weights(self, store: Store) -> None:
-        """Two workers on one trial; the other's numbers differ, as on another kind of device."""
+    def test_of_two_at_work_the_one_that_took_over_stands(self, store: Store) -> None:
+        """The other's numbers differ, as on another kind of device; the first goes on and finds out at its end."""
 
         class Overtaken(Watcher):
             def should_stop(self) -> bool:
@@ -147,8 +153,10 @@ class TestTwice:
                 return False
 
         watcher = Overtaken()
-        assert run(store, watcher=watcher) == watcher.other
+        with pytest.raises(LostClaimError):
+            run(store, watcher=watcher)
         assert {info.name: store.get(info.name) for info in store.list()} == watcher.stored
+        assert run(store) == watcher.other and watcher.other.run.claim.startswith("00000002-")
 
 
 class TestDiverged:

@@ -10,14 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from trial_builders import EPOCHS, STEPS, Killed, Watcher, names, run, trial
+from trial_builders import EPOCHS, STEPS, Killed, Watcher, names, run, trial, weights_name
 
 from fod_bench.record import Record
 from fod_bench.store import Store, open_store
 from fod_bench.store.tensors import load_tensors, save_tensors
 from fod_bench.trial import Interrupted
 
-CHECKPOINT = "trials/a1/checkpoint.safetensors"
+
+def checkpoint(store: Store) -> str:
+    """Name of the newest checkpoint."""
+    return [info.name for info in store.list("trials/a1/checkpoints/")][-1]
 
 
 @pytest.fixture
@@ -35,13 +38,13 @@ class TestResume:
     def test_stopped_and_continued_is_the_same_to_the_bit(self, store: Store, undisturbed: Record, after: int) -> None:
         with pytest.raises(Interrupted):
             run(store, watcher=Watcher(after))
-        assert names(store) == ["checkpoint.safetensors"]
+        assert names(store) == ["checkpoints/*-000001.safetensors"]
         watcher = Watcher()
         record = run(open_store(store.uri), watcher=watcher)
         assert record.result_digest() == undisturbed.result_digest()
         assert record.run.resumed_after == [(after - 1) // STEPS]
         assert watcher.steps == EPOCHS * STEPS - after
-        assert CHECKPOINT not in [info.name for info in store.list()]
+        assert not list(store.list("trials/a1/checkpoints/")) and not list(store.list("claims/"))
 
     @pytest.mark.parametrize("checkpoints", [True, False], ids=["after every step", "none"])
     @pytest.mark.parametrize("after", [1, 5, 12])
@@ -84,7 +87,7 @@ class TestResume:
     def test_a_process_killed_by_the_system(self, store: Store, undisturbed: Record) -> None:
         script = """
 import os, signal, sys
-from trial_builders import CPU, Watcher, trial, trial_data
+from trial_builders import CPU, Watcher, claim, trial, trial_data
 from fod_bench.store import open_store
 from fod_bench.trial import run_trial
 class Deadly(Watcher):
@@ -92,7 +95,7 @@ class Deadly(Watcher):
         if self.steps == 8:
             os.kill(os.getpid(), signal.SIGKILL)
         return False
-run_trial(trial(0.0), trial_data(), open_store(sys.argv[1]), Deadly(), CPU)
+run_trial(trial(0.0), trial_data(), claim(open_store(sys.argv[1])), Deadly(), CPU)
 """
         environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
         done = subprocess.run(
@@ -111,27 +114,40 @@ run_trial(trial(0.0), trial_data(), open_store(sys.argv[1]), Deadly(), CPU)
             run(store, watcher=Watcher(11))
         run(store)
         for part in ("best_image", "best_pixel", "last"):
-            name = f"trials/a1/{part}.safetensors"
-            assert store.get(name) == whole.get(name)
+            assert store.get(weights_name(store, part)) == whole.get(weights_name(whole, part))
 
 
 class TestCheckpoint:
+    def test_two_are_kept_and_the_older_takes_the_place_of_a_damaged_one(
+        self, store: Store, undisturbed: Record, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with pytest.raises(Killed):
+            run(store, trial(0.0), watcher=Watcher(8, "kill"))
+        older, newest = (info.name for info in store.list("trials/a1/checkpoints/"))
+        Path(store.location(newest)).write_bytes(b"half")
+        watcher = Watcher()
+        with caplog.at_level("WARNING", logger="fod_bench"):
+            record = run(store, watcher=watcher)
+        assert newest in caplog.text and older not in caplog.text
+        assert record.result_digest() == undisturbed.result_digest()
+        assert watcher.steps == EPOCHS * STEPS - 6, "the newest is of step 7, the older of step 6"
+
     def interrupted(self, store: Store) -> None:
         with pytest.raises(Interrupted):
             run(store, watcher=Watcher(7))
 
     def starts_anew(self, store: Store, undisturbed: Record, caplog: pytest.LogCaptureFixture) -> None:
-        watcher = Watcher()
+        name, watcher = checkpoint(store), Watcher()
         with caplog.at_level("WARNING", logger="fod_bench"):
             record = run(store, watcher=watcher)
         assert watcher.steps == EPOCHS * STEPS and record.run.resumed_after == []
         assert record.result_digest() == undisturbed.result_digest()
-        assert store.location(CHECKPOINT) in caplog.text
-        assert not store.exists(CHECKPOINT)
+        assert store.location(name) in caplog.text
+        assert not store.exists(name)
 
     def test_damaged_bytes(self, store: Store, undisturbed: Record, caplog: pytest.LogCaptureFixture) -> None:
         self.interrupted(store)
-        path = Path(store.location(CHECKPOINT))
+        path = Path(store.location(checkpoint(store)))
         content = bytearray(path.read_bytes())
         content[-5] ^= 1
         path.write_bytes(content)
@@ -139,7 +155,7 @@ class TestCheckpoint:
 
     def test_cut_short(self, store: Store, undisturbed: Record, caplog: pytest.LogCaptureFixture) -> None:
         self.interrupted(store)
-        path = Path(store.location(CHECKPOINT))
+        path = Path(store.location(checkpoint(store)))
         path.write_bytes(path.read_bytes()[:1000])
         self.starts_anew(store, undisturbed, caplog)
 
@@ -159,7 +175,7 @@ class TestCheckpoint:
     ) -> None:
         """Whole by its checksum, but written by other code."""
         self.interrupted(store)
-        arrays, about = load_tensors(store, CHECKPOINT)
+        arrays, about = load_tensors(store, checkpoint(store))
         if fault == "progress":
             about = {}
         elif fault == "epoch":
@@ -170,5 +186,5 @@ class TestCheckpoint:
             arrays = {name: array for name, array in arrays.items() if not name.startswith("method/")}
         else:
             arrays["method/8/embed.weight/exp_avg"] = arrays["method/8/embed.weight/exp_avg"][:1]
-        save_tensors(store, CHECKPOINT, arrays, about)
+        save_tensors(store, checkpoint(store), arrays, about)
         self.starts_anew(store, undisturbed, caplog)

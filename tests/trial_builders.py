@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
 import numpy as np
 import torch
 
+from fod_bench.checkpoints import checkpoints_prefix
+from fod_bench.claims import Claim, take
 from fod_bench.fod.model import FODNetwork, NetworkShape, View
 from fod_bench.methods import TrialData
 from fod_bench.methods.fod import FodMethod
@@ -126,10 +129,25 @@ class Killed(BaseException):
 def run(
     store: Store, asked: Trial | None = None, data: TrialData | None = None, watcher: Watcher | None = None
 ) -> Record:
-    """Run a trial, by default the small one, on the CPU."""
-    return run_trial(asked or trial(), data or trial_data(), store, watcher or Watcher(), CPU)
+    """Run a trial, by default the small one, on the CPU, whoever was at work on it before."""
+    asked = asked or trial()
+    return run_trial(asked, data or trial_data(), claim(store, asked.key), watcher or Watcher(), CPU)
+
+
+def claim(store: Store, key: str = "a1") -> Claim:
+    """A claim that takes over at once from an earlier one of this function."""
+    claimed = take(store, key, attempt="test", previous="test", states=checkpoints_prefix(key))
+    assert isinstance(claimed, Claim)
+    return claimed
 
 
 def names(store: Store) -> list[str]:
-    """Objects in the store, those of the small trial without their folder."""
-    return [info.name.removeprefix("trials/a1/") for info in store.list()]
+    """Objects in the store but claims; those of the small trial without their folder, and claims' names as `*`."""
+    found = (info.name.removeprefix("trials/a1/") for info in store.list() if not info.name.startswith("claims/"))
+    return [re.sub(r"\d{8}-[0-9a-f]{8}", "*", name) for name in found]
+
+
+def weights_name(store: Store, part: str) -> str:
+    """Store name of weights that the small trial's record stands for."""
+    record = Record.model_validate_json(store.get("trials/a1/record.json"))
+    return f"trials/a1/{record.run.claim}/{part}.safetensors"

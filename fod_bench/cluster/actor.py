@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
+import threading
+from dataclasses import replace
 
-from fod_bench.cluster.messages import Done, Failure, Prepared, PreparedInfo, Status, Stopped
+import ray
+
+from fod_bench.cluster.messages import Attempt, Done, Failure, Prepared, Status, Stopped, Taken
 from fod_bench.cluster.session import Share
 from fod_bench.errors import ClusterError
 from fod_bench.features.request import FeatureRequest
 from fod_bench.record import Trial
+
+GRACE_SECONDS = 20.0
+"""Time that a trial has to leave its checkpoint when its machine is taken away; the scarcest spot machines give 30."""
 
 
 class RemoteWorker:
@@ -21,17 +30,39 @@ class RemoteWorker:
         if not self._worker.store.exists(landmark):
             raise ClusterError(
                 f"store {store_uri} on {socket.gethostname()} is not the one that the run was started on; "
-                "give a folder that every machine reaches under the same path"
+                "give a folder that every machine reaches under the same path, or s3://bucket/prefix"
             )
+        self._node_id: str = ray.get_runtime_context().get_node_id()
+        self._heed_termination()
 
-    def prepare(self, request: FeatureRequest, kinds: list[str]) -> tuple[PreparedInfo | Failure, Prepared | None]:
-        return self._worker.prepare(request, kinds)
+    def prepare(self, request: FeatureRequest, kinds: list[str], attempt: Attempt) -> Prepared | Taken | Failure:
+        return self._worker.prepare(request, kinds, attempt)
 
-    def train(self, trial: Trial, prepared: Prepared) -> Done | Stopped | Failure:
-        return self._worker.train(trial, prepared)
+    def train(self, trial: Trial, attempt: Attempt) -> Done | Stopped | Taken | Failure:
+        return self._worker.train(trial, attempt)
 
     def status(self) -> Status:
-        return self._worker.status()
+        return replace(self._worker.status(), node_id=self._node_id)
 
     def stop(self) -> None:
         self._worker.stop()
+
+    def _heed_termination(self) -> None:
+        """On SIGTERM, leave a checkpoint at once and end: spot machines and job schedulers announce their going that way.
+
+        Ray keeps the main thread in its own loop, where a Python handler would not run; the signal is heard through a pipe.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            return
+        heard, told = socket.socketpair()
+        told.setblocking(False)
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
+
+        def heed() -> None:
+            with heard, told:
+                heard.recv(1)
+                self._worker.leave(GRACE_SECONDS)
+            os._exit(0)  # the driver has its answer and finds this worker gone
+
+        threading.Thread(target=heed, name="termination", daemon=True).start()

@@ -22,7 +22,7 @@ def keep_failure(store: Store, trial: TrialJob, failure: Failure) -> str:
         store.put(_log_name(trial.key), text.encode())
         if failure.kind not in _PASSING:
             about = {"kind": failure.kind, "reason": failure.reason, "time": when}
-            store.put(_mark_name(trial.key), json.dumps(about).encode())
+            store.put(failure_name(trial.key), json.dumps(about).encode())
     except StoreError as error:
         return f"not written: {error}"
     return store.location(_log_name(trial.key))
@@ -31,18 +31,19 @@ def keep_failure(store: Store, trial: TrialJob, failure: Failure) -> str:
 def kept_failure(store: Store, key: str) -> tuple[str, str] | None:
     """Reason and place of the log of a trial that failed before and would again; None where there is none."""
     try:
-        return json.loads(store.get(_mark_name(key)))["reason"], store.location(_log_name(key))
+        return json.loads(store.get(failure_name(key)))["reason"], store.location(_log_name(key))
     except (ObjectMissingError, DamagedObjectError):
         return None
 
 
 def forget_failure(store: Store, key: str) -> None:
     """The trial succeeded, or is to be tried again."""
-    store.delete(_mark_name(key))
+    store.delete(failure_name(key))
     store.delete(_log_name(key))
 
 
-def _mark_name(key: str) -> str:
+def failure_name(key: str) -> str:
+    """Store name of the mark that a trial failed and would again."""
     return f"trials/{key}/failure.json"
 
 

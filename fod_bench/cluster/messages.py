@@ -5,27 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
 
-Levels = dict[int, NDArray[np.float32]]
+@dataclass(frozen=True)
+class Attempt:
+    """One handing-out of a piece of work."""
+
+    name: str
+    """Unlike any other's, e.g. `<driver>:12`; the worker's claim carries it."""
+    lost: str | None
+    """The attempt before, whose worker is known to be gone: its claim need not be waited for."""
+    lease: float
+    """Seconds without a heartbeat after which others may take over."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Features of one category with the references its trials need; as a Ray object its arrays are shared, not copied."""
-
-    train: Levels
-    test: Levels
-    masks: NDArray[np.uint8]
-    labels: NDArray[np.uint8]
-    references: dict[str, Levels]
-    """By kind."""
-
-
-@dataclass(frozen=True)
-class PreparedInfo:
-    """What the driver learns of prepared features."""
+    """Features and references lie in the store."""
 
     extracted: bool
     """False when the store had them."""
@@ -39,26 +34,38 @@ class Done:
     """A trial has its record."""
 
     key: str
+    ours: bool
+    """False when it was there already, or another worker's was taken."""
     notes: tuple[str, ...] = ()
     """What a person should know of how it went."""
 
 
 @dataclass(frozen=True)
 class Stopped:
-    """A trial was asked to stop and left a checkpoint."""
+    """A trial was asked to stop, by the driver or because its machine goes away, and left a checkpoint."""
 
     key: str
 
 
 @dataclass(frozen=True)
+class Taken:
+    """Somebody else is at work on it."""
+
+    key: str
+    host: str
+    """Where; empty when it took over from this worker, and only that is known."""
+
+
+@dataclass(frozen=True)
 class Failure:
-    """Work that failed by its own fault: a retry would fail again."""
+    """Work that failed."""
 
     reason: str
     """One line for a person."""
     details: str
     """Everything known, for the log."""
-    kind: Literal["data", "diverged", "memory", "store", "worker", "fault"] = "fault"
+    kind: Literal["data", "diverged", "memory", "store", "features", "worker", "fault"] = "fault"
+    """`features`: they are no longer in the store, or damaged, and have to be made again."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +73,14 @@ class Status:
     """How far a worker is."""
 
     doing: Literal["idle", "features", "trial"] = "idle"
+    key: str = ""
+    """Feature key or train key."""
     epoch: int = 0
     epochs: int = 0
     step: int = 0
     steps: int = 0
     loss: float | None = None
     node: str = ""
+    """Host name."""
+    node_id: str = ""
+    """Ray's."""

@@ -1,8 +1,8 @@
 """The driver: hands features and trials to workers, reuses workers, retries what died, and stops cleanly.
 
-The work is a list of trainings, each needing one feature set. A feature set is prepared once, by whichever worker is
-free, and lies in Ray's object store for as long as trainings need it; a worker prefers trainings on the features it
-used last. What is done is known from the store alone, so a new driver goes on where a dead one stood.
+The work is a list of trainings, each needing one feature set. A feature set is put into the store once, by whichever
+worker is free; a worker prefers trainings on the features it used last. What is done is known from the store alone, so a
+new driver goes on where a dead one stood, and several share the work: each piece is claimed by its worker in the store.
 """
 
 from __future__ import annotations
@@ -16,37 +16,23 @@ import ray
 from ray.exceptions import RayActorError, RayError
 
 from fod_bench.cluster.actor import RemoteWorker
-from fod_bench.cluster.failures import forget_failure, keep_failure
-from fod_bench.cluster.messages import Done, Failure, PreparedInfo, Status, Stopped
+from fod_bench.cluster.failures import forget_failure, keep_failure, kept_failure
+from fod_bench.cluster.messages import Attempt, Done, Failure, Prepared, Status, Stopped, Taken
 from fod_bench.cluster.progress import Progress
+from fod_bench.cluster.retries import Retries
 from fod_bench.cluster.session import Share, node_resources
+from fod_bench.cluster.slot import Slot, Work
 from fod_bench.errors import ClusterError, StoreError
 from fod_bench.features.request import FeatureRequest
 from fod_bench.plan import TrialJob
+from fod_bench.record import record_name
 from fod_bench.store import Store
 
-ATTEMPTS = 3
-"""Times that a piece of work is tried when its worker dies or the store fails."""
+STILLBORN = 3
+"""Workers in a row that may die before they come to life."""
 STOP_SECONDS = 30.0
 """Time that trials have to leave a checkpoint when the run is stopped."""
 _TICK = 0.25
-
-
-@dataclass(eq=False)
-class _Slot:
-    """A worker and what it is doing."""
-
-    number: int
-    actor: Any
-    alive: bool = False
-    """Whether it has answered once. One that waits for its share of a busy cluster is given no work."""
-    task: Any = None
-    """Reference of the call under way; None when idle."""
-    work: TrialJob | FeatureRequest | None = None
-    holds: str | None = None
-    """Key of the features it used last."""
-    asked: Any = None
-    """Reference of a status call under way."""
 
 
 @dataclass
@@ -54,32 +40,43 @@ class _Queue:
     """Trainings to do on one feature set."""
 
     request: FeatureRequest
-    trials: list[TrialJob] = field(default_factory=list)
-    open: int = 0
-    """Trainings not finished, waiting or running."""
-    arrays: Any = None
-    """Reference of the prepared features."""
+    trials: dict[str, TrialJob] = field(default_factory=dict)
+    """Waiting ones by key, the next one first."""
+    open: dict[str, TrialJob] = field(default_factory=dict)
+    """All that are not finished, by key."""
+    ready: bool = False
+    """Whether the store has the features."""
     preparing: bool = False
-
-    @property
-    def ready(self) -> bool:
-        """Whether a training can begin at once."""
-        return self.arrays is not None and not self.preparing
+    not_before: float = 0.0
+    """Monotonic time at which preparing may be tried again."""
 
 
 class Orchestrator:
     """Runs trainings on workers of one share each."""
 
     def __init__(
-        self, store: Store, landmark: str, share: Share, progress: Progress, checkpoint_seconds: float
+        self,
+        store: Store,
+        landmark: str,
+        share: Share,
+        progress: Progress,
+        *,
+        driver: str,
+        checkpoint_seconds: float,
+        lease_seconds: float,
+        worker: type = RemoteWorker,
     ) -> None:
         """`landmark`: an object of the store, by which a worker knows that it has the same one."""
         self._store, self._landmark, self._share, self._progress = store, landmark, share, progress
-        self._checkpoint_seconds = checkpoint_seconds
+        self._driver, self._checkpoint_seconds, self._lease = driver, checkpoint_seconds, lease_seconds
+        self._worker = worker
         self._queues: dict[str, _Queue] = {}
-        self._slots: list[_Slot] = []
+        self._slots: list[Slot] = []
         self._made = 0
-        self._attempts: dict[str, int] = {}
+        self._attempts = 0
+        self._lost: dict[str, str] = {}
+        self._later: dict[str, tuple[float, TrialJob]] = {}
+        self._retries = Retries()
         self._alone: list[TrialJob] = []
         self._stillborn = 0
 
@@ -106,13 +103,13 @@ class Orchestrator:
         for trial in trials:
             assert trial.features is not None
             queue = self._queues.setdefault(trial.features.key, _Queue(trial.features))
-            queue.trials.append(trial)
-            queue.open += 1
+            queue.trials[trial.key] = queue.open[trial.key] = trial
         scaled = float("-inf")
         while self._queues:
             if time.monotonic() - scaled > 5.0:  # nodes join and leave
                 self._scale(share)
                 scaled = time.monotonic()
+            self._come_back()
             for slot in self._slots:
                 if slot.alive and slot.task is None:
                     self._assign(slot)
@@ -127,51 +124,66 @@ class Orchestrator:
 
     def _scale(self, share: Share) -> None:
         """As many workers as the cluster holds and the work can keep busy."""
-        if self._slots and self._stillborn >= ATTEMPTS:
+        if self._slots and self._stillborn >= STILLBORN:
             return  # some nodes cannot start one: those there are have to do
-        work = sum(queue.open for queue in self._queues.values())
+        work = sum(len(queue.open) for queue in self._queues.values())
         for _ in range(len(self._slots), min(share.fit(node_resources()), work)):
             remote: Any = ray.remote  # its stubs lack concurrency groups
-            kind = remote(concurrency_groups={"control": 1}, num_cpus=share.cpus, num_gpus=share.gpus)(RemoteWorker)
+            kind = remote(concurrency_groups={"control": 1}, num_cpus=share.cpus, num_gpus=share.gpus)(self._worker)
             actor = kind.remote(self._store.uri, share, self._landmark)
-            self._slots.append(_Slot(self._made, actor))
+            self._slots.append(Slot(self._made, actor))
             self._made += 1
 
-    def _assign(self, slot: _Slot) -> None:
+    def _assign(self, slot: Slot) -> None:
         """Give an idle worker a training whose features are there, best those it holds, or features to prepare."""
-        ready = [queue for queue in self._queues.values() if queue.ready and queue.trials]
-        ready.sort(key=lambda queue: queue.request.key != slot.holds)
-        if ready:
-            queue = ready[0]
-            trial = queue.trials.pop(0)
-            slot.work, slot.holds = trial, queue.request.key
-            slot.task = slot.actor.train.remote(trial.trial(self._checkpoint_seconds), queue.arrays)
-            return
-        at_hand = sum(queue.ready or queue.preparing for queue in self._queues.values())
-        waiting = [queue for queue in self._queues.values() if queue.arrays is None and not queue.preparing]
-        if waiting and at_hand <= len(self._slots):  # bounds the features in memory
-            queue = waiting[0]
-            kinds = sorted({trial.settings.reference for trial in queue.trials if trial.reference_key})
-            slot.work, slot.holds, queue.preparing = queue.request, queue.request.key, True
-            slot.task, queue.arrays = slot.actor.prepare.options(num_returns=2).remote(queue.request, kinds)
+        held = self._queues.get(slot.holds or "")
+        candidates = [held, *self._queues.values()] if held else self._queues.values()
+        queue = next((queue for queue in candidates if queue.ready and queue.trials), None)
+        if queue is not None:
+            trial = queue.trials.pop(next(iter(queue.trials)))
+            slot.begin(trial, queue.request.key, self._attempt(trial))
+            slot.task = slot.actor.train.remote(trial.trial(self._checkpoint_seconds), slot.attempt)
+        else:
+            now = time.monotonic()
+            waiting = (q for q in self._queues.values() if not q.ready and not q.preparing and q.not_before <= now)
+            queue = next(waiting, None)
+            if queue is None:
+                return
+            kinds = sorted({trial.settings.reference for trial in queue.open.values() if trial.reference_key})
+            queue.preparing = True
+            slot.begin(queue.request, queue.request.key, self._attempt(queue.request))
+            slot.task = slot.actor.prepare.remote(queue.request, kinds, slot.attempt)
 
-    def _finish(self, slot: _Slot, share: Share) -> None:
-        task, work = slot.task, slot.work
-        slot.task = slot.work = None
-        assert work is not None
+    def _attempt(self, work: Work) -> Attempt:
+        self._attempts += 1
+        return Attempt(f"{self._driver}:{self._attempts}", self._lost.pop(work.key, None), self._lease)
+
+    def _finish(self, slot: Slot, share: Share) -> None:
+        task, work, attempt = slot.task, slot.work, slot.attempt
+        assert work is not None and attempt is not None
+        slot.task = slot.work = slot.attempt = None
+        self._lost[work.key] = attempt.name  # it is over, whatever its claim says
         try:
             outcome = ray.get(task)
-        except RayActorError as error:
-            self._drop(slot)
-            outcome = self._again(work, Failure("its worker died", str(error), "worker"))
         except RayError as error:
-            outcome = self._again(work, Failure("its features were lost", str(error), "worker"))
-        if isinstance(outcome, Failure) and outcome.kind == "store":
-            outcome = self._again(work, outcome)
+            if isinstance(error, RayActorError) and slot.on_lost_node():
+                kind, reason = "lost", "its machine was lost"
+            else:
+                kind, reason = "killed", "its worker died"
+            self._drop(slot)
+            outcome = self._again(work, kind, slot, Failure(reason, str(error), "worker"))
+        if isinstance(outcome, Stopped):  # nobody here asked for it
+            self._progress.note(f"again     {work.name}: its worker was told to end, and left a checkpoint")
+            self._drop(slot)
+            outcome = None
+        if isinstance(outcome, Failure) and outcome.kind in ("store", "features"):
+            outcome = self._again(work, outcome.kind, slot, outcome)
         if isinstance(work, FeatureRequest):
             self._prepared(work, outcome)
-        elif outcome is None:  # to be tried again
-            self._queues[work.features.key].trials.insert(0, work)  # type: ignore[union-attr]
+        elif outcome is None:
+            self._later.setdefault(work.key, (0.0, work))
+        elif isinstance(outcome, Taken):
+            self._later[work.key] = (time.monotonic() + self._poll(), work)
         elif isinstance(outcome, Failure) and outcome.kind == "memory" and 0 < share.gpus < 1:
             self._alone.append(work)
             self._close(work)
@@ -179,77 +191,122 @@ class Orchestrator:
             self._tell(work, outcome)
             self._close(work)
 
-    def _prepared(self, request: FeatureRequest, outcome: PreparedInfo | Failure | None) -> None:
+    def _poll(self) -> float:
+        """Seconds after which to look again at what somebody else is at work on."""
+        return min(15.0, self._lease / 4)
+
+    def _prepared(self, request: FeatureRequest, outcome: Prepared | Taken | Failure | None) -> None:
         queue = self._queues[request.key]
         queue.preparing = False
-        if isinstance(outcome, PreparedInfo):
+        if isinstance(outcome, Prepared):
+            queue.ready = True
             self._note(outcome)
             self._progress.prepared(request, outcome)
-            return
-        queue.arrays = None
-        if isinstance(outcome, Failure):
-            for trial in list(queue.trials):
+        elif isinstance(outcome, Taken):
+            queue.not_before = time.monotonic() + self._poll()
+        elif isinstance(outcome, Failure):
+            for trial in list(queue.open.values()):
                 self._tell(trial, outcome)
                 self._close(trial)
 
-    def _again(self, work: TrialJob | FeatureRequest, failure: Failure) -> Failure | None:
-        """None while the work is to be tried again; its features are prepared anew, as they may have died with a node."""
-        key = work.key
-        feature_key = key if isinstance(work, FeatureRequest) else work.features.key  # type: ignore[union-attr]
+    def _again(self, work: Work, kind: str, slot: Slot, failure: Failure) -> Failure | None:
+        """None while the work is to be tried again."""
+        feature_key = work.key if isinstance(work, FeatureRequest) else work.features.key  # type: ignore[union-attr]
         queue = self._queues[feature_key]
-        if not queue.preparing:
-            queue.arrays = None
-        self._attempts[key] = self._attempts.get(key, 0) + 1
-        name = work.name if isinstance(work, TrialJob) else f"features of {work.category.name}"
-        if self._attempts[key] < ATTEMPTS:
-            self._progress.note(f"again     {name}: {failure.reason}")
+        if kind == "features":
+            queue.ready = False
+        if self._retries.again(work.key, kind, slot.mark):
+            self._progress.note(f"again     {work.name}: {failure.reason}")
+            if kind == "store":
+                pause = time.monotonic() + self._retries.pause(work.key)
+                if isinstance(work, FeatureRequest):
+                    queue.not_before = pause
+                else:
+                    self._later[work.key] = (pause, work)
             return None
-        if failure.kind == "store":
+        if kind == "store":
             raise StoreError(f"{failure.reason}; when that is put right, the same command goes on")
-        remedy = "set apart (memory too small? raise resources.cpus, so that fewer trials share a node)"
-        return replace(failure, reason=f"{failure.reason} {ATTEMPTS} times; {remedy}")
+        return replace(failure, reason=self._retries.verdict(failure, kind))
 
-    def _tell(self, trial: TrialJob, outcome: Done | Stopped | Failure) -> None:
+    def _come_back(self) -> None:
+        """Trainings whose time to be looked at again has come: done elsewhere, failed there, or to be tried here."""
+        now = time.monotonic()
+        for key, (due, trial) in list(self._later.items()):
+            if due > now:
+                continue
+            del self._later[key]
+            failed = kept_failure(self._store, key) if due else None
+            if due and self._store.exists(record_name(key)):
+                self._progress.elsewhere(trial)
+                self._close(trial)
+            elif failed is not None:
+                self._progress.failed(trial, Failure(failed[0], ""), failed[1])
+                self._close(trial)
+            else:
+                queue = self._queues[trial.features.key]  # type: ignore[union-attr]
+                queue.trials = {key: trial} | queue.trials
+
+    def _tell(self, trial: TrialJob, outcome: Done | Failure) -> None:
         if isinstance(outcome, Failure):
             self._progress.failed(trial, outcome, keep_failure(self._store, trial, outcome))
-        elif isinstance(outcome, Done):
-            self._note(outcome)
-            forget_failure(self._store, trial.key)
+            return
+        self._note(outcome)
+        forget_failure(self._store, trial.key)
+        if outcome.ours:
             self._progress.done(trial)
+        else:
+            self._progress.elsewhere(trial)
 
     def _close(self, trial: TrialJob) -> None:
-        """The training is over; features nobody needs any more are let go."""
+        """The training is over."""
         assert trial.features is not None
         queue = self._queues[trial.features.key]
-        if trial in queue.trials:
-            queue.trials.remove(trial)
-        queue.open -= 1
-        if queue.open == 0:
+        queue.trials.pop(trial.key, None)
+        self._later.pop(trial.key, None)
+        del queue.open[trial.key]
+        if not queue.open:
             del self._queues[trial.features.key]
 
     def _watch(self) -> None:
         """Collect the statuses that have arrived and ask for the next; never waits for a busy or starting worker."""
         for slot in list(self._slots):
             if slot.asked is None:
-                slot.asked = slot.actor.status.options(concurrency_group="control").remote()
+                slot.ask()
             elif ray.wait([slot.asked], timeout=0)[0]:
                 try:
-                    self._progress.status(slot.number, slot.work, ray.get(slot.asked))
-                    slot.alive, self._stillborn = True, 0
+                    self._progress.status(slot.number, slot.work, slot.answer())
+                    self._stillborn = 0
                 except RayError as error:
                     if slot.task is None:  # otherwise `_finish` finds out what became of its work
                         self._lost_idle(slot, error)
-                slot.asked = None
+            elif slot.silent_for() > max(60.0, self._lease):
+                self._give_up(slot)
         self._progress.tick()
 
-    def _lost_idle(self, slot: _Slot, error: RayError) -> None:
+    def _give_up(self, slot: Slot) -> None:
+        """A worker that hangs, or whose machine is out of reach, no longer counts; the fence keeps its late results out."""
+        work, attempt = slot.work, slot.attempt
+        self._drop(slot)
+        if work is None or attempt is None:
+            return
+        self._lost[work.key] = attempt.name
+        outcome = self._again(work, "lost", slot, Failure("its worker no longer answers", "", "worker"))
+        if isinstance(work, FeatureRequest):
+            self._prepared(work, outcome)
+        elif outcome is None:
+            self._later.setdefault(work.key, (0.0, work))
+        else:
+            self._tell(work, outcome)
+            self._close(work)
+
+    def _lost_idle(self, slot: Slot, error: RayError) -> None:
         """A worker without work is gone. Several in a row that never came to life, and no other, mean that none will."""
         self._drop(slot)
         if slot.alive:
             return
         self._stillborn += 1
         reason = str(error).strip().splitlines()[-1].strip()
-        if self._stillborn >= ATTEMPTS and not self._slots:
+        if self._stillborn >= STILLBORN and not self._slots:
             raise ClusterError(f"workers do not start: {reason}")
         self._progress.note(f"again     a worker did not start: {reason}")
 
@@ -268,13 +325,13 @@ class Orchestrator:
         for slot in list(self._slots):
             self._drop(slot)
 
-    def _drop(self, slot: _Slot) -> None:
+    def _drop(self, slot: Slot) -> None:
         """The worker is no longer one of ours, and does not go on working unseen if it was only out of reach."""
         self._slots.remove(slot)
         with suppress(RayError, ValueError):  # it is gone, or Ray is
             ray.kill(slot.actor)
         self._progress.status(slot.number, None, Status())
 
-    def _note(self, outcome: Done | PreparedInfo) -> None:
+    def _note(self, outcome: Done | Prepared) -> None:
         for note in outcome.notes:
             self._progress.note(note)

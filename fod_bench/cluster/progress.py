@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import NamedTuple
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -12,9 +14,13 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from fod_bench.cluster.messages import Failure, PreparedInfo, Status
+from fod_bench.cluster.messages import Failure, Prepared, Status
+from fod_bench.cluster.slot import Work
 from fod_bench.features.request import FeatureRequest
 from fod_bench.plan import TrialJob, format_seconds
+from fod_bench.process import ProcessId
+from fod_bench.record import RunPlan
+from fod_bench.state import DriverState, Ended, Task
 
 _PLAIN_SECONDS = 15.0
 """Time between two lines of status in a pipe."""
@@ -26,6 +32,8 @@ class Counts:
 
     total: int
     done: int = 0
+    elsewhere: int = 0
+    """Recorded meanwhile by another run."""
     reused: int = 0
     failed: dict[str, str] = field(default_factory=dict)
     """Trial's name to its reason and the place of its log."""
@@ -33,16 +41,40 @@ class Counts:
     """Data sets that are missing, so that their trainings are not even known."""
 
     @property
+    def recorded(self) -> int:
+        """Trainings that have a record."""
+        return self.done + self.elsewhere + self.reused
+
+    @property
     def left(self) -> int:
-        """Trainings neither done nor reused nor failed."""
-        return self.total - self.done - self.reused - len(self.failed)
+        """Trainings without a record that have not failed."""
+        return self.total - self.recorded - len(self.failed)
+
+    def replace_reused(self, anew: Counts) -> None:
+        """Some of those reused were done once more, and went as `anew` says."""
+        self.reused -= anew.total
+        self.done += anew.done
+        self.elsewhere += anew.elsewhere
+        self.failed |= anew.failed
 
     def summary(self) -> str:
         """E.g. `12 trainings: 8 done, 3 reused, 1 failed`."""
-        parts = [(self.done, "done"), (self.reused, "reused"), (len(self.failed), "failed"), (self.left, "left")]
+        parts = [
+            (self.done, "done"),
+            (self.elsewhere, "done by another run"),
+            (self.reused, "reused"),
+            (len(self.failed), "failed"),
+            (self.left, "left"),
+        ]
         said = ", ".join(f"{count} {word}" for count, word in parts if count or word == "done")
         uncounted = f"; {self.uncounted} data set{'s' if self.uncounted > 1 else ''} missing" if self.uncounted else ""
         return f"{self.total} training{'s' if self.total != 1 else ''}: {said}{uncounted}"
+
+
+class _Running(NamedTuple):
+    work: Work
+    status: Status
+    since: datetime
 
 
 class Progress:
@@ -57,7 +89,7 @@ class Progress:
             if quiet or not console.is_terminal
             else Live(console=console, refresh_per_second=4, redirect_stdout=False)
         )
-        self._running: dict[int, tuple[TrialJob | FeatureRequest, Status]] = {}
+        self._running: dict[int, _Running] = {}
         self._steps_left = 0
         self._steps_done = 0
         self._since: float | None = None
@@ -86,7 +118,7 @@ class Progress:
         """What will not run, and why; said even when quiet."""
         self._console.print(Text("failed    ", "bold red").append(text, "default"), soft_wrap=True)
 
-    def prepared(self, request: FeatureRequest, info: PreparedInfo) -> None:
+    def prepared(self, request: FeatureRequest, info: Prepared) -> None:
         """Features are ready."""
         if info.extracted or self._verbose:
             how = "extracted" if info.extracted else "from the store"
@@ -99,18 +131,26 @@ class Progress:
         self._steps_done += trial.steps() or 0
         self.note(f"done      {trial.name}   [{self._bar_text()}]")
 
+    def elsewhere(self, trial: TrialJob) -> None:
+        """Another run has made its record."""
+        self.counts.elsewhere += 1
+        self._steps_left -= trial.steps() or 0
+        self.note(f"done      {trial.name} by another run   [{self._bar_text()}]")
+
     def failed(self, trial: TrialJob, failure: Failure, log: str) -> None:
         """A training failed; said even when quiet."""
         self.counts.failed[trial.name] = f"{failure.reason} (log: {log})"
         self._steps_done += trial.steps() or 0
         self.blocked(f"{trial.name}: {failure.reason}\n          log: {log}")
 
-    def status(self, worker: int, work: TrialJob | FeatureRequest | None, status: Status) -> None:
+    def status(self, worker: int, work: Work | None, status: Status) -> None:
         """What a worker is doing now."""
         if work is None:
             self._running.pop(worker, None)
         else:
-            self._running[worker] = (work, status)
+            before = self._running.get(worker)
+            since = before.since if before and before.work is work else datetime.now(timezone.utc)
+            self._running[worker] = _Running(work, status, since)
             if status.doing == "trial" and self._since is None:
                 self._since = time.monotonic()
 
@@ -120,7 +160,7 @@ class Progress:
             self._live.update(self._display())
         elif not self._quiet and time.monotonic() - self._said >= _PLAIN_SECONDS:
             self._said = time.monotonic()
-            running = "; ".join(f"{_name(work)} {_where(status)}" for work, status in self._running.values())
+            running = "; ".join(f"{work.name} {_where(status)}" for work, status, _ in self._running.values())
             left = self._time_left()
             self.note(
                 f"running   {running or 'workers are starting'}   [{self._bar_text()}{', ' + left if left else ''}]"
@@ -132,25 +172,52 @@ class Progress:
         return f"{finished}/{self.counts.total}{failed}"
 
     def _time_left(self) -> str:
-        """From the steps done since the first training began; empty while nothing is known."""
+        """Empty while nothing is known."""
+        seconds = self._rate()[1]
+        return f"about {format_seconds(seconds)} left" if seconds is not None else ""
+
+    def _rate(self) -> tuple[float | None, float | None]:
+        """Steps per second since the first training began, and seconds left; None while they cannot be told."""
         if self._since is None:
-            return ""
-        under_way = sum(status.epoch * status.steps + status.step for _, status in self._running.values())
-        done = self._steps_done + under_way
-        if done < 5 or self._steps_left <= done:
-            return ""
-        seconds = (time.monotonic() - self._since) * (self._steps_left - done) / done
-        return f"about {format_seconds(seconds)} left"
+            return None, None
+        running = list(self._running.values())
+        done = self._steps_done + sum(status.epoch * status.steps + status.step for _, status, _ in running)
+        rate = done / max(1e-9, time.monotonic() - self._since)
+        if done < 5:
+            return None, None
+        return rate, (self._steps_left - done) / rate if self._steps_left > done else None
+
+    def state(self, run: RunPlan, driver: str, started: str, ended: Ended = None) -> DriverState:
+        """Everything told so far, for the store; may be asked for from another thread."""
+        rate, left = self._rate()
+        counts = self.counts
+        return DriverState(
+            run_id=run.run_id,
+            job=run.job,
+            driver=driver,
+            process=ProcessId.own(),
+            started=started,
+            updated=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            ended=ended,
+            total=counts.total,
+            done=counts.done,
+            reused=counts.reused,
+            elsewhere=counts.elsewhere,
+            failed=dict(counts.failed),
+            tasks=[_task(*running) for running in list(self._running.values())],
+            steps_per_second=rate,
+            seconds_left=left,
+        )
 
     def _display(self) -> Group:
         table = Table(box=None, padding=(0, 2, 0, 0), show_header=bool(self._running), header_style="dim")
         for column in ("node", "at work on", "epoch", "", "loss"):
             table.add_column(column, overflow="ellipsis", no_wrap=True)
-        for work, status in self._running.values():
+        for work, status, _ in self._running.values():
             trial = status.doing == "trial"
             table.add_row(
                 status.node,
-                _name(work),
+                work.name,
                 f"{status.epoch}/{status.epochs}" if trial else "",
                 _step(status) if trial and status.steps else "",
                 f"{status.loss:.4f}" if status.loss is not None else "",
@@ -165,13 +232,24 @@ class Progress:
         return Group(table, line)
 
 
+def _task(work: Work, status: Status, since: datetime) -> Task:
+    return Task(
+        kind="features" if isinstance(work, FeatureRequest) else "trial",
+        name=work.name,
+        key=work.key,
+        node=status.node,
+        since=since.isoformat(timespec="seconds"),
+        epoch=status.epoch,
+        epochs=status.epochs,
+        step=status.step,
+        steps=status.steps,
+        loss=status.loss,
+    )
+
+
 def stderr_console() -> Console:
     """Standard error as a rich console; `NO_COLOR` is rich's own to honour."""
     return Console(file=sys.stderr)
-
-
-def _name(work: TrialJob | FeatureRequest) -> str:
-    return work.name if isinstance(work, TrialJob) else f"features of {work.category.name}"
 
 
 def _where(status: Status) -> str:

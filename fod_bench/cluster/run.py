@@ -2,66 +2,111 @@
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from fod_bench.cluster.failures import forget_failure, kept_failure
+from fod_bench.cluster.admission import admit
+from fod_bench.cluster.failures import failure_name, forget_failure, kept_failure
 from fod_bench.cluster.progress import Counts, Progress, stderr_console
-from fod_bench.cluster.session import ray_session, share_of
-from fod_bench.errors import DamagedObjectError, FodBenchError, UsageError
+from fod_bench.cluster.session import PATIENCE_SECONDS, ray_session, share_of
+from fod_bench.cluster.state_writer import StateWriter
+from fod_bench.errors import FodBenchError, UsageError
 from fod_bench.job import dump_job
 from fod_bench.plan import Plan, TrialJob
-from fod_bench.record import Record, plan_name, record_name
-from fod_bench.store import ObjectMissingError, Store
+from fod_bench.record import plan_name, record_name
+from fod_bench.store import Store, open_store
 
 
-def run_plan(
-    plan: Plan,
-    store: Store,
-    *,
-    address: str | None = None,
-    only: str | None = None,
-    retry_failed: bool = False,
-    quiet: bool = False,
-    verbose: bool = False,
-) -> tuple[Counts, bool]:
+@dataclass(frozen=True)
+class RunOptions:
+    """How a run goes about its work."""
+
+    address: str | None = None
+    """Ray cluster to join; None starts one on this machine."""
+    only: str | None = None
+    """Shell pattern on `row/dataset/category`; the cells that match, and no others, are worked on."""
+    alone: bool = False
+    """No other run uses the store, so it need not tell apart who was first."""
+    retry_failed: bool = False
+    """Also try trainings again that failed by their own fault before."""
+    quiet: bool = False
+    verbose: bool = False
+
+
+def run_plan(plan: Plan, store: Store, options: RunOptions) -> tuple[Counts, bool]:
     """Train whatever has no record yet; how it went, and whether it was interrupted.
 
-    Args:
-        only: shell pattern on `row/dataset/category`; the cells that match, and no others, are worked on.
-        retry_failed: also try trainings again that failed by their own fault before.
-
     Raises:
-        UsageError: `only` matches nothing.
+        UsageError: `options.only` matches nothing.
         ClusterError: Ray cannot be started or reached.
         FodBenchError: nothing can run at all.
-        StoreError: the store fails.
+        StoreError: the store fails, or is not fit for this.
     """
-    trials = _chosen(plan, only)
+    trials = _chosen(plan, options.only)
+    faults = _faults(plan, trials, options.only)
     if not any(trial.features for trial in trials):
-        raise FodBenchError("\n  ".join(["nothing can run:", *_faults(plan, trials, only)]))
-    _keep_plan(plan, store)
-    progress = Progress(len(trials), stderr_console(), quiet=quiet, verbose=verbose)
+        raise FodBenchError("\n  ".join(["nothing can run:", *faults]))
+    progress = Progress(len(trials), stderr_console(), quiet=options.quiet, verbose=options.verbose)
     counts = progress.counts
-    for fault in _faults(plan, trials, only):
+    for fault in faults:
         progress.blocked(fault)
-    if only is None:
+    if options.only is None:
         counts.uncounted = len(plan.job.datasets.keys() - {trial.dataset for trial in trials})
-    work = [trial for trial in trials if not _settled(trial, store, progress, retry_failed)]
+    there = {info.name for info in store.list("trials/")}
+    work = [trial for trial in trials if not _settled(trial, there, store, progress, options.retry_failed)]
+    return counts, _work(plan, store, options, progress, work)
+
+
+def repair(
+    plan: Plan, store: Store, options: RunOptions, damaged: Mapping[str, str], counts: Counts
+) -> tuple[bool, bool]:
+    """Train anew what a report found damaged, `{store name: what is wrong}`.
+
+    Only records of the plan's trainings are looked at. `counts` is brought up to date. Returns whether there was anything
+    to do, and whether it was interrupted.
+    """
+    trials = [trial for trial in _chosen(plan, options.only) if record_name(trial.key) in damaged]
+    if not trials:
+        return False, False
+    progress = Progress(len(trials), stderr_console(), quiet=options.quiet, verbose=options.verbose)
+    for trial in trials:
+        progress.note(f"damaged   {trial.name}: {damaged[record_name(trial.key)]}; trained anew")
+        store.delete(record_name(trial.key))
+    interrupted = _work(plan, store, options, progress, trials)
+    counts.replace_reused(progress.counts)
+    return True, interrupted
+
+
+def _work(plan: Plan, store: Store, options: RunOptions, progress: Progress, work: list[TrialJob]) -> bool:
+    """Do `work` on Ray and tell `progress`; whether it was interrupted."""
     if not work:
-        return counts, False
-    progress.note(f"run {plan.run.run_id}: {counts.summary()}; starting Ray")
+        _keep_plan(plan, store)
+        return False
+    admit(store, plan.run.run_id, options.alone)
+    _keep_plan(plan, store)
+    progress.note(f"run {plan.run.run_id}: {progress.counts.summary()}; starting Ray")
+    driver = secrets.token_hex(4)
     try:
-        with ray_session(address, verbose):
+        with StateWriter(store, plan.run, driver, progress), ray_session(options.address, options.verbose):
             from fod_bench.cluster.orchestrator import Orchestrator
 
             share = share_of(plan.job.resources)
             progress.expect(work)
             with progress:
-                landmark = plan_name(plan.run.run_id)
-                Orchestrator(store, landmark, share, progress, plan.job.checkpoint_seconds).run(work)
+                Orchestrator(
+                    open_store(store.uri, patience=PATIENCE_SECONDS),
+                    plan_name(plan.run.run_id),
+                    share,
+                    progress,
+                    driver=driver,
+                    checkpoint_seconds=plan.job.checkpoint_seconds,
+                    lease_seconds=plan.job.lease_seconds,
+                ).run(work)
     except KeyboardInterrupt:
-        return counts, True
-    return counts, False
+        return True
+    return False
 
 
 def _chosen(plan: Plan, only: str | None) -> list[TrialJob]:
@@ -92,20 +137,19 @@ def _keep_plan(plan: Plan, store: Store) -> None:
     store.put(plan_name(plan.run.run_id), plan.run.model_dump_json(indent=1).encode())
 
 
-def _settled(trial: TrialJob, store: Store, progress: Progress, retry_failed: bool) -> bool:
-    """Whether the training needs no work: it has a whole record, failed before, or cannot run; the progress is told."""
+def _settled(trial: TrialJob, there: Set[str], store: Store, progress: Progress, retry_failed: bool) -> bool:
+    """Whether the training needs no work: it has a record, failed before, or cannot run; the progress is told.
+
+    `there`: names of the store's objects; none is read unless it tells of a failure.
+    """
     if trial.features is None:
         progress.counts.failed[trial.name] = "its data are missing"  # the fault has been told
         return True
-    try:
-        Record.model_validate_json(store.get(record_name(trial.key)))
+    if record_name(trial.key) in there:
         progress.counts.reused += 1
         return True
-    except ObjectMissingError:
-        pass
-    except (DamagedObjectError, ValueError) as error:
-        progress.note(f"damaged   {trial.name}: {error}; trained anew")
-        store.delete(record_name(trial.key))
+    if failure_name(trial.key) not in there:
+        return False
     if retry_failed:
         forget_failure(store, trial.key)
         return False

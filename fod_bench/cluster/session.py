@@ -16,6 +16,9 @@ from typing import Any
 from fod_bench.errors import ClusterError
 from fod_bench.job import Resources
 
+PATIENCE_SECONDS = 300.0
+"""Time for which a run under way waits for a store that is out of reach, in each of its calls."""
+
 
 @dataclass(frozen=True)
 class Share:

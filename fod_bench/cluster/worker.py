@@ -1,6 +1,7 @@
 """The actor that works: it makes features and trains trials, one after the other, and tells how far it is.
 
-Every method returns a result or a `Failure`; nothing that a trial does wrong kills its worker.
+Every method returns a result or a `Failure`; nothing that a trial does wrong kills its worker. What it works on it claims
+first, so that several drivers, and workers that were given up, can use one store.
 """
 
 from __future__ import annotations
@@ -9,11 +10,16 @@ import logging
 import socket
 import threading
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
 
-from fod_bench.cluster.messages import Done, Failure, Levels, Prepared, PreparedInfo, Status, Stopped
+from fod_bench.checkpoints import checkpoints_prefix
+from fod_bench.claims import Held, LostClaimError, sweep, take
+from fod_bench.cluster.messages import Attempt, Done, Failure, Prepared, Status, Stopped, Taken
+from fod_bench.cluster.session import PATIENCE_SECONDS
 from fod_bench.errors import DamagedObjectError, DatasetError, DivergedError, FodBenchError, StoreError, WeightsError
 from fod_bench.features.extract import extract
 from fod_bench.features.feature_set import FeatureSet, drop_features, load_features, save_features
@@ -51,12 +57,15 @@ class Worker:
     def __init__(self, store_uri: str, threads: int, gpu: bool) -> None:
         torch.set_num_threads(threads)
         torch.backends.cudnn.benchmark = False
-        self.store: Store = open_store(store_uri)
+        self.store: Store = open_store(store_uri, patience=PATIENCE_SECONDS)
         self.device = torch.device("cuda" if gpu else "cpu")
         self._stop = threading.Event()
+        self._idle = threading.Condition()
         self._notes = _Notes(logging.WARNING)
         logging.getLogger("fod_bench").addHandler(self._notes)
-        self._status = Status(node=socket.gethostname())
+        self._node = socket.gethostname()
+        self._status = Status(node=self._node)
+        self._held: FeatureSet | None = None
 
     def status(self) -> Status:
         """How far the work in hand is."""
@@ -66,6 +75,13 @@ class Worker:
         """Ask the trial in hand to leave a checkpoint and end."""
         self._stop.set()
 
+    def leave(self, seconds: float) -> None:
+        """`stop`, and wait up to `seconds` for the work in hand to end, with a moment for its answer to be sent."""
+        self.stop()
+        with self._idle:
+            self._idle.wait_for(lambda: self._status.doing == "idle", seconds)
+            self._idle.wait(1.0)
+
     def should_stop(self) -> bool:
         """See `fod_bench.trial.Control`."""
         return self._stop.is_set()
@@ -74,75 +90,138 @@ class Worker:
         """See `fod_bench.trial.Control`."""
         self._status = replace(self._status, epoch=epoch, epochs=epochs, step=step, steps=steps, loss=loss)
 
-    def prepare(self, request: FeatureRequest, references: list[str]) -> tuple[PreparedInfo | Failure, Prepared | None]:
-        """Features of a category, from the store or made and stored, and the references of the kinds asked for.
-
-        Apart from the arrays, so that the driver learns what happened without having them moved to its node.
-        """
-        self._status = Status("features", node=self._status.node)
+    @contextmanager
+    def _at_work(self, status: Status) -> Iterator[None]:
+        self._status = status
         try:
-            features, extracted = self._features(request)
-            made = {kind: self._reference(features, kind) for kind in references}
-            arrays = Prepared(features.train, features.test, features.masks, features.labels, made)
-            return PreparedInfo(extracted, features.nbytes(), self._notes.taken()), arrays
-        except Exception as error:  # whatever it was, the driver tells it and goes on with the others
-            return _failure(error), None
+            yield
         finally:
-            self._status = Status(node=self._status.node)
+            with self._idle:
+                self._status = Status(node=self._node)
+                self._idle.notify_all()
 
-    def _features(self, request: FeatureRequest) -> tuple[FeatureSet, bool]:
+    def prepare(self, request: FeatureRequest, references: list[str], attempt: Attempt) -> Prepared | Taken | Failure:
+        """See that the store has a category's features, and the references of the kinds asked for."""
+        with self._at_work(Status("features", request.key, node=self._node)):
+            try:
+                return self._prepare(request, references, attempt)
+            except LostClaimError:
+                return Taken(request.key, "")
+            except Exception as error:  # whatever it was, the driver tells it and goes on with the others
+                return _failure(error)
+
+    def _prepare(self, request: FeatureRequest, references: list[str], attempt: Attempt) -> Prepared | Taken:
+        missing = self._missing_references(request, references)
+        features = self._stored_features(request)
+        if features is not None and not missing:
+            return Prepared(False, features.nbytes(), self._notes.taken())
+        claim = take(self.store, request.key, attempt=attempt.name, lease=attempt.lease, previous=attempt.lost)
+        if isinstance(claim, Held):
+            return Taken(request.key, claim.entry.process.host)
+        with claim.beating():
+            features = self._stored_features(request)  # another may have been faster than the claim
+            extracted = features is None
+            if features is None:
+                features = self._extract(request)
+                save_features(features, claim)
+            for kind in self._missing_references(request, references):
+                self._make_reference(features, kind)
+            sweep(self.store, request.key)
+        return Prepared(extracted, features.nbytes(), self._notes.taken())
+
+    def _stored_features(self, request: FeatureRequest) -> FeatureSet | None:
         try:
-            found = load_features(self.store, request.key)
+            self._held = load_features(self.store, request.key)
         except DamagedObjectError:
             place = self.store.location(f"features/{request.key}")
             _LOG.warning("damaged   features of %s (%s): extracted anew", request.category.name, place)
             drop_features(self.store, request.key)
-            found = None
-        if found is not None:
-            return found, False
+            self._held = None
+        return self._held
+
+    def _extract(self, request: FeatureRequest) -> FeatureSet:
         weights = request.weights
         if weights.path is not None and not weights.path.is_file():  # another machine than the planner's
             weights = resolve_weights(weights.backbone, "pretrained", 0, download=True)
             if weights.digest != request.weights.digest:
                 raise WeightsError(
-                    f"{request.weights.path} is not on {self._status.node}, and the hub's weights of {weights.backbone} "
+                    f"{request.weights.path} is not on {self._node}, and the hub's weights of {weights.backbone} "
                     "are others; put the file at the same path on every node"
                 )
-        features = extract(replace(request, weights=weights), self.device)
-        save_features(self.store, features)
-        return features, True
+        return extract(replace(request, weights=weights), self.device)
 
-    def _reference(self, features: FeatureSet, kind: str) -> Levels:
-        name = reference_name(reference_key(features.key, kind))
-        try:
-            stored, _ = load_tensors(self.store, name)
-            return {int(level.removeprefix("level_")): array for level, array in stored.items()}
-        except ObjectMissingError:
-            pass
-        except DamagedObjectError:
-            _LOG.warning("damaged   reference %s: made anew", self.store.location(name))
-            self.store.delete(name)
-        reference = BUILDERS[kind](features.train)
-        arrays = {f"level_{level}": array for level, array in reference.items()}
-        save_tensors(self.store, name, arrays, {"kind": kind, "features": features.key})
-        return reference
+    def _missing_references(self, request: FeatureRequest, kinds: list[str]) -> list[str]:
+        """Kinds whose reference is not there, or was damaged and has been removed."""
+        missing = []
+        for kind in kinds:
+            name = reference_name(reference_key(request.key, kind))
+            try:
+                load_tensors(self.store, name)
+            except ObjectMissingError:
+                missing.append(kind)
+            except DamagedObjectError:
+                _LOG.warning("damaged   reference %s: made anew", self.store.location(name))
+                self.store.delete(name)
+                missing.append(kind)
+        return missing
 
-    def train(self, trial: Trial, prepared: Prepared) -> Done | Stopped | Failure:
-        """Train and evaluate one trial on features that are shared with other workers."""
-        self._status = Status("trial", epochs=trial.setting["epochs"], node=self._status.node)
+    def _make_reference(self, features: FeatureSet, kind: str) -> None:
+        arrays = {f"level_{level}": array for level, array in BUILDERS[kind](features.train).items()}
+        about = {"kind": kind, "features": features.key}
+        save_tensors(self.store, reference_name(reference_key(features.key, kind)), arrays, about, new=True)
+
+    def train(self, trial: Trial, attempt: Attempt) -> Done | Stopped | Taken | Failure:
+        """Train and evaluate one trial on features from the store, which this machine's workers map into memory together."""
+        with self._at_work(Status("trial", trial.key, epochs=trial.setting["epochs"], node=self._node)):
+            try:
+                return self._train(trial, attempt)
+            except Interrupted:
+                return Stopped(trial.key)
+            except LostClaimError:
+                return Taken(trial.key, "")
+            except Exception as error:  # see `prepare`
+                return _failure(error)
+            finally:
+                if self.device.type == "cuda":
+                    torch.cuda.empty_cache()
+
+    def _train(self, trial: Trial, attempt: Attempt) -> Done | Taken | Failure:
+        data = self._data(trial)
+        if isinstance(data, Failure):
+            return data
+        claim = take(
+            self.store,
+            trial.key,
+            attempt=attempt.name,
+            lease=attempt.lease,
+            previous=attempt.lost,
+            states=checkpoints_prefix(trial.key),
+        )
+        if isinstance(claim, Held):
+            return Taken(trial.key, claim.entry.process.host)
+        with claim.beating():
+            try:
+                record = run_trial(trial, data, claim, self, self.device)
+            except (DivergedError, Interrupted, LostClaimError, StoreError):  # these have settled it, or cannot
+                raise
+            except Exception:
+                claim.release()
+                raise
+        return Done(trial.key, record.run.claim == claim.name, self._notes.taken())
+
+    def _data(self, trial: Trial) -> TrialData | Failure:
+        key, reference = trial.features["key"], None
         try:
-            reference = prepared.references[trial.setting["reference"]] if trial.reference else None
-            data = TrialData(prepared.train, prepared.test, prepared.masks, prepared.labels, reference)
-            run_trial(trial, data, self.store, self, self.device)
-            return Done(trial.key, self._notes.taken())
-        except Interrupted:
-            return Stopped(trial.key)
-        except Exception as error:  # see `prepare`
-            return _failure(error)
-        finally:
-            self._status = Status(node=self._status.node)
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
+            if self._held is None or self._held.key != key:
+                self._held = load_features(self.store, key)
+            if self._held is None:
+                raise ObjectMissingError(f"{self.store.location(f'features/{key}')}: the features are gone")
+            if trial.reference is not None:
+                stored, _ = load_tensors(self.store, reference_name(trial.reference["key"]))
+                reference = {int(level.removeprefix("level_")): array for level, array in stored.items()}
+        except (DamagedObjectError, ObjectMissingError) as error:
+            return replace(_failure(error), kind="features")
+        return TrialData(self._held.train, self._held.test, self._held.masks, self._held.labels, reference)
 
 
 def _failure(error: Exception) -> Failure:

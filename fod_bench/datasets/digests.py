@@ -13,16 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from fod_bench.errors import DatasetError
+from fod_bench.folders import cache_folder
 
 _SETTLED_NS = 2_000_000_000  # a file touched more recently could change again without its time stamp moving
 
 _Known = dict[str, tuple[int, int, str]]  # path below the folder -> size, modification time in ns, digest
-
-
-def cache_folder() -> Path:
-    """`$XDG_CACHE_HOME/fod-bench`, by default `~/.cache/fod-bench`."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path("~/.cache").expanduser()) / "fod-bench"
 
 
 def file_digests(folder: Path, paths: Iterable[Path]) -> list[str]:

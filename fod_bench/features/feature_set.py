@@ -1,4 +1,10 @@
-"""A category's features as arrays, and how they lie in a store: two tensor files and a manifest, which is written last."""
+"""A category's features as arrays, and how they lie in a store: two tensor files and a manifest that names them, written last.
+
+    features/<feature key>/manifest.json
+    features/<feature key>/<claim name>/train.safetensors, test.safetensors
+
+Each is made under a claim, so what an earlier holder writes late lies where no manifest points.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fod_bench.claims import Claim, LostClaimError
 from fod_bench.errors import DamagedObjectError
 from fod_bench.store import ObjectMissingError, Store
 from fod_bench.store.tensors import load_tensors, save_tensors
@@ -41,37 +48,55 @@ def manifest_name(key: str) -> str:
     return f"features/{key}/manifest.json"
 
 
-def save_features(store: Store, features: FeatureSet) -> None:
-    """Write a feature set. Raises `StoreError`."""
-    key = {"key": features.key}
-    save_tensors(store, f"features/{features.key}/train.safetensors", _named(features.train), key)
+def save_features(features: FeatureSet, claim: Claim) -> None:
+    """Write a feature set under a claim of its key.
+
+    Raises:
+        LostClaimError: another worker has taken over, or was first; nothing of this one's is left.
+        StoreError: the store failed.
+    """
+    store, about = claim.store, {"key": features.key}
+    files = {part: f"features/{features.key}/{claim.name}/{part}.safetensors" for part in ("train", "test")}
+    save_tensors(store, files["train"], _named(features.train), about)
     test = _named(features.test) | {"masks": features.masks, "labels": features.labels}
-    save_tensors(store, f"features/{features.key}/test.safetensors", test, key)
-    store.put(manifest_name(features.key), json.dumps(features.manifest, indent=1).encode())
+    save_tensors(store, files["test"], test, about)
+    manifest = json.dumps({**features.manifest, "files": files}, indent=1)
+    try:
+        claim.commit(manifest_name(features.key), manifest.encode())
+    except LostClaimError:
+        for name in files.values():
+            store.delete(name)
+        raise
 
 
 def load_features(store: Store, key: str) -> FeatureSet | None:
-    """The stored feature set, memory-mapped where the store allows; None when it is not there or not whole.
+    """The stored feature set, memory-mapped; None when there is none.
 
     Raises:
-        DamagedObjectError: bytes of it do not match their checksum.
+        DamagedObjectError: bytes of it do not match their checksum, or are gone.
     """
     try:
-        manifest = json.loads(store.get(manifest_name(key)))
-        train, _ = load_tensors(store, f"features/{key}/train.safetensors")
-        test, _ = load_tensors(store, f"features/{key}/test.safetensors")
+        content = store.get(manifest_name(key))
     except ObjectMissingError:
         return None
-    except json.JSONDecodeError as error:
-        raise DamagedObjectError(f"{store.location(manifest_name(key))}: no manifest ({error})") from error
+    try:
+        manifest = json.loads(content)
+        files = manifest.pop("files")
+        train, _ = load_tensors(store, files["train"])
+        test, _ = load_tensors(store, files["test"])
+    except ObjectMissingError as error:
+        raise DamagedObjectError(f"features {key} are damaged: {error}") from error
+    except (json.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
+        raise DamagedObjectError(f"{store.location(manifest_name(key))}: no manifest ({error!r})") from error
     masks, labels = test.pop("masks"), test.pop("labels")
     return FeatureSet(key, _by_stride(train), _by_stride(test), masks, labels, manifest)
 
 
 def drop_features(store: Store, key: str) -> None:
     """Remove a feature set, manifest first, so that no reader takes the rest for whole."""
-    for name in ("manifest.json", "train.safetensors", "test.safetensors"):
-        store.delete(f"features/{key}/{name}")
+    store.delete(manifest_name(key))
+    for info in list(store.list(f"features/{key}/")):
+        store.delete(info.name)
 
 
 def _named(levels: dict[int, NDArray[np.float32]]) -> dict[str, NDArray[Any]]:

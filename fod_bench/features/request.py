@@ -30,6 +30,11 @@ class FeatureRequest:
         """Hash of the content the features are made of: pictures, weights, size, levels, preprocessing."""
         return canonical_digest({**self._content(), "fingerprint": self.fingerprint})[:32]
 
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"features of {self.category.name}"
+
     def describe(self) -> dict[str, Any]:
         """What a manifest or record says of the features."""
         return {"key": self.key, **self._content()}

@@ -10,18 +10,21 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
+from fod_bench.errors import StoreError
 from fod_bench.job.parts import DatasetSpec, Resources
 from fod_bench.job.problems import KeyPath, Problem, describe, problems_of, refusal, unknown
 from fod_bench.job.settings import (
     DEFAULT_D_MODEL,
     Frozen,
     NonNegativeNumber,
+    Number,
     SettingFields,
     Settings,
     WholeNumber,
     home_expanded,
     without_repeats,
 )
+from fod_bench.store.address import parse_address
 
 DEFAULT_VARIANT = "FOD"
 """Name of the one row of a job without variants."""
@@ -38,7 +41,9 @@ class Job(Frozen):
     description: str = ""
     """What the job is for."""
     store: str = "results/store"
-    """Folder that keeps features, references, checkpoints and records, relative to the working directory."""
+    """What keeps features, references, checkpoints and records: a folder, relative to the working directory, or a place in
+    a bucket, `s3://bucket/prefix?endpoint=https://host:port&region=us-east-1`, all but the bucket optional. Never holds
+    credentials: boto3 finds them in the environment or in `~/.aws`."""
     datasets: Annotated[dict[str, DatasetSpec], Field(min_length=1)]
     """Data sets by name. Tables show the name; published numbers are found by the names `mvtec`, `btad`, `mvtec3d`."""
     settings: SettingFields = SettingFields()
@@ -55,6 +60,8 @@ class Job(Frozen):
     """What one trial asks of the cluster; without effect on results."""
     checkpoint_seconds: NonNegativeNumber = 10.0
     """Time between two checkpoints of a running trial, in seconds; 0 writes one after every step."""
+    lease_seconds: Annotated[Number, Field(ge=1)] = 60.0
+    """Time without a sign of life after which another run may take over a trial; a quarter of it passes between two signs."""
     tables: Annotated[tuple[Annotated[WholeNumber, Field(ge=1, le=15)], ...], AfterValidator(without_repeats)] = ()
     """Tables of the paper that the job feeds, by number."""
 
@@ -78,12 +85,11 @@ class Job(Frozen):
 
     @field_validator("store")
     @classmethod
-    def _store_is_a_folder(cls, store: str) -> str:
-        scheme, separator, _ = store.partition("://")
-        if separator:
-            raise ValueError(f"no store for {scheme}://; give the path of a folder, e.g. results/store")
-        if not store.strip():
-            raise ValueError("must not be empty; give the path of a folder, e.g. results/store")
+    def _store_has_an_address(cls, store: str) -> str:
+        try:
+            parse_address(store)
+        except StoreError as error:
+            raise ValueError(str(error)) from None
         return home_expanded(store)
 
     @field_validator("datasets")

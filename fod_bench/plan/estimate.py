@@ -62,10 +62,11 @@ class Summary:
 def summarize(plan: Plan, store: Store) -> Summary:
     """Count `plan` against what `store` has. Raises `StoreError`."""
     trials = list(plan.trials.values())
-    recorded = {trial.key for trial in trials if trial.features is not None and store.exists(record_name(trial.key))}
+    there = {info.name for prefix in ("features/", "references/", "trials/") for info in store.list(prefix)}
+    recorded = {trial.key for trial in trials if trial.features is not None and record_name(trial.key) in there}
     left = [trial for trial in trials if trial.key not in recorded]
     features = {_source(trial): trial.counts for trial in trials}
-    stored = {key for key in plan.features() if store.exists(manifest_name(key))}
+    stored = {key for key in plan.run.features if manifest_name(key) in there}
     to_extract = [counts for source, counts in features.items() if source not in stored and counts is not None]
     references = {(_source(trial), trial.settings.reference) for trial in trials if trial.uses_reference}
     counted = [(trial, trial.counts) for trial in left if trial.counts is not None]
@@ -86,7 +87,7 @@ def summarize(plan: Plan, store: Store) -> Summary:
         feature_sets_stored=len(stored),
         pictures_to_extract=sum(counts.train + counts.test_good + counts.test_defect for counts in to_extract),
         references=len(references),
-        references_stored=sum(store.exists(reference_name(key)) for key in plan.references()),
+        references_stored=sum(reference_name(key) in there for key in plan.run.references),
         tables=list(plan.job.tables),
         steps_left=sum(trial.steps() or 0 for trial, _ in counted),
         trainings_uncounted=len(left) - len(counted),

@@ -102,14 +102,6 @@ class Plan:
         unusable = [f"{'/'.join(where)}: {why}" for where, why in self.unusable.items() if where[0] not in blamed]
         return list(dict.fromkeys([*self.problems, *unusable]))
 
-    def features(self) -> dict[str, FeatureRequest]:
-        """Feature sets of all trials that can run, by key."""
-        return {trial.features.key: trial.features for trial in self.trials.values() if trial.features is not None}
-
-    def references(self) -> set[str]:
-        """Keys of all reference features."""
-        return {trial.reference_key for trial in self.trials.values() if trial.reference_key is not None}
-
 
 def make_plan(job: Job, *, download: bool) -> Plan:
     """Plan `job`. Data or weights that are missing leave their trials counted but not runnable.
@@ -124,12 +116,15 @@ def make_plan(job: Job, *, download: bool) -> Plan:
     expansion = expand(job)
     planner = _Planner(job, download, list(expansion.problems))
     cells = [planner.cell(spec) for spec in expansion.cells]
+    trials = planner.trials.values()
     run = RunPlan(
         run_id=run_id(job),
         job=job.name,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         tables=list(job.tables),
         cells=cells,
+        features=sorted({trial.features.key for trial in trials if trial.features is not None}),
+        references=sorted({trial.reference_key for trial in trials if trial.reference_key is not None}),
     )
     return Plan(job, run, planner.trials, planner.problems, planner.unusable)
 

@@ -6,12 +6,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
-from urllib.parse import unquote, urlsplit
 
 from fod_bench.errors import StoreError
 
 _SEGMENT = re.compile(r"[A-Za-z0-9_+@=-][A-Za-z0-9._+@=-]*")
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
 class ObjectMissingError(StoreError, LookupError):
@@ -118,25 +116,26 @@ def check_prefix(prefix: str) -> str:
     return prefix
 
 
-def open_store(uri: str) -> Store:
-    """The store at `uri`: a folder's path, or `file://` and an absolute path.
+def open_store(uri: str, patience: float = 20.0) -> Store:
+    """The store at `uri`: a folder's path, `file://` and an absolute path, or a place in a bucket.
 
-    The folder need not exist: the first write makes it. Raises `StoreError` for a place that cannot be a store.
+    A bucket's address is `s3://bucket/prefix?endpoint=https://host:port&region=us-east-1&addressing=path`; everything after
+    the bucket may be left out, endpoint and region then come from the environment as boto3 has them, and so do the
+    credentials, always. A folder need not exist: the first write makes it; a bucket must. Opening does not ask the server.
+
+    Args:
+        uri: the address.
+        patience: seconds that one operation goes on trying when the server cannot be reached or asks to be asked later.
+
+    Raises `StoreError` for a place that cannot be a store.
     """
+    from fod_bench.store.address import S3Address, parse_address
+
+    address = parse_address(uri)
+    if isinstance(address, S3Address):
+        from fod_bench.store.s3 import S3Store  # brings boto3, which takes its time
+
+        return S3Store(address, patience)
     from fod_bench.store.local import LocalStore
 
-    if not uri.strip():
-        raise StoreError("the store's address is empty: give a folder, such as results/store")
-    scheme = _SCHEME.match(uri)
-    if scheme is None:
-        return LocalStore(Path(uri).expanduser())
-    if scheme[1].lower() == "file":
-        parts = urlsplit(uri)
-        if parts.netloc not in ("", "localhost") or not parts.path:
-            raise StoreError(f"store {uri}: a file address needs three slashes, such as file:///data/store")
-        return LocalStore(Path(unquote(parts.path)))
-    if scheme[1].lower() == "s3":
-        raise StoreError(
-            f"store {uri}: S3 stores are not supported by this version; give a folder, such as results/store"
-        )
-    raise StoreError(f"store {uri}: unknown kind of store {scheme[1]!r}; give a folder, such as results/store")
+    return LocalStore(address)

@@ -40,9 +40,16 @@ equal bytes."""
 
 
 def save_tensors(
-    store: Store, name: str, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None
-) -> None:
+    store: Store,
+    name: str,
+    tensors: Mapping[str, np.ndarray],
+    metadata: Mapping[str, str] | None = None,
+    *,
+    new: bool = False,
+) -> bool:
     """Store `tensors` and `metadata` as object `name`; the same input gives the same bytes.
+
+    With `new` an object of that name is left as it is, and the answer is False: see `Store.create`.
 
     The file is written to the system's temporary folder (`TMPDIR`) on its way. Raises `ValueError` for a tensor of a type
     that cannot be stored or metadata that are not text, `StoreError` when writing fails.
@@ -67,7 +74,10 @@ def save_tensors(
             save_file(contiguous, path, metadata={_METADATA_KEY: json.dumps(dict(metadata or {}), sort_keys=True)})
         except (OSError, SafetensorError) as error:
             raise StoreError(f"cannot write {name}: temporary folder {folder.name} (set by TMPDIR): {error}") from error
+        if new:
+            return store.create(name, path)
         store.put(name, path)
+        return True
 
 
 def load_tensors(store: Store, name: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:

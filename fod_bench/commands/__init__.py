@@ -1,0 +1,1 @@
+"""The commands below `fod-bench`, and what all of them share."""

@@ -1,0 +1,24 @@
+"""Looking after a store: what is there, whether it is whole, what can go, and copies of it."""
+
+from fod_bench.housekeeping.copy import Copied, copy_store
+from fod_bench.housekeeping.garbage import Garbage, Heap, remove_garbage
+from fod_bench.housekeeping.names import Kind, kind_of
+from fod_bench.housekeeping.progress import Meter, format_bytes
+from fod_bench.housekeeping.search import YOUNG_SECONDS, find_garbage
+from fod_bench.housekeeping.verify import Verified, verify_store
+
+__all__ = [
+    "YOUNG_SECONDS",
+    "Copied",
+    "Garbage",
+    "Heap",
+    "Kind",
+    "Meter",
+    "Verified",
+    "copy_store",
+    "find_garbage",
+    "format_bytes",
+    "kind_of",
+    "remove_garbage",
+    "verify_store",
+]
