@@ -33,11 +33,11 @@ test: setup $(SWIFT_READY)
 
 # The same contract against a real Ceph gateway, from Debian's packages: Debian or Ubuntu, and root where they are missing.
 test-ceph: setup
-	@command -v radosgw ceph-mon ceph-osd ceph-mgr ceph >/dev/null || { \
+	@{ command -v radosgw && command -v ceph-mon && command -v ceph-osd && command -v ceph-mgr; } >/dev/null || { \
 		command -v apt-get >/dev/null || { echo "test-ceph needs $(CEPH_PACKAGES), and there is no apt-get to install them"; exit 1; }; \
 		test "$$(id -u)" = 0 || { echo "test-ceph needs root to install $(CEPH_PACKAGES): sudo apt-get install them, or run as root"; exit 1; }; \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install --yes -qq --no-install-recommends $(CEPH_PACKAGES); }
-	$(BIN)/python -m pytest -v -m ceph
+	$(BIN)/python -m pytest -vv -m ceph
 
 lint: setup
 	$(BIN)/ruff check .

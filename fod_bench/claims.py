@@ -169,6 +169,8 @@ def take(
     while True:
         last = _read(store, key, generation) if generation else None
         if last is not None:
+            if last.kind == "commit":  # decided, but perhaps not written: then whoever comes by writes it
+                store.create(last.result_name, last.result.encode())
             held = _held(store, key, generation, last, previous)
             if held is not None:
                 return held
@@ -188,16 +190,15 @@ def take(
 
 def held_keys(store: Store) -> dict[str, bool]:
     """Every key that has entries, and whether its newest claim is alive. One listing, and a few reads for each such key."""
-    newest: dict[str, int] = {}
-    for info in store.list("claims/"):
-        key, generation = _parse(info.name)
-        if generation:
-            newest[key] = max(newest.get(key, 0), generation)
-    alive = {}
-    for key, generation in newest.items():
-        last = _read(store, key, generation)
-        alive[key] = last is not None and _held(store, key, generation, last, None) is not None
-    return alive
+    keys = dict.fromkeys(_parse(info.name)[0] for info in store.list("claims/"))
+    return {key: is_held(store, key) for key in keys}
+
+
+def is_held(store: Store, key: str) -> bool:
+    """Whether somebody alive is at work on `key`. Changes nothing."""
+    generation = max(_generations(store, key), default=0)
+    last = _read(store, key, generation) if generation else None
+    return last is not None and _held(store, key, generation, last, None) is not None
 
 
 def sweep(store: Store, key: str) -> None:
@@ -210,8 +211,6 @@ def sweep(store: Store, key: str) -> None:
 def _held(store: Store, key: str, generation: int, last: Entry, previous: str | None) -> Held | None:
     """The claim that stands in the way, None when the next generation may be taken."""
     if last.kind == "commit":
-        # Decided, but perhaps not written: then whoever comes by writes it.
-        store.create(last.result_name, last.result.encode())
         return None
     entry, beat = store.info(_entry_name(key, generation)), _beat(store, key, generation)
     if entry is None or beat == _RELEASED or last.attempt == previous or last.process.is_dead():

@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import shlex
 import signal
-import sys
-import traceback
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, ParamSpec
+from typing import Annotated, Any, Literal
 
 import typer
 
 from fod_bench import __version__
-from fod_bench.errors import FodBenchError, UsageError
+from fod_bench.commands import data, status
+from fod_bench.commands import store as store_commands
+from fod_bench.commands.common import JobFile, Overrides, Quiet, StoreOption, Verbose, default_store, guarded, load
 
-if TYPE_CHECKING:
-    from fod_bench.job import Job
-
-INTERRUPTED = 130
 SOME_FAILED = 3
 
 app = typer.Typer(
@@ -32,48 +24,8 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-data = typer.Typer(help="Check a data set, or write a synthetic one.", no_args_is_help=True)
-app.add_typer(data, name="data")
-
-JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="Job file, e.g. jobs/quickstart.yaml.")]
-StoreOption = Annotated[
-    str | None, typer.Option("--store", metavar="URI", help="Store to use instead of the job's own.")
-]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="a.b=c", help="Set a key of the job file, e.g. settings.epochs=2; may be repeated."),
-]
-Categories = Annotated[
-    list[str] | None, typer.Option(metavar="NAME", help="Only this category; may be repeated. Default: all.")
-]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results and failures.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more; show tracebacks of errors.")]
-
-P = ParamSpec("P")
-
-
-def _guarded(command: Callable[P, None]) -> Callable[P, None]:
-    """Turn what a command raises into one message and an exit code."""
-
-    @wraps(command)
-    def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            command(*args, **kwargs)
-            sys.stdout.flush()
-        except FodBenchError as error:
-            if kwargs.get("verbose"):
-                traceback.print_exc()
-            typer.echo(f"fod-bench: {error}", err=True)
-            raise typer.Exit(error.exit_code) from None
-        except KeyboardInterrupt:
-            again = shlex.join(["fod-bench", *sys.argv[1:]])
-            typer.echo(f"fod-bench: interrupted; to go on:\n  {again}", err=True)
-            raise typer.Exit(INTERRUPTED) from None
-        except BrokenPipeError:  # the reader of a pipe has gone: what is left to print is not wanted
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(1) from None
-
-    return guarded
+app.add_typer(data.app, name="data")
+app.add_typer(store_commands.app, name="store")
 
 
 @app.callback(invoke_without_command=True)
@@ -84,7 +36,7 @@ def _main(version: Annotated[bool, typer.Option("--version", help="Show the vers
 
 
 @app.command()
-@_guarded
+@guarded
 def run(
     job: JobFile,
     store: StoreOption = None,
@@ -120,7 +72,7 @@ def run(
     from fod_bench.report import read_results, render_report
     from fod_bench.store import open_store
 
-    loaded = _load(job, set_, store)
+    loaded = load(job, set_, store)
     opened = open_store(loaded.store)
     plan = make_plan(loaded, download=True)
     options = RunOptions(address, only, alone, retry_failed, quiet, verbose)
@@ -143,7 +95,7 @@ def run(
 
 
 @app.command()
-@_guarded
+@guarded
 def plan(
     job: JobFile,
     store: StoreOption = None,
@@ -162,7 +114,7 @@ def plan(
     from fod_bench.plan import make_plan, print_summary, summarize
     from fod_bench.store import open_store
 
-    loaded = _load(job, set_, store)
+    loaded = load(job, set_, store)
     if dump:
         typer.echo(dump_job(loaded), nl=False)
         return
@@ -174,7 +126,7 @@ def plan(
 
 
 @app.command()
-@_guarded
+@guarded
 def report(
     job: Annotated[
         Path | None, typer.Argument(metavar="[JOB]", help="Job file; default: every run in the store.")
@@ -205,8 +157,8 @@ def report(
     from fod_bench.report import explanation_text, read_results, render_report
     from fod_bench.store import open_store
 
-    loaded = _load(job, set_, store) if job is not None else None
-    uri = loaded.store if loaded else store or _default_store()
+    loaded = load(job, set_, store) if job is not None else None
+    uri = loaded.store if loaded else store or default_store()
     results = read_results(open_store(uri), job=loaded.name if loaded else None)
     if explain is not None:
         typer.echo(explanation_text(explain_cell(results, explain)))
@@ -215,75 +167,7 @@ def report(
         typer.echo(path, err=True)
 
 
-@data.command()
-@_guarded
-def check(
-    root: Annotated[Path, typer.Argument(help="Folder that holds the categories.")],
-    layout: Annotated[
-        Literal["mvtec", "btad", "mvtec3d", "folder"], typer.Option(help="How the pictures lie on disk.")
-    ] = "folder",
-    categories: Categories = None,
-    verbose: Verbose = False,
-) -> None:
-    """List everything that is wrong with a data set; exit code 1 when there is anything.
-
-    Example: `fod-bench data check data/mvtec --layout mvtec`
-    """
-    from fod_bench.datasets import check as find_faults
-
-    faults = find_faults(layout, root, categories or None)
-    for fault in faults:
-        typer.echo(fault)
-    if faults:
-        typer.echo(f"{len(faults)} fault{'s' if len(faults) != 1 else ''} in {root}", err=True)
-        raise typer.Exit(1)
-    typer.echo(f"{root}: no fault found", err=True)
-
-
-@data.command()
-@_guarded
-def synth(
-    folder: Annotated[Path, typer.Argument(help="Folder to write; new or empty.")],
-    categories: Categories = None,
-    train: Annotated[int, typer.Option(help="Normal pictures to train on, per category.")] = 48,
-    test_good: Annotated[int, typer.Option(help="Normal pictures to test on, per category.")] = 16,
-    test_defect_per_type: Annotated[int, typer.Option(help="Defective pictures per type of defect.")] = 8,
-    size: Annotated[int, typer.Option(help="Side of a picture in pixels.")] = 256,
-    seed: Annotated[int, typer.Option(help="Seed of the drawings.")] = 0,
-    verbose: Verbose = False,
-) -> None:
-    """Write a synthetic data set in MVTec AD's layout: textures and objects with local, global and logical defects.
-
-    Example: `fod-bench data synth /tmp/pictures --categories weave --categories board --train 20`
-    """
-    from pydantic import ValidationError
-
-    from fod_bench.datasets import SyntheticSettings, category_names, write_synthetic
-
-    try:
-        settings = SyntheticSettings(
-            train=train, test_good=test_good, test_defect_per_type=test_defect_per_type, size=size, seed=seed
-        )
-    except ValidationError as error:
-        wrong = "; ".join(f"--{str(e['loc'][0]).replace('_', '-')}: {e['msg']}" for e in error.errors())
-        raise UsageError(wrong) from None
-    names = categories or category_names("synthetic")
-    write_synthetic(folder, settings, names)
-    typer.echo(f"{folder}: wrote {', '.join(names)}", err=True)
-
-
-def _load(job: Path, overrides: list[str] | None, store: str | None) -> Job:
-    """The job with what the command line changes."""
-    from fod_bench.job import load_job
-
-    loaded = load_job(job, overrides or [])
-    return loaded.model_copy(update={"store": store}) if store else loaded
-
-
-def _default_store() -> str:
-    from fod_bench.job import Job
-
-    return str(Job.model_fields["store"].default)
+app.command(name="status")(status.status)
 
 
 def main() -> Any:

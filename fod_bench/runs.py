@@ -40,8 +40,8 @@ class Runs:
 
     plans: tuple[RunPlan, ...]
     """Newest first."""
-    written: dict[str, float]
-    """Run id to the time of its plan, in seconds since 1970 by the store's clock."""
+    objects: frozenset[ObjectInfo]
+    """The plans as they lay in the store."""
     drivers: tuple[Driver, ...]
     damaged: dict[str, str]
     """`{store name: what is wrong with it}`."""
@@ -76,7 +76,7 @@ class RunReader:
         now = self._store.now() if states else 0.0
         return Runs(
             tuple(sorted(plans.values(), key=lambda plan: (plan.created, plan.run_id), reverse=True)),
-            {plan.run_id: info.modified for info, plan in plans.items()},
+            frozenset(plans),
             tuple(_driver(state, now - info.modified) for info, state in states.items()),
             damaged,
         )
@@ -105,7 +105,9 @@ def no_run(store: Store, job: str | None = None, jobs: Iterable[str] = ()) -> st
     if job is None:
         return f"no run in store {store.uri}: `fod-bench run jobs/quickstart.yaml --store {store.uri}` makes one"
     there = ", ".join(dict.fromkeys(jobs)) or "none"
-    return f"no run of job {job!r} in store {store.uri}: `fod-bench run` with its job file makes one; there are: {there}"
+    return (
+        f"no run of job {job!r} in store {store.uri}: `fod-bench run` with its job file makes one; there are: {there}"
+    )
 
 
 def trained_keys(plan: RunPlan) -> dict[str, str]:

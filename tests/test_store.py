@@ -238,6 +238,17 @@ class TestContract:
             assert names(store, prefix) == sorted(name for name in put if name.startswith(prefix))
         assert [store.get(name).decode() for name in put] == put
 
+    def test_a_listing_of_many_pages(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A bucket gives a thousand names at a time; here it gives three."""
+        monkeypatch.setattr("fod_bench.store.s3_listing.PAGE", 3)
+        names = sorted(
+            f"trials/{key}/x" for key in ("0a", "0b", "0c", "0d", "1", "10", "7f", "70", "a", "f0", "ff", "z", "G", "-")
+        )
+        for name in [*names, "trials.x", "other/0"]:
+            store.put(name, b"")
+        assert [info.name for info in store.list("trials/")] == names
+        assert [info.name for info in store.list("trials/0")] == [name for name in names if name.startswith("trials/0")]
+
     def test_size_and_time(self, store: Store) -> None:
         before = store.now()
         store.put("a", b"12345")

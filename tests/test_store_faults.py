@@ -114,7 +114,7 @@ class TestFaultsThatPass:
         with running(store, OPERATIONS) as futures:
             # Each has met the fault, and some more than once, before it ends.
             repeated = 0 if fault.kind == "delay" else 3
-            wait_for(lambda: place.proxy.counts[fault.kind] >= len(OPERATIONS) + repeated, "the operations to fail")
+            wait_for(lambda: place.proxy.counts[fault.kind] >= len(OPERATIONS) + repeated, "the operations to fail", 30)
             place.proxy.lift()
             assert {name: future.result(60) for name, future in futures.items()} == RESULTS
         check_written(place.direct)
@@ -140,7 +140,7 @@ class TestFaultsThatPass:
         [
             Fault("drop", matching="^POST .*uploads", times=3),
             Fault("break_upload", after=1_000_000, matching="partNumber=[24]", times=4),
-            Fault("error", status=503, matching="partNumber", times=8),
+            Fault("error", status=503, matching="partNumber", times=4),
             Fault("swallow", matching="partNumber", times=4),
             Fault("swallow", matching="^POST .*uploadId", times=3),
         ],
@@ -156,10 +156,10 @@ class TestFaultsThatPass:
     @pytest.mark.parametrize(
         "fault",
         [
-            Fault("reset", after=1_000_000, matching="^GET", times=8),
-            Fault("truncate", after=5_000_000, matching="^GET", times=8),
-            Fault("error", status=503, matching="^GET", times=8),
-            Fault("drop", matching="^GET", times=8),
+            Fault("reset", after=1_000_000, matching="^GET", times=3),
+            Fault("truncate", after=5_000_000, matching="^GET", times=3),
+            Fault("error", status=503, matching="^GET", times=3),
+            Fault("drop", matching="^GET", times=3),
         ],
         ids=lambda fault: fault.kind,
     )
@@ -204,7 +204,7 @@ class TestFaultsThatStay:
         with running(store, {"put": lambda store: store.put("a", content)}) as futures:
             while not futures["put"].done():
                 assert place.direct.get("a") == b"old"
-            with pytest.raises(StoreError, match="cannot write object a: .*unreachable"):
+            with pytest.raises(StoreError, match=r"cannot write object a: .*unreachable"):
                 futures["put"].result()
         assert place.proxy.counts["break_upload"] > 1
         assert place.direct.get("a") == b"old"
@@ -224,7 +224,7 @@ class TestCreate:
     @pytest.mark.parametrize("kind", ["swallow", "drop", "error"])
     def test_one_of_many_wins_although_answers_are_lost(self, place: Place, kind: Any) -> None:
         stores = [place.store(patience=60) for _ in range(8)]
-        for number in range(3):
+        for number in range(2):
             place.proxy.inject(Fault(kind, matching="^PUT", times=8))
 
             def create(racer: int, name: str = f"claims/a/{number}") -> bool:
@@ -234,7 +234,7 @@ class TestCreate:
                 won = list(pool.map(create, range(len(stores))))
             assert won.count(True) == 1
             assert place.direct.get(f"claims/a/{number}") == b"%d" % won.index(True)
-        assert place.proxy.counts[kind] == 24
+        assert place.proxy.counts[kind] == 16
 
     def test_anothers_object_stays_although_answers_are_lost(self, place: Place) -> None:
         place.direct.create("a", b"mine")
@@ -246,9 +246,12 @@ class TestCreate:
 class TestDamage:
     """What is wrong in the server itself does not pass, and is told from a fault of the network."""
 
-    @pytest.mark.parametrize("content", [SMALL, LARGE], ids=["small", "large"])
-    @pytest.mark.parametrize("fault", ["altered", "truncated", "no checksum"])
-    def test_a_damaged_object_is_named(self, place: Place, content: bytes, fault: str) -> None:
+    @pytest.mark.parametrize(
+        ("fault", "content"),
+        [("altered", SMALL), ("truncated", SMALL), ("no checksum", SMALL), ("altered", LARGE)],
+        ids=["altered", "truncated", "no checksum", "altered large"],
+    )
+    def test_a_damaged_object_is_named(self, place: Place, fault: str, content: bytes) -> None:
         client = place.server.client()
         key = {"Bucket": BUCKET, "Key": f"{place.prefix}/a/b"}
         place.direct.put("a/b", content)

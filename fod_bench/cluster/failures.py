@@ -22,7 +22,7 @@ def keep_failure(store: Store, trial: TrialJob, failure: Failure) -> str:
         store.put(_log_name(trial.key), text.encode())
         if failure.kind not in _PASSING:
             about = {"kind": failure.kind, "reason": failure.reason, "time": when}
-            store.put(failure_name(trial.key), json.dumps(about).encode())
+            store.put(_mark_name(trial.key), json.dumps(about).encode())
     except StoreError as error:
         return f"not written: {error}"
     return store.location(_log_name(trial.key))
@@ -31,19 +31,23 @@ def keep_failure(store: Store, trial: TrialJob, failure: Failure) -> str:
 def kept_failure(store: Store, key: str) -> tuple[str, str] | None:
     """Reason and place of the log of a trial that failed before and would again; None where there is none."""
     try:
-        return json.loads(store.get(failure_name(key)))["reason"], store.location(_log_name(key))
+        return json.loads(store.get(_mark_name(key)))["reason"], store.location(_log_name(key))
     except (ObjectMissingError, DamagedObjectError):
         return None
 
 
 def forget_failure(store: Store, key: str) -> None:
-    """The trial succeeded, or is to be tried again."""
-    store.delete(failure_name(key))
-    store.delete(_log_name(key))
+    """The trial is to be tried again."""
+    for name in failure_names(key):
+        store.delete(name)
 
 
-def failure_name(key: str) -> str:
-    """Store name of the mark that a trial failed and would again."""
+def failure_names(key: str) -> tuple[str, str]:
+    """Store names of what is kept of a failure: the mark, where a retry would fail again, and the log."""
+    return _mark_name(key), _log_name(key)
+
+
+def _mark_name(key: str) -> str:
     return f"trials/{key}/failure.json"
 
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import ActorUnavailableError, RayActorError, RayError
 
 from fod_bench.cluster.actor import RemoteWorker
-from fod_bench.cluster.failures import forget_failure, keep_failure, kept_failure
+from fod_bench.cluster.failures import keep_failure, kept_failure
 from fod_bench.cluster.messages import Attempt, Done, Failure, Prepared, Status, Stopped, Taken
 from fod_bench.cluster.progress import Progress
 from fod_bench.cluster.retries import Retries
@@ -166,7 +166,9 @@ class Orchestrator:
         try:
             outcome = ray.get(task)
         except RayError as error:
-            if isinstance(error, RayActorError) and slot.on_lost_node():
+            if isinstance(error, ActorUnavailableError):  # no word of its death: the machine went, or the way there
+                kind, reason = "lost", "its worker is out of reach"
+            elif isinstance(error, RayActorError) and slot.on_lost_node():
                 kind, reason = "lost", "its machine was lost"
             else:
                 kind, reason = "killed", "its worker died"
@@ -251,7 +253,6 @@ class Orchestrator:
             self._progress.failed(trial, outcome, keep_failure(self._store, trial, outcome))
             return
         self._note(outcome)
-        forget_failure(self._store, trial.key)
         if outcome.ours:
             self._progress.done(trial)
         else:
@@ -263,6 +264,7 @@ class Orchestrator:
         queue = self._queues[trial.features.key]
         queue.trials.pop(trial.key, None)
         self._later.pop(trial.key, None)
+        self._lost.pop(trial.key, None)
         del queue.open[trial.key]
         if not queue.open:
             del self._queues[trial.features.key]
@@ -279,7 +281,7 @@ class Orchestrator:
                 except RayError as error:
                     if slot.task is None:  # otherwise `_finish` finds out what became of its work
                         self._lost_idle(slot, error)
-            elif slot.silent_for() > max(60.0, self._lease):
+            elif slot.silent_for() > self._lease:  # by then its claim may be another's too
                 self._give_up(slot)
         self._progress.tick()
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from fod_bench.cluster.admission import admit
-from fod_bench.cluster.failures import failure_name, forget_failure, kept_failure
+from fod_bench.cluster.failures import failure_names, forget_failure, kept_failure
 from fod_bench.cluster.progress import Counts, Progress, stderr_console
 from fod_bench.cluster.session import PATIENCE_SECONDS, ray_session, share_of
 from fod_bench.cluster.state_writer import StateWriter
@@ -148,13 +148,12 @@ def _settled(trial: TrialJob, there: Set[str], store: Store, progress: Progress,
     if record_name(trial.key) in there:
         progress.counts.reused += 1
         return True
-    if failure_name(trial.key) not in there:
+    if not there & set(failure_names(trial.key)):
         return False
-    if retry_failed:
+    before = None if retry_failed else kept_failure(store, trial.key)
+    if before is None:
         forget_failure(store, trial.key)
-        return False
-    before = kept_failure(store, trial.key)
-    if before is not None:
+    else:
         reason, log = before
         progress.counts.failed[trial.name] = f"{reason} (log: {log})"
         progress.blocked(

@@ -2,12 +2,13 @@
 
 from fod_bench.housekeeping.copy import Copied, copy_store
 from fod_bench.housekeeping.garbage import Garbage, Heap, remove_garbage
-from fod_bench.housekeeping.names import Kind, kind_of
+from fod_bench.housekeeping.names import KINDS, Kind, kind_of
 from fod_bench.housekeeping.progress import Meter, format_bytes
 from fod_bench.housekeeping.search import YOUNG_SECONDS, find_garbage
 from fod_bench.housekeeping.verify import Verified, verify_store
 
 __all__ = [
+    "KINDS",
     "YOUNG_SECONDS",
     "Copied",
     "Garbage",

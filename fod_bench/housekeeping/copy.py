@@ -16,7 +16,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fod_bench.errors import DamagedObjectError, StoreError
-from fod_bench.housekeeping.names import by_key, key_of, kind_of, manifest_parts, record_of, run_of, weights_prefix
+from fod_bench.housekeeping.names import (
+    by_key,
+    key_of,
+    kind_of,
+    manifest_parts,
+    plan_of,
+    record_of,
+    run_of,
+    weights_prefix,
+)
 from fod_bench.housekeeping.needs import needs_of
 from fod_bench.housekeeping.progress import Meter
 from fod_bench.record import RunPlan
@@ -139,39 +148,39 @@ class _Copier:
                     self._part(info)
                 return
             content = self.source.get(one.head)
-            replaced = self._replaced(one.head, content)
-            if replaced is None:
+            write = self._writing(one.head, content)
+            if write is None:
+                self.told.there += 1
                 return
             for info in self._belonging(one, content):
                 self._part(info)
-            if replaced:
-                self._count(len(content))
-                self.target.put(one.head, content)
-            else:
+            if write(one.head, content) is False:
                 self.told.there += 1
+            else:
+                self._count(len(content))
         except (DamagedObjectError, ObjectMissingError) as error:
             self.told.faults.append(str(error))
         finally:
             self.meter.add(0, objects=len(one.parts))
 
-    def _replaced(self, head: str, content: bytes) -> bool | None:
-        """Whether the head is to be written; None when the target has another of its own, which stays."""
+    def _writing(self, head: str, content: bytes) -> Callable[[str, bytes], bool | None] | None:
+        """How the head is to be written, False being no news; None when the target has another of its own, which stays."""
         try:
             there = self.target.get(head)
-        except (ObjectMissingError, DamagedObjectError):
-            return True
+        except ObjectMissingError:
+            return self.target.create
+        except DamagedObjectError:
+            return self.target.put
         if there == content:
-            return False
-        if kind_of(head) == "runs" and _covers(content, there):
-            return True
-        self.told.there += 1
-        return None
+            return lambda name, data: False
+        return self.target.put if kind_of(head) == "runs" and _covers(content, there) else None
 
     def _belonging(self, one: _Set, content: bytes) -> list[ObjectInfo]:
         """The parts that the head stands for. Raises `DamagedObjectError` for a damaged head or a missing part."""
         there = {info.name: info for info in one.parts if info.name != one.head}
         kind = kind_of(one.head)
         if kind == "runs":
+            plan_of(one.head, content)
             return list(there.values())
         if kind == "features":
             needed = manifest_parts(one.head, content)
@@ -188,7 +197,7 @@ class _Copier:
     def _part(self, info: ObjectInfo) -> None:
         """Copy one object, unless the target has one of that name and size; its name carries what it is made of."""
         there = self.target.info(info.name)
-        if there is not None and there.size == info.size and kind_of(info.name) != "runs":
+        if there is not None and there.size == info.size:
             self.told.there += 1
             self.meter.add(info.size)
             return
@@ -217,7 +226,7 @@ def _covers(content: bytes, other: bytes) -> bool:
     """Whether one plan of a run names all that the other names, so that nothing becomes unneeded in the other's place."""
     try:
         mine, theirs = RunPlan.model_validate_json(content), RunPlan.model_validate_json(other)
-    except ValueError:
+    except ValueError:  # a plan that cannot be read names nothing
         return True
     return (
         trained_keys(theirs).keys() <= trained_keys(mine).keys()

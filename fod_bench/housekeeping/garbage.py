@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
-from fod_bench.claims import held_keys
+from fod_bench.claims import is_held
 from fod_bench.errors import FodBenchError
 from fod_bench.housekeeping.names import run_of
 from fod_bench.store import ObjectInfo, Store
@@ -26,7 +26,7 @@ _WORKERS = 8
 class KeepsUploads(Protocol):
     """A store in which an upload that broke off takes room without being an object."""
 
-    def abandon_uploads(self, older_than: float, *, dry_run: bool = False) -> list[str]:
+    def abandon_uploads(self, older_than: float, *, dry_run: bool = False) -> tuple[str, ...]:
         """Drop uploads that began more than `older_than` seconds ago; the names of their objects are returned."""
         ...
 
@@ -61,10 +61,10 @@ class Garbage:
     """Objects this program does not know."""
     notes: list[str] = field(default_factory=list)
     """Why more was left alone, a line each."""
-    uploads: list[str] = field(default_factory=list)
+    uploads: tuple[str, ...] = ()
     """Objects whose upload was begun and never finished."""
     seen: frozenset[ObjectInfo] = frozenset()
-    """Every object there was."""
+    """Every object there was, of plans those that were reckoned with."""
 
     @property
     def objects(self) -> int:
@@ -117,6 +117,6 @@ def _needed_after_all(store: Store, garbage: Garbage, heap: Heap) -> bool:
             raise FodBenchError(
                 f"run {run_of(info.name)} was begun meanwhile, and what it needs was not reckoned with; start again"
             )
-    if heap.key and any(True for _ in store.list(f"claims/{heap.key}/")) and held_keys(store).get(heap.key):
+    if heap.key and is_held(store, heap.key):
         return True
     return any(info not in garbage.seen for info in store.list(heap.around))

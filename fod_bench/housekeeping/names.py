@@ -10,12 +10,22 @@ from typing import Literal, get_args
 from pydantic import ValidationError
 
 from fod_bench.errors import DamagedObjectError
-from fod_bench.record import Record
+from fod_bench.record import Record, RunPlan
 from fod_bench.runs import describe
 from fod_bench.store import ObjectInfo
 
 Kind = Literal[
-    "features", "references", "records", "weights", "checkpoints", "failures", "claims", "runs", "states", "probe", "mark"
+    "features",
+    "references",
+    "records",
+    "weights",
+    "checkpoints",
+    "failures",
+    "claims",
+    "runs",
+    "states",
+    "probe",
+    "mark",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
@@ -81,6 +91,14 @@ def record_of(name: str, content: bytes) -> Record:
     if record.key != key_of(name):
         raise DamagedObjectError(f"object {name} is damaged: it is the record of another trial, {record.key}")
     return record
+
+
+def plan_of(name: str, content: bytes) -> RunPlan:
+    """The plan stored as `name`. Raises `DamagedObjectError` when it is none."""
+    try:
+        return RunPlan.model_validate_json(content)
+    except ValidationError as error:
+        raise DamagedObjectError(f"object {name} is damaged: {describe(error)}") from error
 
 
 def weights_prefix(record: Record) -> str:

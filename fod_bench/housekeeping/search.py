@@ -7,7 +7,16 @@ from collections.abc import Collection, Iterator
 from fod_bench.claims import held_keys
 from fod_bench.errors import DamagedObjectError, FodBenchError
 from fod_bench.housekeeping.garbage import UPLOAD_SECONDS, Garbage, Heap, KeepsUploads
-from fod_bench.housekeeping.names import Kind, by_key, key_of, kind_of, manifest_parts, record_of, run_of, weights_prefix
+from fod_bench.housekeeping.names import (
+    Kind,
+    by_key,
+    key_of,
+    kind_of,
+    manifest_parts,
+    record_of,
+    run_of,
+    weights_prefix,
+)
 from fod_bench.housekeeping.needs import Needs, needs_of
 from fod_bench.record import RunPlan, record_name
 from fod_bench.runs import RunReader, Runs, no_run, trained_keys
@@ -92,7 +101,9 @@ class _Search:
         self.kept = [plan for plan in runs.plans if jobs is None or plan.job in jobs or self._in_use(plan)]
         self.needs: Needs = needs_of(self.kept, store)
         self.why = "no run needs it" if jobs is None else "no run that is kept needs it"
-        self.garbage = Garbage(unknown=kinds.get(None, []), seen=frozenset(infos))
+        # A plan that came after the others were read is not reckoned with.
+        seen = runs.objects.union(info for info in infos if not info.name.endswith("/plan.json"))
+        self.garbage = Garbage(unknown=kinds.get(None, []), seen=seen)
 
     def _in_use(self, plan: RunPlan) -> bool:
         """Whether a driver or worker is at work on the run, or was a moment ago."""
@@ -139,7 +150,8 @@ class _Search:
                 continue
             weights = [info for info in objects if kind_of(info.name) == "weights"]
             if not any(info.name == record_name(key) for info in objects):
-                yield from self._stray(weights, "", key, around, "no record stands for them")
+                if key not in self.claims:  # a silent holder may still come back and commit
+                    yield from self._stray(weights, "", key, around, "no record stands for them")
                 continue
             why = "the trial has its record"
             for kind in ("failures", "checkpoints"):
@@ -181,6 +193,8 @@ class _Search:
                 if told:
                     yield Heap(f"features/{key}", self.why, sorted(objects, key=_order), key, around)
             elif manifest is None:
+                if key in self.claims:
+                    continue
                 yield from self._stray(files, "", key, around, "no manifest stands for them")
             else:
                 if key in self.claims:
@@ -197,9 +211,7 @@ class _Search:
         except (ObjectMissingError, DamagedObjectError):
             return None
 
-    def _stray(
-        self, objects: list[ObjectInfo], kept: str | None, key: str, around: str, why: str
-    ) -> Iterator[Heap]:
+    def _stray(self, objects: list[ObjectInfo], kept: str | None, key: str, around: str, why: str) -> Iterator[Heap]:
         """The folders of claims among `objects`, but for the one `kept`; nothing when that is not known."""
         folders: dict[str, list[ObjectInfo]] = {}
         for info in objects:

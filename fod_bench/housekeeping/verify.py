@@ -6,13 +6,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from pydantic import ValidationError
-
 from fod_bench.errors import DamagedObjectError
-from fod_bench.housekeeping.names import kind_of, manifest_parts, record_of, weights_prefix
+from fod_bench.housekeeping.names import kind_of, manifest_parts, plan_of, record_of, weights_prefix
 from fod_bench.housekeeping.progress import Meter
-from fod_bench.record import RunPlan
-from fod_bench.runs import describe
 from fod_bench.store import ObjectInfo, ObjectMissingError, Store
 
 WORKERS = 8
@@ -83,8 +79,5 @@ def _parts(name: str, content: bytes) -> list[str]:
         weights = weights_prefix(record_of(name, content))
         return [f"{weights}last.safetensors"] if weights else []
     if name.endswith("/plan.json"):
-        try:
-            RunPlan.model_validate_json(content)
-        except ValidationError as error:
-            raise DamagedObjectError(f"object {name} is damaged: {describe(error)}") from error
+        plan_of(name, content)
     return []

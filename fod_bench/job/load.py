@@ -60,10 +60,17 @@ def dump_job(job: Job) -> str:
 
 
 def job_digest(job: Job) -> str:
-    """8 hex digits over all that decides the job's results: not its name, description, store, resources, checkpoints."""
+    """8 hex digits over all that decides the job's results: not its name, description, store, resources, times."""
     text = dump_job(
         job.model_copy(
-            update={"name": "", "description": "", "store": "", "resources": None, "checkpoint_seconds": 0.0}
+            update={
+                "name": "",
+                "description": "",
+                "store": "",
+                "resources": None,
+                "checkpoint_seconds": 0.0,
+                "lease_seconds": None,
+            }
         )
     )
     return hashlib.sha256(text.encode()).hexdigest()[:8]

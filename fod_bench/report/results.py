@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import posixpath
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar, get_args
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from fod_bench.store.base import Store
 
 T = TypeVar("T")
+
+_READERS = 16
+"""Records read at once: from a bucket, each costs a trip to the server."""
 
 Selection = Literal["best", "last"]
 """`best`: the epoch that is best on the test data, each metric for itself; `last`: the last evaluated epoch."""
@@ -145,11 +149,9 @@ def read_results(store: Store, run_ids: Iterable[str] | None = None, job: str | 
         raise FodBenchError(f"no readable run in store {store.uri}: {describe_damaged(damaged)}")
 
     keys = dict.fromkeys(cell.key for plan in plans for cell in plan.cells if cell.key)
-    records: dict[str, Record] = {}
-    for key in keys:
-        record = _read(store, record_name(key), partial(_usable_record, key), damaged)
-        if record is not None:
-            records[key] = record
+    with ThreadPoolExecutor(_READERS) as pool:
+        found = pool.map(lambda key: _read(store, record_name(key), partial(_usable_record, key), damaged), keys)
+        records = {key: record for key, record in zip(keys, found, strict=True) if record is not None}
     return Results(tuple(plans), records, {key: store.location(record_name(key)) for key in keys}, damaged)
 
 

@@ -1,4 +1,4 @@
-"""Where a benchmark keeps features, references, checkpoints and records: one small interface, one store behind it.
+"""Where a benchmark keeps features, references, checkpoints and records: one small interface, a folder or a bucket behind it.
 
 Tensors are saved and loaded by `fod_bench.store.tensors`, which is imported on its own because it needs numpy.
 """

@@ -21,6 +21,7 @@ from fod_bench.store.address import S3Address
 from fod_bench.store.base import ObjectInfo, ObjectMissingError, check_name, check_prefix, is_name
 from fod_bench.store.cache import NodeCache
 from fod_bench.store.s3_connection import Answer, Connection, metadata, status
+from fod_bench.store.s3_listing import entries
 from fod_bench.store.s3_transfer import SINGLE_BYTES, Download, MissingError, ReplacedError, Source, upload_parts
 
 _CREATE_BYTES = 5 << 30
@@ -139,6 +140,30 @@ class S3Store:
         """See `Store.delete`."""
         self._connection.call(f"delete object {name}", "delete_object", told=(404,), Key=self._key(name))
 
+    def abandon_uploads(self, older_than: float, *, dry_run: bool = False) -> tuple[str, ...]:
+        """Drop what uploads that never ended have left in the bucket, where it takes room and is not listed.
+
+        Args:
+            older_than: seconds since the upload began; younger ones may be going on.
+            dry_run: drop nothing.
+
+        Returns the names of the objects they were for. Raises `StoreError`.
+        """
+        prefix, begun_before, found = self._connection.address.prefix, self.now() - older_than, []
+        more: dict[str, Any] = {}
+        while True:
+            page = self._connection.call(
+                "list unfinished uploads", "list_multipart_uploads", needs="IsTruncated", Prefix=prefix, **more
+            )
+            found += [upload for upload in page.get("Uploads", []) if upload["Initiated"].timestamp() < begun_before]
+            if not page["IsTruncated"]:
+                break
+            more = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
+        for upload in found if not dry_run else ():
+            which = {"Key": upload["Key"], "UploadId": upload["UploadId"]}
+            self._connection.call("drop an unfinished upload", "abort_multipart_upload", told=(404,), **which)
+        return tuple(upload["Key"][len(prefix) :] for upload in found)
+
     def location(self, name: str) -> str:
         """`s3://bucket/prefix/name`."""
         return f"s3://{self._connection.address.bucket}/{self._key(name)}"
@@ -157,16 +182,10 @@ class S3Store:
 
     def _list(self, beginning: str) -> Iterator[ObjectInfo]:
         start = len(self._connection.address.prefix)
-        more: dict[str, Any] = {}
-        while True:
-            page = self._connection.call("list it", "list_objects_v2", needs="IsTruncated", Prefix=beginning, **more)
-            for entry in page.get("Contents", []):
-                name = entry["Key"][start:]
-                if is_name(name):
-                    yield ObjectInfo(name, entry["Size"], entry["LastModified"].timestamp())
-            if not page["IsTruncated"]:
-                return
-            more = {"ContinuationToken": page["NextContinuationToken"]}
+        for entry in entries(self._connection, beginning):
+            name = entry["Key"][start:]
+            if is_name(name):
+                yield ObjectInfo(name, entry["Size"], entry["LastModified"].timestamp())
 
     def _download(self, name: str, key: str) -> Download:
         try:

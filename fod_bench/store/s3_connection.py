@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
-from botocore.parsers import ResponseParserError
 
 from fod_bench.errors import StoreError
 from fod_bench.store.address import S3Address, check_endpoint
@@ -21,6 +20,7 @@ from fod_bench.store.s3_errors import (
     code_of,
     explanation,
     is_passing,
+    is_strange,
     status_of,
     summary,
 )
@@ -144,7 +144,7 @@ class Trial:
         """Wait before the next attempt, longer every time. Raises `StoreError` when there should be none."""
         self._faults += 1
         # A list that was cut short cannot be told from the page of a web server, until a real answer has come.
-        strange = isinstance(error, ResponseParserError)
+        strange = is_strange(error)
         passing = self._connection.answered or self._faults < _UNPARSABLE_ANSWERS if strange else is_passing(error)
         if not passing:
             raise self._connection.error(self._action, explanation(error, self._connection.address)) from None

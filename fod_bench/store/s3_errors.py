@@ -16,8 +16,16 @@ from botocore.parsers import ResponseParserError
 
 from fod_bench.store.address import S3Address
 
-REQUEST_ERRORS = (BotoCoreError, ClientError, ResponseParserError, urllib3.exceptions.HTTPError, OSError)
-"""Whatever a request or the reading of its answer can raise."""
+REQUEST_ERRORS = (
+    BotoCoreError,
+    ClientError,
+    ResponseParserError,
+    RecursionError,
+    urllib3.exceptions.HTTPError,
+    OSError,
+)
+"""Whatever a request or the reading of its answer can raise. Botocore follows a server that redirects everything to the end of
+the stack, hence `RecursionError`."""
 
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}")
 
@@ -74,7 +82,7 @@ def is_passing(error: Exception) -> bool:
     if isinstance(error, boto.SSLError):
         return "EOF" in str(error) or "reset" in str(error)  # cut off in the handshake; others are about certificates
     if type(error) is boto.HTTPClientError:  # around anything: a file of certificates that is not there is one
-        return not isinstance(error.__context__, FileNotFoundError | ssl.SSLError)
+        return not isinstance(error.__context__, FileNotFoundError | ssl.SSLError | RecursionError)
     passing = (
         boto.ConnectionError,
         boto.HTTPClientError,
@@ -85,6 +93,16 @@ def is_passing(error: Exception) -> bool:
         OSError,
     )
     return isinstance(error, passing)
+
+
+def is_strange(error: Exception) -> bool:
+    """Whether the answer is none that an S3 server gives: cut short, or of another kind of server."""
+    if (
+        isinstance(error, ClientError) and status_of(error) == 500
+    ):  # which is what botocore makes of a page it cannot read
+        headers = error.response["ResponseMetadata"].get("HTTPHeaders", {})
+        return code_of(error) in ("", "500") and not headers.get("content-type", "").endswith("/xml")
+    return isinstance(error, ResponseParserError)
 
 
 def summary(error: Exception) -> str:
@@ -117,6 +135,10 @@ def explanation(error: Exception, address: S3Address) -> str:
         return f"{server} refuses the session token ({code}); it may have run out: log in again"
     if code == "RequestTimeTooSkewed":
         return f"the clock of this machine and that of {server} differ too much (RequestTimeTooSkewed); set the clock"
+    if isinstance(error, RecursionError) or isinstance(error.__context__, RecursionError):
+        return f"{server} redirects every request; correct the endpoint: https instead of http, or the right region"
+    if is_strange(error):
+        return f"what answers at {server} is no S3 server; correct the endpoint"
     if code in _REGION_CODES or status in (301, 307):
         return (
             f"bucket {address.bucket!r} is not in region {address.region or 'us-east-1'} ({summary(error)}); "
@@ -135,8 +157,6 @@ def explanation(error: Exception, address: S3Address) -> str:
         return "the credentials are not complete; an access key needs its secret key beside it"
     if isinstance(error, boto.ProfileNotFound):
         return "the profile that AWS_PROFILE names is not in the AWS configuration"
-    if isinstance(error, ResponseParserError):
-        return f"what answers at {server} is no S3 server; correct the endpoint"
     if isinstance(error, boto.SSLError) or type(error) is boto.HTTPClientError:
         return (
             f"no TLS connection to {server}: its certificate is not trusted, or it speaks no TLS; let AWS_CA_BUNDLE name "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import functools
 import hashlib
 import os
 import threading
@@ -42,7 +43,7 @@ class Source:
         self._name, self._data = name, data
         self._file: BinaryIO | None = None
         if isinstance(data, bytes):
-            self.size, self.digest = len(data), hashlib.sha256(data).hexdigest()
+            self.size = len(data)
             return
         try:
             self._file = data.open("rb")
@@ -50,9 +51,7 @@ class Source:
             self.size = self._state[0]
             if self.size <= SINGLE_BYTES:  # what is sent is then what was hashed, even if the file changes
                 self._data = self._file.read()
-                self.size, self.digest = len(self._data), hashlib.sha256(self._data).hexdigest()
-            else:
-                self.digest = files.digest_of(self._file)
+                self.size = len(self._data)
         except OSError as error:
             self.close()
             raise self._unreadable(error) from error
@@ -69,6 +68,17 @@ class Source:
         """Close the file."""
         if self._file is not None:
             self._file.close()
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 in hexadecimal."""
+        if isinstance(self._data, bytes):
+            return hashlib.sha256(self._data).hexdigest()
+        assert self._file is not None
+        try:
+            return files.digest_of(self._file)
+        except OSError as error:
+            raise self._unreadable(error) from error
 
     @property
     def body(self) -> bytes | BinaryIO:
