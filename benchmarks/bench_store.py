@@ -21,14 +21,16 @@ from typing import Any
 from benchmarks import Result
 from fod_bench.job import load_job
 from fod_bench.plan import make_plan, summarize
+from fod_bench.process import ProcessId
 from fod_bench.record import record_name
+from fod_bench.state import FLUSH_SECONDS, DriverState, Task, state_name
 from fod_bench.store import open_store
 from tests.s3_servers import BUCKET, Server, moto
 
 _MEGABYTES = 64
 _ROUNDS = 7
-_OBJECTS_PER_TRIAL = 4
-"""A record and three sets of weights."""
+_WEIGHTS = int(os.environ.get("FOD_BENCH_BENCH_WEIGHTS", "0"))
+"""Further objects beside each record: moto takes longer for a page the more it holds, a real server does not."""
 
 MANY = """
 name: many
@@ -64,7 +66,7 @@ def run() -> list[Result]:
     """Ratios of the fastest of several transfers each way, taken in turn; seconds of a plan; megabytes of a large transfer."""
     with tempfile.TemporaryDirectory(prefix="fod-bench-") as folder, _server(Path(folder)) as server:
         os.environ |= server.environment() | {"FOD_BENCH_CACHE": f"{folder}/cache"}
-        return [*_transfers(server), _plan(server, Path(folder)), _memory(server, Path(folder))]
+        return [*_transfers(server), _state(server), _plan(server, Path(folder)), _memory(server, Path(folder))]
 
 
 @contextmanager
@@ -100,6 +102,36 @@ def _transfers(server: Server) -> list[Result]:
     return results
 
 
+def _state(server: Server) -> Result:
+    """What writing a run's state takes of the time between two writes, with a hundred workers at work and a hundred failures."""
+    task = Task(
+        kind="trial", name="mvtec/bottle · FOD · seed 3407", key="0" * 32, node="node", since="2026-01-01T00:00:00"
+    )
+    state = DriverState(
+        run_id="bench",
+        job="bench",
+        driver="0",
+        process=ProcessId.own(),
+        started="",
+        updated="",
+        total=1000,
+        done=0,
+        reused=0,
+        elsewhere=0,
+        failed={
+            f"mvtec/{number}": "diverged: a loss is not finite in epoch 1, step 1 (log: …)" for number in range(100)
+        },
+        tasks=[task] * 100,
+    )
+    store = open_store(server.address("state"))
+    name = state_name("bench", "0")
+    share = (
+        min(_seconds(lambda: store.put(name, state.model_dump_json(indent=1).encode())) for _ in range(_ROUNDS))
+        / FLUSH_SECONDS
+    )
+    return Result("writing a run's state, of the run's time", 100 * share, 1.0, "%", higher_is_better=False)
+
+
 def _plan(server: Server, folder: Path) -> Result:
     job = folder / "many.yaml"
     job.write_text(MANY)
@@ -108,7 +140,7 @@ def _plan(server: Server, folder: Path) -> Result:
     names = [
         name
         for key in plan.trials
-        for name in (record_name(key), *(f"trials/{key}/00000001-0/{n}" for n in range(_OBJECTS_PER_TRIAL - 1)))
+        for name in (record_name(key), *(f"trials/{key}/00000001-0/{n}" for n in range(_WEIGHTS)))
     ]
 
     def fill(name: str) -> None:

@@ -55,10 +55,10 @@ class Node:
         """The machine is taken away with notice: its workers are told to end, when they have, the raylet, then all else."""
         told = set(self.workers())
         for worker in told:
-            _send(worker, signal.SIGTERM)
+            send(worker, signal.SIGTERM)
         wait_for(lambda: not told & set(self.workers()), f"the workers of {self.name} to leave")
         for raylet in self._raylet():
-            _send(raylet, signal.SIGTERM)
+            send(raylet, signal.SIGTERM)
         wait_for(lambda: not self._raylet(), f"the raylet of {self.name} to leave")
         self.kill()
 
@@ -68,7 +68,7 @@ class Node:
     def _killed(self) -> bool:
         left = self.processes()
         for process in left:
-            _send(process, signal.SIGKILL)
+            send(process, signal.SIGKILL)
         return not left
 
 
@@ -115,6 +115,6 @@ class Nodes:
             assert done.code == 0, f"{node.name} did not start: {done.out}\n{done.err}"
 
 
-def _send(process: int, number: int) -> None:
+def send(process: int, number: int) -> None:
     with suppress(ProcessLookupError):
         os.kill(process, number)

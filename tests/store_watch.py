@@ -32,7 +32,7 @@ def holders(store: Store) -> list[Holder]:
         if info.name.endswith(".json"):
             newest[info.name.split("/")[1]] = info.name  # sorted: the last one is the newest
     found = []
-    for key in newest.keys() - _feature_keys(store):
+    for key in sorted(newest.keys() - _feature_keys(store)):
         name = newest[key]
         try:
             entry = Entry.model_validate_json(store.get(name))

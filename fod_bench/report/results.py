@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from fod_bench.errors import DamagedObjectError, FodBenchError, UsageError
 from fod_bench.record import METRICS, Cell, MetricName, Record, RunPlan, plan_name, record_name
+from fod_bench.runs import no_run
 from fod_bench.store.base import ObjectMissingError
 
 if TYPE_CHECKING:
@@ -126,9 +127,7 @@ def read_results(store: Store, run_ids: Iterable[str] | None = None, job: str | 
         if object_.name.count("/") == 2 and posixpath.basename(object_.name) == "plan.json"
     ]
     if not available:
-        raise FodBenchError(
-            f"no run in store {store.uri}: `fod-bench run jobs/quickstart.yaml --store {store.uri}` makes one"
-        )
+        raise FodBenchError(no_run(store))
     wanted = list(available if run_ids is None else run_ids)
     for run_id in wanted:
         if run_id not in available:
