@@ -18,7 +18,10 @@ from fod_bench.store import Store, open_store
 
 LONG = {"epochs": 40, "evaluate_every": 20}
 """A training of some seconds: long enough that something happens to it."""
-SECRETS = {"AWS_SECRET_ACCESS_KEY": "KeepMeOutOfEveryFile/0123456789", "AWS_SESSION_TOKEN": "AndMeOutOfThemToo/9876543210"}
+SECRETS = {
+    "AWS_SECRET_ACCESS_KEY": "KeepMeOutOfEveryFile/0123456789",
+    "AWS_SESSION_TOKEN": "AndMeOutOfThemToo/9876543210",
+}
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,9 @@ class Cluster:
         """Start a run on the nodes, with a cache of its own."""
         environment = self.server.environment() | SECRETS | SETTINGS
         cache = str(self.bench.folder / "caches" / "driver")
-        return self.bench.start("run", job, "--address", self.nodes.address, *options, FOD_BENCH_CACHE=cache, **environment)
+        return self.bench.start(
+            "run", job, "--address", self.nodes.address, *options, FOD_BENCH_CACHE=cache, **environment
+        )
 
 
 @pytest.fixture(scope="module")

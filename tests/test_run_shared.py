@@ -39,7 +39,9 @@ class Shared:
     def run(self, name: str, seeds: list[int], **keys: Any) -> Running:
         """Start a run of a job."""
         job = self.bench.job(name, store=self.uri, settings=LONG, seeds=seeds, **keys)
-        return self.bench.start("run", job, **self._environment, FOD_BENCH_CACHE=str(self.bench.folder / "cache" / name))
+        return self.bench.start(
+            "run", job, **self._environment, FOD_BENCH_CACHE=str(self.bench.folder / "cache" / name)
+        )
 
     def complete(self, name: str, done: Finished, seeds: int) -> None:
         """Check that a run ended with all of its table."""
@@ -89,9 +91,7 @@ def test_a_run_takes_over_from_one_that_was_killed(shared: Shared, expected: dic
     assert not left_behind(shared.store)
 
 
-def test_a_run_stopped_past_its_lease_finds_its_work_done_by_another(
-    shared: Shared, expected: dict[str, str]
-) -> None:
+def test_a_run_stopped_past_its_lease_finds_its_work_done_by_another(shared: Shared, expected: dict[str, str]) -> None:
     first = shared.run("late", [1], checkpoint_seconds=0.2, lease_seconds=3)
     (begun,) = _at_work(shared.store, first)
     with _stopped(first):
