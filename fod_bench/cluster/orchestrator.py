@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import ray
 from ray.exceptions import ActorUnavailableError, RayActorError, RayError
 
 from fod_bench.cluster.actor import RemoteWorker
+from fod_bench.cluster.backlog import Backlog
 from fod_bench.cluster.failures import keep_failure, kept_failure
 from fod_bench.cluster.messages import Attempt, Done, Failure, Prepared, Status, Stopped, Taken
 from fod_bench.cluster.progress import Progress
-from fod_bench.cluster.retries import Retries
+from fod_bench.cluster.retries import Again, Retries
 from fod_bench.cluster.session import Share, node_resources
 from fod_bench.cluster.slot import Slot, Work
 from fod_bench.errors import ClusterError, StoreError
@@ -33,22 +34,6 @@ STILLBORN = 3
 STOP_SECONDS = 30.0
 """Time that trials have to leave a checkpoint when the run is stopped."""
 _TICK = 0.25
-
-
-@dataclass
-class _Queue:
-    """Trainings to do on one feature set."""
-
-    request: FeatureRequest
-    trials: dict[str, TrialJob] = field(default_factory=dict)
-    """Waiting ones by key, the next one first."""
-    open: dict[str, TrialJob] = field(default_factory=dict)
-    """All that are not finished, by key."""
-    ready: bool = False
-    """Whether the store has the features."""
-    preparing: bool = False
-    not_before: float = 0.0
-    """Monotonic time at which preparing may be tried again."""
 
 
 class Orchestrator:
@@ -70,12 +55,11 @@ class Orchestrator:
         self._store, self._landmark, self._share, self._progress = store, landmark, share, progress
         self._driver, self._checkpoint_seconds, self._lease = driver, checkpoint_seconds, lease_seconds
         self._worker = worker
-        self._queues: dict[str, _Queue] = {}
+        self._backlog = Backlog()
         self._slots: list[Slot] = []
         self._made = 0
         self._attempts = 0
         self._lost: dict[str, str] = {}
-        self._later: dict[str, tuple[float, TrialJob]] = {}
         self._retries = Retries()
         self._alone: list[TrialJob] = []
         self._stillborn = 0
@@ -100,16 +84,13 @@ class Orchestrator:
             self._dismiss()
 
     def _drain(self, trials: list[TrialJob], share: Share) -> None:
-        for trial in trials:
-            assert trial.features is not None
-            queue = self._queues.setdefault(trial.features.key, _Queue(trial.features))
-            queue.trials[trial.key] = queue.open[trial.key] = trial
+        self._backlog.add(trials)
         scaled = float("-inf")
-        while self._queues:
+        while self._backlog:
             if time.monotonic() - scaled > 5.0:  # nodes join and leave
                 self._scale(share)
                 scaled = time.monotonic()
-            self._come_back()
+            self._look_again()
             for slot in self._slots:
                 if slot.alive and slot.task is None:
                     self._assign(slot)
@@ -126,8 +107,7 @@ class Orchestrator:
         """As many workers as the cluster holds and the work can keep busy."""
         if self._slots and self._stillborn >= STILLBORN:
             return  # some nodes cannot start one: those there are have to do
-        work = sum(len(queue.open) for queue in self._queues.values())
-        for _ in range(len(self._slots), min(share.fit(node_resources()), work)):
+        for _ in range(len(self._slots), min(share.fit(node_resources()), len(self._backlog))):
             remote: Any = ray.remote  # its stubs lack concurrency groups
             kind = remote(concurrency_groups={"control": 1}, num_cpus=share.cpus, num_gpus=share.gpus)(self._worker)
             actor = kind.remote(self._store.uri, share, self._landmark)
@@ -136,23 +116,16 @@ class Orchestrator:
 
     def _assign(self, slot: Slot) -> None:
         """Give an idle worker a training whose features are there, best those it holds, or features to prepare."""
-        held = self._queues.get(slot.holds or "")
-        candidates = [held, *self._queues.values()] if held else self._queues.values()
-        queue = next((queue for queue in candidates if queue.ready and queue.trials), None)
-        if queue is not None:
-            trial = queue.trials.pop(next(iter(queue.trials)))
-            slot.begin(trial, queue.request.key, self._attempt(trial))
+        trial = self._backlog.next_trial(slot.holds)
+        if trial is not None:
+            slot.begin(trial, trial.features.key, self._attempt(trial))  # type: ignore[union-attr]
             slot.task = slot.actor.train.remote(trial.trial(self._checkpoint_seconds), slot.attempt)
-        else:
-            now = time.monotonic()
-            waiting = (q for q in self._queues.values() if not q.ready and not q.preparing and q.not_before <= now)
-            queue = next(waiting, None)
-            if queue is None:
-                return
-            kinds = sorted({trial.settings.reference for trial in queue.open.values() if trial.reference_key})
-            queue.preparing = True
-            slot.begin(queue.request, queue.request.key, self._attempt(queue.request))
-            slot.task = slot.actor.prepare.remote(queue.request, kinds, slot.attempt)
+            return
+        features = self._backlog.next_features()
+        if features is not None:
+            request, kinds = features
+            slot.begin(request, request.key, self._attempt(request))
+            slot.task = slot.actor.prepare.remote(request, kinds, slot.attempt)
 
     def _attempt(self, work: Work) -> Attempt:
         self._attempts += 1
@@ -177,76 +150,62 @@ class Orchestrator:
         if isinstance(outcome, Stopped):  # nobody here asked for it
             self._progress.note(f"again     {work.name}: its worker was told to end, and left a checkpoint")
             self._drop(slot)
-            outcome = None
+            outcome = Again()
         if isinstance(outcome, Failure) and outcome.kind in ("store", "features"):
             outcome = self._again(work, outcome.kind, slot, outcome)
-        if isinstance(work, FeatureRequest):
-            self._prepared(work, outcome)
-        elif outcome is None:
-            self._later.setdefault(work.key, (0.0, work))
-        elif isinstance(outcome, Taken):
-            self._later[work.key] = (time.monotonic() + self._poll(), work)
-        elif isinstance(outcome, Failure) and outcome.kind == "memory" and 0 < share.gpus < 1:
+        if isinstance(outcome, Failure) and outcome.kind == "memory" and 0 < share.gpus < 1:
+            assert isinstance(work, TrialJob)
             self._alone.append(work)
             self._close(work)
         else:
+            self._settle(work, outcome)
+
+    def _settle(self, work: Work, outcome: Done | Prepared | Taken | Failure | Again) -> None:
+        """What becomes of a piece of work that a worker is through with."""
+        if isinstance(outcome, Again | Taken):
+            taken = isinstance(outcome, Taken)
+            pause = min(15.0, self._lease / 4) if isinstance(outcome, Taken) else outcome.pause
+            if isinstance(work, FeatureRequest):
+                self._backlog.prepared(work.key, False, pause)
+            else:
+                self._backlog.put_off(work, pause, elsewhere=taken)
+        elif isinstance(work, TrialJob):
+            assert not isinstance(outcome, Prepared)
             self._tell(work, outcome)
             self._close(work)
-
-    def _poll(self) -> float:
-        """Seconds after which to look again at what somebody else is at work on."""
-        return min(15.0, self._lease / 4)
-
-    def _prepared(self, request: FeatureRequest, outcome: Prepared | Taken | Failure | None) -> None:
-        queue = self._queues[request.key]
-        queue.preparing = False
-        if isinstance(outcome, Prepared):
-            queue.ready = True
+        elif isinstance(outcome, Prepared):
+            self._backlog.prepared(work.key, True)
             self._note(outcome)
-            self._progress.prepared(request, outcome)
-        elif isinstance(outcome, Taken):
-            queue.not_before = time.monotonic() + self._poll()
+            self._progress.prepared(work, outcome)
         elif isinstance(outcome, Failure):
-            for trial in list(queue.open.values()):
+            self._backlog.prepared(work.key, False)
+            for trial in self._backlog.waiting(work.key):
                 self._tell(trial, outcome)
                 self._close(trial)
 
-    def _again(self, work: Work, kind: str, slot: Slot, failure: Failure) -> Failure | None:
-        """None while the work is to be tried again."""
-        feature_key = work.key if isinstance(work, FeatureRequest) else work.features.key  # type: ignore[union-attr]
-        queue = self._queues[feature_key]
-        if kind == "features":
-            queue.ready = False
+    def _again(self, work: Work, kind: str, slot: Slot, failure: Failure) -> Failure | Again:
+        """Whether, and after how long, the work is to be tried again. Raises `StoreError` when the store fails too often."""
+        if kind == "features" and isinstance(work, TrialJob):
+            self._backlog.spoilt(work.features.key)  # type: ignore[union-attr]
         if self._retries.again(work.key, kind, slot.mark):
             self._progress.note(f"again     {work.name}: {failure.reason}")
-            if kind == "store":
-                pause = time.monotonic() + self._retries.pause(work.key)
-                if isinstance(work, FeatureRequest):
-                    queue.not_before = pause
-                else:
-                    self._later[work.key] = (pause, work)
-            return None
+            return Again(self._retries.pause(work.key) if kind == "store" else 0.0)
         if kind == "store":
             raise StoreError(f"{failure.reason}; when that is put right, the same command goes on")
         return replace(failure, reason=self._retries.verdict(failure, kind))
 
-    def _come_back(self) -> None:
+    def _look_again(self) -> None:
         """Trainings whose time to be looked at again has come: done elsewhere, failed there, or to be tried here."""
-        now = time.monotonic()
-        for key, (due, trial) in list(self._later.items()):
-            if due > now:
-                continue
-            del self._later[key]
-            failed = kept_failure(self._store, key) if due else None
-            if due and self._store.exists(record_name(key)):
+        for _, trial, elsewhere in self._backlog.due():
+            failed = kept_failure(self._store, trial.key) if elsewhere else None
+            if elsewhere and self._store.exists(record_name(trial.key)):
                 self._progress.elsewhere(trial)
                 self._close(trial)
             elif failed is not None:
                 self._progress.failed(trial, Failure(failed[0], ""), failed[1])
                 self._close(trial)
             else:
-                queue = self._queues[trial.features.key]  # type: ignore[union-attr]
-                queue.trials = {key: trial} | queue.trials
+                self._backlog.put_back(trial)
 
     def _tell(self, trial: TrialJob, outcome: Done | Failure) -> None:
         if isinstance(outcome, Failure):
@@ -259,15 +218,8 @@ class Orchestrator:
             self._progress.elsewhere(trial)
 
     def _close(self, trial: TrialJob) -> None:
-        """The training is over."""
-        assert trial.features is not None
-        queue = self._queues[trial.features.key]
-        queue.trials.pop(trial.key, None)
-        self._later.pop(trial.key, None)
+        self._backlog.close(trial)
         self._lost.pop(trial.key, None)
-        del queue.open[trial.key]
-        if not queue.open:
-            del self._queues[trial.features.key]
 
     def _watch(self) -> None:
         """Collect the statuses that have arrived and ask for the next; never waits for a busy or starting worker."""
@@ -292,14 +244,7 @@ class Orchestrator:
         if work is None or attempt is None:
             return
         self._lost[work.key] = attempt.name
-        outcome = self._again(work, "lost", slot, Failure("its worker no longer answers", "", "worker"))
-        if isinstance(work, FeatureRequest):
-            self._prepared(work, outcome)
-        elif outcome is None:
-            self._later.setdefault(work.key, (0.0, work))
-        else:
-            self._tell(work, outcome)
-            self._close(work)
+        self._settle(work, self._again(work, "lost", slot, Failure("its worker no longer answers", "", "worker")))
 
     def _lost_idle(self, slot: Slot, error: RayError) -> None:
         """A worker without work is gone. Several in a row that never came to life, and no other, mean that none will."""

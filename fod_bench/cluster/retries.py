@@ -14,6 +14,15 @@ STORE_FAULTS = 3
 """Times that the store, or what was read from it, may fail a piece of work."""
 _LIMITS = {"killed": KILLS, "lost": LOSSES, "store": STORE_FAULTS, "features": STORE_FAULTS}
 
+
+@dataclass(frozen=True)
+class Again:
+    """The work is to be tried again."""
+
+    pause: float = 0.0
+    """Seconds to wait first."""
+
+
 Mark = tuple[int, int]
 """How far a training was: epochs and steps of the epoch."""
 
