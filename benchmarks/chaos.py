@@ -218,11 +218,13 @@ def report(chaos: Chaos) -> int:
     print(f"drivers: {dict(chaos.drivers)}")
     generations = Counter(int(record.run.claim.split("-")[0]) for record in records.values())
     resumed = sum(bool(record.run.resumed_after) for record in records.values())
-    print(f"{chaos.sweeps} sweeps, {len(records)} records; resumed from a checkpoint: {resumed}")
+    begun = sum(generation * count for generation, count in generations.items())
+    print(f"{chaos.sweeps} sweeps: trainings begun {begun}, recorded {len(records)}, resumed from a checkpoint {resumed}")
     print(f"records by the generation of their claim: {dict(sorted(generations.items()))}")
     for line in wrong:
         print(f"WRONG: {line}")
-    print("nothing lost, nothing twice, nothing half" if not wrong else f"{len(wrong)} things are wrong")
+    survived = f"all {chaos.given.total()} faults survived: nothing lost, nothing twice, nothing half"
+    print(f"{len(wrong)} things are wrong" if wrong else survived)
     return 1 if wrong else 0
 
 

@@ -19,9 +19,10 @@ import torch
 
 from fod_bench import __version__
 from fod_bench.checkpoints import Checkpoints
-from fod_bench.claims import Claim, LostClaimError, sweep
+from fod_bench.claims import Claim, LostClaimError
 from fod_bench.errors import DamagedObjectError, DivergedError
 from fod_bench.evaluate import evaluate
+from fod_bench.leftovers import tidy_trial
 from fod_bench.methods import Method, TrialData, method_class
 from fod_bench.methods.base import State
 from fod_bench.metrics import NonFiniteScoresError
@@ -64,8 +65,9 @@ def run_trial(trial: Trial, data: TrialData, claim: Claim, control: Control, dev
     """
     name = record_name(trial.key)
     if claim.store.exists(name):
-        sweep(claim.store, trial.key)
-        return _stored_record(trial, claim.store)
+        record = _stored_record(trial, claim.store)
+        tidy_trial(claim.store, trial.key, record.run.claim)
+        return record
     progress = _Progress(trial, data, claim, device)
     try:
         started = _now()
@@ -93,7 +95,7 @@ def _train(progress: _Progress, control: Control) -> None:
             progress.finish_epoch()
         except DivergedError:
             progress.claim.check()
-            progress.tidy()
+            tidy_trial(progress.claim.store, progress.trial.key, progress.claim.name)
             raise
         control.report(progress.epoch, epochs, 0, steps, progress.headline())
         progress.save_if_due()
@@ -217,15 +219,7 @@ class _Progress:
         for part, weights in {**self.kept, "last": self.method.weights()}.items():
             save_tensors(self.claim.store, f"{folder}/{part}.safetensors", weights, {"key": self.trial.key})
         self.claim.commit(record_name(self.trial.key), self._record(started).model_dump_json(indent=1).encode())
-        self.tidy()
-
-    def tidy(self) -> None:
-        """Remove every claim's checkpoints, and weights that the record does not stand for; last of all the claims."""
-        store, kept = self.claim.store, (record_name(self.trial.key), f"trials/{self.trial.key}/{self.claim.name}/")
-        for info in list(store.list(f"trials/{self.trial.key}/")):
-            if info.name.count("/") > 2 and not info.name.startswith(kept):
-                store.delete(info.name)
-        sweep(store, self.trial.key)
+        tidy_trial(self.claim.store, self.trial.key, self.claim.name)
 
     def withdraw(self) -> None:
         """Remove what this claim has stored, now that another has taken over."""

@@ -81,8 +81,9 @@ class Bench:
         self._started = 0
         # Ray makes sockets below it, whose paths must be short.
         self._temporary = Path(tempfile.mkdtemp(prefix="fb", dir="/tmp"))
-        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH") if name in os.environ}
+        kept = {name: os.environ[name] for name in ("PATH", "LANG", "LD_LIBRARY_PATH") if name in os.environ}
         self.environment = kept | {
+            "HOME": str(self._temporary / "home"),  # where Ray would find the user's token
             "RAY_TMPDIR": str(self._temporary),
             "XDG_CACHE_HOME": str(self._temporary / "cache"),
             "HF_HOME": str(self._temporary / "hub"),
@@ -143,7 +144,10 @@ class Bench:
         return {path.name for path in (self._temporary / "ray").glob("session_2*")}
 
     def cluster(self, cpus: int) -> str:
-        """Start a Ray cluster of one node, as somebody else would; its address."""
+        """Start a Ray cluster of one node, as somebody else would, which asks for the user's token; its address."""
+        token = Path(self.environment["HOME"]) / ".ray/auth_token"
+        token.parent.mkdir(parents=True, exist_ok=True)
+        token.write_text(uuid.uuid4().hex * 2)
         ray = str(Path(sys.executable).with_name("ray"))
         options = ["--head", "--port=0", f"--num-cpus={cpus}", "--include-dashboard=false", "--disable-usage-stats"]
         done = self.start_process(ray, "start", *options).finished()

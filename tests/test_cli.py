@@ -217,3 +217,10 @@ def test_colour_is_for_terminals_and_not_for_those_who_refuse_it(bench: Bench) -
     assert "\x1b[" in bench.run("plan", "--help", FORCE_COLOR="1").out
     plain = bench.run("plan", job, FORCE_COLOR="1", NO_COLOR="1").out
     assert not any(f"\x1b[{colour}" in plain for colour in ("3", "9", "4"))
+
+
+def test_the_driver_needs_ray_only_when_there_is_work() -> None:
+    """Ray reads its settings when it is imported, and takes its time."""
+    script = "import sys, fod_bench.cluster.run; print({'ray', 'torch', 'boto3'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from fod_bench.features.request import FeatureRequest
 from fod_bench.plan import TrialJob
+
+Work: TypeAlias = TrialJob | FeatureRequest
+"""A piece of it."""
 
 
 @dataclass

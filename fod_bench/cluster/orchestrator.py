@@ -16,13 +16,13 @@ import ray
 from ray.exceptions import ActorUnavailableError, RayActorError, RayError
 
 from fod_bench.cluster.actor import RemoteWorker
-from fod_bench.cluster.backlog import Backlog
+from fod_bench.cluster.backlog import Backlog, Work
 from fod_bench.cluster.failures import keep_failure, kept_failure
 from fod_bench.cluster.messages import Attempt, Done, Failure, Prepared, Status, Stopped, Taken
 from fod_bench.cluster.progress import Progress
 from fod_bench.cluster.retries import Again, Retries
 from fod_bench.cluster.session import Share, node_resources
-from fod_bench.cluster.slot import Slot, Work
+from fod_bench.cluster.slot import Slot
 from fod_bench.errors import ClusterError, StoreError
 from fod_bench.features.request import FeatureRequest
 from fod_bench.plan import TrialJob

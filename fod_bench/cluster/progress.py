@@ -14,8 +14,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from fod_bench.cluster.backlog import Work
 from fod_bench.cluster.messages import Failure, Prepared, Status
-from fod_bench.cluster.slot import Work
 from fod_bench.features.request import FeatureRequest
 from fod_bench.plan import TrialJob, format_seconds
 from fod_bench.process import ProcessId

@@ -13,7 +13,9 @@ from fod_bench.cluster.progress import Counts, Progress, stderr_console
 from fod_bench.cluster.session import PATIENCE_SECONDS, ray_session, share_of
 from fod_bench.cluster.state_writer import StateWriter
 from fod_bench.errors import FodBenchError, UsageError
+from fod_bench.features.feature_set import manifest_name
 from fod_bench.job import dump_job
+from fod_bench.leftovers import tidy_after_the_dead
 from fod_bench.plan import Plan, TrialJob
 from fod_bench.record import plan_name, record_name
 from fod_bench.store import Store, open_store
@@ -56,7 +58,11 @@ def run_plan(plan: Plan, store: Store, options: RunOptions) -> tuple[Counts, boo
         counts.uncounted = len(plan.job.datasets.keys() - {trial.dataset for trial in trials})
     there = {info.name for info in store.list("trials/")}
     work = [trial for trial in trials if not _settled(trial, there, store, progress, options.retry_failed)]
-    return counts, _work(plan, store, options, progress, work)
+    interrupted = _work(plan, store, options, progress, work)
+    if not interrupted:
+        features = {trial.features.key for trial in trials if trial.features is not None}
+        tidy_after_the_dead(store, [trial.key for trial in trials], [(key, manifest_name(key)) for key in features])
+    return counts, interrupted
 
 
 def repair(

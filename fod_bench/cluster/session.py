@@ -61,6 +61,8 @@ def ray_session(address: str | None, verbose: bool = False) -> Iterator[None]:
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # the cluster is this machine's own and ends with the run
     else:
         os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "2")  # tries to reach the cluster, of ten seconds each
+        if _has_token():  # `ray start` asks for it wherever there is one, `ray.init` does not send it unasked
+            os.environ.setdefault("RAY_AUTH_MODE", "token")
     import ray
 
     handler = signal.getsignal(signal.SIGTERM)
@@ -86,23 +88,33 @@ def _start(address: str | None) -> None:
     where_to: dict[str, Any] = (
         {"address": "local", "include_dashboard": False} if address is None else {"address": address}
     )
+    if address is not None:
+        _knock(address)
     try:
-        if address is not None:
-            _knock(address)
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **where_to)
     except SystemExit:  # what Ray's own handler makes of a termination signal
         raise KeyboardInterrupt from None
     except Exception as error:  # Ray raises its own, OS and value errors, depending on what is missing
         where = f"the Ray cluster at {address} cannot be reached" if address else "Ray does not start on this machine"
         said = str(error).strip().splitlines() or [type(error).__name__]
-        raise ClusterError(f"{where}: {said[0]}") from error
+        hint = "; does it ask for another token (RAY_AUTH_MODE, RAY_AUTH_TOKEN)?" if address else ""
+        raise ClusterError(f"{where}: {said[0]}{hint}") from error
+
+
+def _has_token() -> bool:
+    """Whether this user has a token for clusters, where Ray looks for one."""
+    given = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
+    return given or Path("~/.ray/auth_token").expanduser().is_file()
 
 
 def _knock(address: str) -> None:
-    """Raises OSError when nobody listens at a `host:port`, which Ray takes long to find out."""
+    """Raises `ClusterError` when nobody listens at a `host:port`, which Ray takes long to find out."""
     host, _, port = address.rpartition(":")
     if port.isdigit() and "://" not in address:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+        except OSError as error:
+            raise ClusterError(f"the Ray cluster at {address} cannot be reached: {error}") from error
 
 
 def share_of(resources: Resources) -> Share:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
 import ray
 
+from fod_bench.cluster.backlog import Work
 from fod_bench.cluster.messages import Attempt, Status
 from fod_bench.cluster.retries import Mark
-from fod_bench.features.request import FeatureRequest
-from fod_bench.plan import TrialJob
 
-Work: TypeAlias = TrialJob | FeatureRequest
 _NOWHERE: Mark = (-1, -1)
 
 
