@@ -219,7 +219,9 @@ def report(chaos: Chaos) -> int:
     generations = Counter(int(record.run.claim.split("-")[0]) for record in records.values())
     resumed = sum(bool(record.run.resumed_after) for record in records.values())
     begun = sum(generation * count for generation, count in generations.items())
-    print(f"{chaos.sweeps} sweeps: trainings begun {begun}, recorded {len(records)}, resumed from a checkpoint {resumed}")
+    print(
+        f"{chaos.sweeps} sweeps: trainings begun {begun}, recorded {len(records)}, resumed from a checkpoint {resumed}"
+    )
     print(f"records by the generation of their claim: {dict(sorted(generations.items()))}")
     for line in wrong:
         print(f"WRONG: {line}")
