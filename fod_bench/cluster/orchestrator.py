@@ -209,7 +209,10 @@ class Orchestrator:
 
     def _tell(self, trial: TrialJob, outcome: Done | Failure) -> None:
         if isinstance(outcome, Failure):
-            self._progress.failed(trial, outcome, keep_failure(self._store, trial, outcome))
+            if self._store.exists(record_name(trial.key)):  # its worker died when it had just committed
+                self._progress.done(trial)
+            else:
+                self._progress.failed(trial, outcome, keep_failure(self._store, trial, outcome))
             return
         self._note(outcome)
         if outcome.ours:
