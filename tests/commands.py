@@ -110,6 +110,7 @@ class Bench:
                 stdout=out_file,
                 stderr=err_file,
                 start_new_session=True,
+                preexec_fn=heed_interrupts,
             )
         return Running(process, out, err, mark)
 
@@ -168,6 +169,11 @@ class Bench:
 
         wait_for(kill_all, "the processes to end")
         shutil.rmtree(self._temporary, ignore_errors=True)
+
+
+def heed_interrupts() -> None:
+    """A shell that runs the tests in the background has them ignore interrupts, and what they start inherits that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_for(condition: Callable[[], T], what: str, limit: float = LIMIT) -> T:

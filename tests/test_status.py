@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import LIMIT, Bench
+from commands import LIMIT, Bench, heed_interrupts
 from store_builders import FAR, age, damage, name_of, save_plan, save_state, save_trial, task
 from typer.testing import CliRunner, Result
 
@@ -273,6 +273,7 @@ class TestWatch:
         save_plan(store, "tiny-1", ["a1"])
         watching = subprocess.Popen(
             [sys.executable, "-m", "fod_bench.cli", "status", "--store", store.uri, "--watch"],
+            preexec_fn=heed_interrupts,
             env=bench.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
