@@ -146,6 +146,10 @@ class Cell(_Frozen):
     """Score name, e.g. `rec_div@8+16`."""
     key: str | None
     """Train key; None while it cannot be known (data or weights missing)."""
+    part: str = ""
+    """Name of the job whose row it is: the run's own, or one that it includes."""
+    tables: list[int] = Field(default_factory=list)
+    """Tables of the paper that the row feeds."""
 
 
 class RunPlan(_Frozen):

@@ -171,6 +171,8 @@ class _Planner:
             seed=spec.seed,
             score=cell_score(spec.settings),
             key=key if features else None,
+            part=self.job.name,
+            tables=list(self.job.tables),
         )
 
     def _features_of(self, spec: CellSpec) -> FeatureRequest | None:
