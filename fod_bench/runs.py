@@ -10,7 +10,7 @@ from typing import Literal, TypeVar
 from pydantic import ValidationError
 
 from fod_bench.errors import DamagedObjectError
-from fod_bench.record import RunPlan
+from fod_bench.record import Cell, RunPlan
 from fod_bench.state import SILENT_SECONDS, DriverState
 from fod_bench.store import ObjectInfo, ObjectMissingError, Store
 
@@ -114,17 +114,16 @@ def no_run(store: Store, job: str | None = None, jobs: Iterable[str] = ()) -> st
 
 def trained_keys(plan: RunPlan) -> dict[str, str]:
     """Train key of every training a run wants, in the order of its cells, to its name, which is `TrialJob.name` again."""
-    rows: dict[str, dict[str, None]] = {}
-    names = {}
+    first: dict[str, Cell] = {}
+    rows: dict[str, set[str]] = {}
     for cell in plan.cells:
-        if cell.key is None:
-            continue
-        served = rows.setdefault(cell.key, {})
-        served[cell.row] = None
-        first = next(iter(served))
-        more = f" (+{len(served) - 1})" if len(served) > 1 else ""
-        names[cell.key] = f"{cell.dataset}/{cell.category} · {first}{more} · seed {cell.seed}"
-    return names
+        if cell.key is not None:
+            first.setdefault(cell.key, cell)
+            rows.setdefault(cell.key, set()).add(cell.row)
+    more = {key: f" (+{len(served) - 1})" if len(served) > 1 else "" for key, served in rows.items()}
+    return {
+        key: f"{cell.dataset}/{cell.category} · {cell.row}{more[key]} · seed {cell.seed}" for key, cell in first.items()
+    }
 
 
 def _driver(state: DriverState, silence: float) -> Driver:

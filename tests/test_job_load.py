@@ -116,7 +116,7 @@ def test_every_fault_is_reported_at_once_in_order_with_place_and_nearest_name(wr
         (b"[" * 5000, "nested too deeply"),
         (b"name: x\n", "datasets: missing"),
         (b"name: x\ndatasets:\n", "datasets: missing"),
-        (b"name: x\ndatasets: {}\n", "datasets: must not be empty"),
+        (b"name: x\ndatasets: {}\n", "datasets: missing"),
         (b"name: x\ndatasets: {2: {layout: synthetic}}\n", "write it in quotes, '2'"),
         (b"name: x\ndatasets: {a b: {layout: synthetic}}\n", "letters, digits"),
         (b"name: x\ndatasets: [synthetic]\n", "datasets: should be a mapping"),

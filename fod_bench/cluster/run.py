@@ -55,7 +55,8 @@ def run_plan(plan: Plan, store: Store, options: RunOptions) -> tuple[Counts, boo
     for fault in faults:
         progress.blocked(fault)
     if options.only is None:
-        counts.uncounted = len(plan.job.datasets.keys() - {trial.dataset for trial in trials})
+        asked = {(part.name, name) for part in plan.job.parts() for name in part.datasets}
+        counts.uncounted = len({name for _, name in asked - {(cell.part, cell.dataset) for cell in plan.run.cells}})
     there = {info.name for info in store.list("trials/")}
     work = [trial for trial in trials if not _settled(trial, there, store, progress, options.retry_failed)]
     interrupted = _work(plan, store, options, progress, work)
@@ -119,7 +120,7 @@ def _chosen(plan: Plan, only: str | None) -> list[TrialJob]:
     """The trainings whose cells match."""
     if only is None:
         return list(plan.trials.values())
-    named = [(f"{row}/{trial.dataset}/{trial.category}", trial) for trial in plan.trials.values() for row in trial.rows]
+    named = [(name, trial) for trial in plan.trials.values() for name in trial.cells]
     chosen = {trial.key: trial for name, trial in named if fnmatchcase(name, only)}
     if not chosen:
         names = list(dict.fromkeys(name for name, _ in named))
@@ -133,7 +134,7 @@ def _faults(plan: Plan, trials: list[TrialJob], only: str | None) -> list[str]:
     """Why some of what was asked for cannot run."""
     if only is None:
         return plan.faults()
-    reasons = [plan.unusable.get((trial.dataset, trial.category)) for trial in trials]
+    reasons = [plan.unusable.get((trial.dataset, trial.category)) for trial in trials if trial.features is None]
     return list(dict.fromkeys(reason for reason in reasons if reason is not None))
 
 

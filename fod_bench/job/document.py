@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from fod_bench.errors import JobError
-from fod_bench.job.problems import KeyPath, Problem, dotted
+from fod_bench.job.problems import KeyPath, Problem, dotted, within_job
 
 _TAG = "tag:yaml.org,2002:"
 _FLOAT_FORM = re.compile(r"[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?\Z")
@@ -56,16 +56,23 @@ class Template:
 
 
 class Place(NamedTuple):
-    """Where a key was written. Places sort in the order of the file, those of the command line last."""
+    """Where a key was written. Places sort in the order of files and lines, those of the command line last."""
 
-    line: float
+    file: float
+    """Number of the file, in the order of reading."""
+    line: int
     text: str
     """`file:line` or `--set ...`."""
 
     @classmethod
     def on_command_line(cls, override: str) -> Place:
         # A store's address that is refused may be so for a secret in it.
-        return cls(math.inf, "--set store=…" if override.startswith("store=") else f"--set {override}")
+        return cls(math.inf, 0, "--set store=…" if override.startswith("store=") else f"--set {override}")
+
+    @property
+    def is_on_command_line(self) -> bool:
+        """Whether no file holds it."""
+        return self.file == math.inf
 
 
 @dataclass
@@ -82,8 +89,8 @@ class Document:
         return self.places[path]
 
 
-def read_document(text: str, source: str) -> Document:
-    """The YAML `text` as data; `source` names it in errors.
+def read_document(text: str, source: str, file: int = 0) -> Document:
+    """The YAML `text` as data; `source` names it in errors, `file` orders it among others.
 
     Raises:
         JobError: not YAML, a key twice in one mapping, more than one document, or anything that is not plain data.
@@ -91,9 +98,9 @@ def read_document(text: str, source: str) -> Document:
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
-        document = Document(None, {(): Place(0, source)})
+        document = Document(None, {(): Place(file, 0, source)})
         if node is not None:
-            document.data = _Builder(loader, document, source).build(node, (), [])
+            document.data = _Builder(loader, document, source, file).build(node, (), [])
         return document
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -113,8 +120,8 @@ def read_document(text: str, source: str) -> Document:
 class _Builder:
     """Turns nodes into data and notes the line of every key."""
 
-    def __init__(self, loader: _Loader, document: Document, source: str) -> None:
-        self.loader, self.document, self.source = loader, document, source
+    def __init__(self, loader: _Loader, document: Document, source: str, file: int) -> None:
+        self.loader, self.document, self.source, self.file = loader, document, source, file
 
     def build(self, node: yaml.Node, path: KeyPath, above: list[yaml.Node]) -> Any:
         if any(node is other for other in above):
@@ -147,7 +154,7 @@ class _Builder:
 
     def _entry(self, path: KeyPath, named_by: yaml.Node, value: yaml.Node, above: list[yaml.Node]) -> Any:
         line = named_by.start_mark.line + 1
-        self.document.places[path] = Place(line, f"{self.source}:{line}")
+        self.document.places[path] = Place(self.file, line, f"{self.source}:{line}")
         return self.build(value, path, above)
 
     def _scalar(self, node: yaml.ScalarNode, path: KeyPath) -> Any:
@@ -196,7 +203,7 @@ def substitute(document: Document, variables: Mapping[str, str] | None = None) -
             if environment.get(name) or (name in environment and default is None):
                 return environment[name]
             if default is None:
-                key = dotted(path).partition("[")[0]  # a list is set as a whole
+                key = dotted(within_job(path)).partition("[")[0]  # a list is set as a whole
                 remedy = f"export {name}=..., or pass --set {key}=..."
                 raise ValueError(f"the variable {name} is not set: {remedy}")
             return default

@@ -19,6 +19,8 @@ from fod_bench.record import score_name
 class CellSpec:
     """One number asked for: a row on one category with one seed."""
 
+    part: Job
+    """The job whose row it is: the one that is expanded, or one that it includes."""
     row: str
     dataset: str
     category: str
@@ -31,7 +33,7 @@ class Expansion:
     """The cells of a job, as far as they can be counted."""
 
     cells: tuple[CellSpec, ...]
-    """In the order data set, category, row, seed."""
+    """In the order part, data set, category, row, seed."""
     problems: tuple[str, ...]
     """Data sets that are not there, each in words with the remedy. The cells of those whose categories are known
     without their files are counted all the same."""
@@ -43,16 +45,19 @@ def expand(job: Job) -> Expansion:
     Raises:
         JobError: categories named in the job that a data set on disk lacks.
     """
-    rows = job.rows()
     cells: list[CellSpec] = []
     problems: list[str] = []
     strange: list[str] = []
-    for name, spec in job.datasets.items():
-        for category in _categories(name, spec, problems, strange):
-            cells += [CellSpec(row, name, category, seed, settings) for row, settings in rows for seed in job.seeds]
+    for part in job.parts():
+        rows = part.rows()
+        for name, spec in part.datasets.items():
+            for category in _categories(name, spec, problems, strange):
+                cells += [
+                    CellSpec(part, row, name, category, seed, settings) for row, settings in rows for seed in part.seeds
+                ]
     if strange:
-        raise JobError("\n".join(strange))
-    return Expansion(tuple(cells), tuple(problems))
+        raise JobError("\n".join(dict.fromkeys(strange)))
+    return Expansion(tuple(cells), tuple(dict.fromkeys(problems)))
 
 
 def _categories(name: str, spec: DatasetSpec, problems: list[str], strange: list[str]) -> tuple[str, ...]:

@@ -32,6 +32,13 @@ def dotted(path: KeyPath) -> str:
     return text.removeprefix(".")
 
 
+def within_job(path: KeyPath) -> KeyPath:
+    """The path of a key in the job it belongs to, which may be an included one: `include[1].include[0].name` is `name`."""
+    while path[:1] == ("include",) and len(path) > 2:
+        path = path[2:]
+    return path
+
+
 def suggest(word: object, names: Iterable[str]) -> str:
     """`did you mean x?` for a word that is none of `names`, or all of them where none is near."""
     known = list(names)
@@ -75,6 +82,7 @@ def problems_of(error: ValidationError, model: type[BaseModel], homes: Mapping[s
 
 
 def _unknown_key(path: KeyPath, model: type[BaseModel], homes: Mapping[str, str]) -> str:
+    path = within_job(path)
     key = str(path[-1])
     names = list(_model_at(path[:-1], model).model_fields)
     home = homes.get(key)

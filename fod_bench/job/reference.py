@@ -70,6 +70,8 @@ def _kind(annotation: Any) -> str:
         return "list" if arguments[0] is Any else f"list of {_kind(arguments[0])}s".replace("texts", "text")
     if origin is dict:
         return f"mapping of {_kind(arguments[0])} to {_kind(arguments[1])}"
+    if annotation is Job:
+        return "job file"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         title = next(title for title, model, _ in _SECTIONS if model is annotation)
         return f"mapping, see {title}"

@@ -5,25 +5,27 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from fod_bench.errors import StoreError
-from fod_bench.job.parts import DatasetSpec, Resources
+from fod_bench.job.parts import DatasetSpec, Limit, Resources
 from fod_bench.job.problems import KeyPath, Problem, describe, problems_of, refusal, unknown
 from fod_bench.job.settings import (
     DEFAULT_D_MODEL,
     Frozen,
     NonNegativeNumber,
     Number,
+    PositiveWholeNumber,
     SettingFields,
     Settings,
     WholeNumber,
     home_expanded,
     without_repeats,
 )
+from fod_bench.published import METHOD_TABLES, printed_tables
 from fod_bench.store.address import parse_address
 
 DEFAULT_VARIANT = "FOD"
@@ -32,9 +34,12 @@ DEFAULT_VARIANT = "FOD"
 MAX_ROWS = 100_000
 """More rows than this are taken for a slip in the grid."""
 
+OUTER_KEYS = ("name", "description", "store", "resources", "checkpoint_seconds", "lease_seconds")
+"""Keys that say something of the run as a whole: those of an included job are without effect."""
+
 
 class Job(Frozen):
-    """A job: data sets × rows (variants × grid) × seeds."""
+    """A job: data sets × rows (variants × grid) × seeds, and the jobs it includes, each with its own."""
 
     name: str
     """Name of the job, of lower-case letters, digits, `_` and `-`; with a digest of its content it names the run."""
@@ -44,8 +49,16 @@ class Job(Frozen):
     """What keeps features, references, checkpoints and records: a folder, relative to the working directory, or a place in
     a bucket, `s3://bucket/prefix?endpoint=https://host:port&region=us-east-1`, all but the bucket optional. Never holds
     credentials: boto3 finds them in the environment or in `~/.aws`."""
-    datasets: Annotated[dict[str, DatasetSpec], Field(min_length=1)]
-    """Data sets by name. Tables show the name; published numbers are found by the names `mvtec`, `btad`, `mvtec3d`."""
+    include: tuple[Job, ...] = ()
+    """Other job files, by paths relative to this one, whose rows run along with its own. Every included job keeps its name,
+    tables, data sets, settings, variants, grid, seeds and limits; the rest is the including job's."""
+    datasets: Annotated[dict[str, DatasetSpec], Field(validate_default=True)] = {}  # noqa: RUF012 - pydantic copies it
+    """Data sets by name; needed unless other jobs are included. Tables show the name; published numbers are found by the
+    names `mvtec`, `btad`, `mvtec3d`."""
+    limit_train: PositiveWholeNumber | None = None
+    """Pictures to train on per category, for every data set without a `limit` of its own; all when left out."""
+    limit_test: PositiveWholeNumber | None = None
+    """Pictures to test on per category, for every data set without a `limit` of its own; all when left out."""
     settings: SettingFields = SettingFields()
     """What all rows have in common."""
     variants: dict[str, SettingFields] = Field(default_factory=dict)
@@ -94,7 +107,9 @@ class Job(Frozen):
 
     @field_validator("datasets")
     @classmethod
-    def _plain_dataset_names(cls, datasets: dict[str, DatasetSpec]) -> dict[str, DatasetSpec]:
+    def _plain_dataset_names(cls, datasets: dict[str, DatasetSpec], info: ValidationInfo) -> dict[str, DatasetSpec]:
+        if not datasets and info.data.get("include") == ():
+            raise ValueError("missing; a job needs data sets, or other jobs under `include`")
         strange = [name for name in datasets if not re.fullmatch(r"[A-Za-z0-9_-]+", name)]
         if strange:
             text = "the name of a data set should be of letters, digits, `_` and `-`"
@@ -128,11 +143,62 @@ class Job(Frozen):
 
     @model_validator(mode="after")
     def _every_row_holds(self) -> Job:
-        self.rows()
+        rows = self.rows()
+        problems = [*self._names_given_twice()]
+        problems += self._tables_that_stay_empty([row for row, _ in rows]) if self.datasets else self._without_effect()
+        if problems:
+            raise refusal("Job", problems)
         return self
 
+    def _names_given_twice(self) -> Iterator[Problem]:
+        """Names that do not tell this job and the included ones apart."""
+        seen: set[str] = set()
+        for at, job in self._with_included():
+            if job.name in seen:
+                yield Problem((*at, "name"), f"another job of this run is called {job.name!r} too; rename one of them")
+            seen.add(job.name)
+
+    def _without_effect(self) -> Iterator[Problem]:
+        """What a job that only includes others says of rows, which it has none of."""
+        for key in ("settings", "variants", "grid", "seeds", "limit_train", "limit_test", "tables"):
+            if getattr(self, key) != type(self).model_fields[key].get_default(call_default_factory=True):
+                text = "has no effect, since this job has no data sets of its own; write it in the included files"
+                yield Problem((key,), text)
+
+    def _tables_that_stay_empty(self, rows: list[str]) -> Iterator[Problem]:
+        """Tables of the paper that no row on any data set of this job stands in."""
+        for index, number in enumerate(self.tables):
+            table = printed_tables()[number]
+            if not {name.casefold() for name in self.datasets} & set(table.datasets):
+                text = f"Table {number} is on {_or(table.datasets)}, and no data set of this job is called so"
+                yield Problem(("tables", index), text)
+            if number not in METHOD_TABLES and not {row.casefold() for row in rows} & set(table.rows):
+                text = f"no row of this job is called as one of Table {number}: {', '.join(table.rows)}"
+                yield Problem(("tables", index), text)
+
+    def _with_included(self, at: KeyPath = ()) -> Iterator[tuple[KeyPath, Job]]:
+        """This job and all that it includes, at any depth, each with its path."""
+        yield at, self
+        for index, included in enumerate(self.include):
+            yield from included._with_included((*at, "include", index))
+
+    def parts(self) -> list[Job]:
+        """The jobs that have rows, each with its own: this one, unless it only includes others, and the included ones."""
+        return [job for _, job in self._with_included() if job.datasets]
+
+    def fed_tables(self) -> list[int]:
+        """The tables of the paper that its parts feed, in order."""
+        return sorted({number for part in self.parts() for number in part.tables})
+
+    def dataset(self, name: str) -> DatasetSpec:
+        """A data set of its own, with the job's limit where it has none."""
+        spec = self.datasets[name]
+        if spec.limit is not None or (self.limit_train is None and self.limit_test is None):
+            return spec
+        return spec.model_copy(update={"limit": Limit(train=self.limit_train, test=self.limit_test)})
+
     def rows(self) -> list[tuple[str, Settings]]:
-        """Label and setting of every row: the variants in order, each with the grid's combinations in order.
+        """Label and setting of every row of its own: the variants in order, each with the grid's combinations in order.
 
         Raises:
             pydantic.ValidationError: settings that contradict each other; every contradiction is named once.
@@ -210,6 +276,10 @@ def _shown(value: Any) -> str:
     if isinstance(value, tuple):
         return "+".join(str(item) for item in value)
     return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
+
+
+def _or(names: Sequence[str]) -> str:
+    return ", ".join(names[:-1]) + (" or " if names[1:] else "") + names[-1]
 
 
 def _named(labels: list[str]) -> str:

@@ -11,7 +11,7 @@ from fod_bench.errors import DamagedObjectError
 from fod_bench.features.feature_set import manifest_name
 from fod_bench.fod.cost import forward_flops, step_flops
 from fod_bench.job import Settings, backbone_strides
-from fod_bench.plan.make import Plan, TrialJob
+from fod_bench.plan.make import PartPlan, Plan, TrialJob
 from fod_bench.record import Counts, Record, record_name
 from fod_bench.references import reference_name
 from fod_bench.store import ObjectMissingError, Store
@@ -32,11 +32,15 @@ class Summary:
     categories: int
     seeds: int
     cells: int
+    trainings_apart: int
+    """One for every row of every part, category and seed."""
     trainings: int
     """Left after merging equal ones."""
     trainings_recorded: int
     trainings_blocked: int
     """Those whose data or weights are missing."""
+    measurements: int
+    """Cells whose cost is measured; they are counted apart from trainings."""
     feature_sets: int
     feature_sets_stored: int
     pictures_to_extract: int
@@ -52,6 +56,8 @@ class Summary:
     core_hours_left: float
     rate_basis: str
     """What the hours are reckoned from."""
+    parts: list[PartPlan]
+    """The same counts for every job that is part of this one, in order."""
     problems: list[str]
 
     def as_json(self) -> dict[str, Any]:
@@ -76,24 +82,27 @@ def summarize(plan: Plan, store: Store) -> Summary:
         job=plan.job.name,
         run_id=plan.run.run_id,
         store=store.uri,
-        rows=len(plan.job.rows()),
+        rows=sum(part.rows for part in plan.parts),
         categories=len({(cell.dataset, cell.category) for cell in plan.run.cells}),
-        seeds=len(plan.job.seeds),
+        seeds=len({cell.seed for cell in plan.run.cells}),
         cells=len(plan.run.cells),
-        trainings=len(trials),
+        trainings_apart=sum(part.trainings_apart for part in plan.parts),
+        trainings=sum(part.trainings_new for part in plan.parts),
         trainings_recorded=len(recorded),
         trainings_blocked=sum(trial.features is None for trial in trials),
+        measurements=sum(part.measurements for part in plan.parts),
         feature_sets=len(features),
         feature_sets_stored=len(stored),
         pictures_to_extract=sum(counts.train + counts.test_good + counts.test_defect for counts in to_extract),
         references=len(references),
         references_stored=sum(reference_name(key) in there for key in plan.run.references),
-        tables=list(plan.job.tables),
+        tables=plan.run.tables,
         steps_left=sum(trial.steps() or 0 for trial, _ in counted),
         trainings_uncounted=len(left) - len(counted),
         petaflop_left=flops / 1e15,
         core_hours_left=flops / rate / 3600,
         rate_basis=basis,
+        parts=plan.parts,
         problems=plan.faults(),
     )
 

@@ -6,6 +6,8 @@ machine or the shape of a cluster is never part of one.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -15,9 +17,12 @@ from fod_bench.datasets import Category, expected_counts, open_category
 from fod_bench.errors import DatasetError, WeightsError
 from fod_bench.features.request import FeatureRequest
 from fod_bench.features.weights import Weights, resolve_weights
-from fod_bench.job import CellSpec, Job, Settings, cell_score, expand, run_id, training_setting
+from fod_bench.job import CellSpec, Job, Limit, Settings, cell_score, expand, run_id, training_setting
 from fod_bench.record import Cell, Counts, RunPlan, Trial, canonical_digest
 from fod_bench.references import reference_key
+
+COST = "cost"
+"""Score of the cells whose cost is measured."""
 
 METHOD_VERSIONS = {"fod": 1}
 """Raised when a change of the code changes a method's results, so that old records are not taken for new ones."""
@@ -39,6 +44,8 @@ class TrialJob:
     """None when data or weights are missing: then the trial is counted but cannot run."""
     rows: list[str] = field(default_factory=list)
     """Labels of the rows it serves."""
+    cells: list[str] = field(default_factory=list)
+    """`row/dataset/category` of the cells it serves: a merged training may be asked for under several names."""
 
     @property
     def name(self) -> str:
@@ -84,6 +91,25 @@ class TrialJob:
 
 
 @dataclass(frozen=True)
+class PartPlan:
+    """What one part of a job comes to."""
+
+    name: str
+    tables: list[int]
+    rows: int
+    categories: int
+    seeds: int
+    trainings_apart: int
+    """One for every row, category and seed."""
+    trainings: int
+    """Left after merging equal ones of this part."""
+    trainings_new: int
+    """Of those, the ones that no part before it has."""
+    measurements: int
+    """Cells whose cost is measured, which are no trainings."""
+
+
+@dataclass(frozen=True)
 class Plan:
     """Everything a run of a job comes to."""
 
@@ -91,6 +117,7 @@ class Plan:
     run: RunPlan
     trials: dict[str, TrialJob]
     """By train key, in the order of the cells."""
+    parts: list[PartPlan]
     problems: list[str]
     """Data sets and weights that are not there, each with its remedy."""
     unusable: dict[tuple[str, str], str]
@@ -114,39 +141,59 @@ def make_plan(job: Job, *, download: bool) -> Plan:
         WeightsError: with `download`, weights cannot be had.
     """
     expansion = expand(job)
-    planner = _Planner(job, download, list(expansion.problems))
-    cells = [planner.cell(spec) for spec in expansion.cells]
+    planner = _Planner(download, list(expansion.problems))
+    cells, parts = [], []
+    for part in job.parts():
+        before = set(planner.trials)
+        planned = [planner.cell(spec) for spec in expansion.cells if spec.part is part]
+        cells += [cell for cell, _ in planned]
+        parts.append(_part_plan(part, planned, before))
     trials = planner.trials.values()
     run = RunPlan(
         run_id=run_id(job),
         job=job.name,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        tables=list(job.tables),
+        tables=job.fed_tables(),
         cells=cells,
         features=sorted({trial.features.key for trial in trials if trial.features is not None}),
         references=sorted({trial.reference_key for trial in trials if trial.reference_key is not None}),
     )
-    return Plan(job, run, planner.trials, planner.problems, planner.unusable)
+    return Plan(job, run, planner.trials, parts, planner.problems, planner.unusable)
+
+
+def _part_plan(part: Job, planned: list[tuple[Cell, str]], before: set[str]) -> PartPlan:
+    """The counts of one part; `before` are the keys of the parts before it."""
+    keys = [key for cell, key in planned if cell.score != COST]
+    return PartPlan(
+        name=part.name,
+        tables=list(part.tables),
+        rows=len({cell.row for cell, _ in planned}),
+        categories=len({(cell.dataset, cell.category) for cell, _ in planned}),
+        seeds=len(part.seeds),
+        trainings_apart=len(keys),
+        trainings=len(set(keys)),
+        trainings_new=len(set(keys) - before),
+        measurements=len(planned) - len(keys),
+    )
 
 
 class _Planner:
     """Opens each category, finds each backbone's weights and hashes each training once."""
 
-    def __init__(self, job: Job, download: bool, problems: list[str]) -> None:
-        self.job = job
+    def __init__(self, download: bool, problems: list[str]) -> None:
         self.download = download
         self.problems = problems
         self.trials: dict[str, TrialJob] = {}
         self.unusable: dict[tuple[str, str], str] = {}
-        self._categories: dict[tuple[str, str], tuple[Category, str] | None] = {}
+        self._categories: dict[Hashable, tuple[Category, str] | None] = {}
         self._weights: dict[tuple[str, str, int], Weights | None] = {}
         self._features: dict[tuple[Any, ...], FeatureRequest | None] = {}
 
-    def cell(self, spec: CellSpec) -> Cell:
-        """The cell of a number asked for; its training is added to `trials` or, if it is there, gains a row."""
-        layout = self.job.datasets[spec.dataset].layout
+    def cell(self, spec: CellSpec) -> tuple[Cell, str]:
+        """The cell of a number asked for, and the key its training has, known or not, in `trials`, where it gains a row."""
+        layout = spec.part.datasets[spec.dataset].layout
         features = self._features_of(spec)
-        source = features.key if features else ["missing", spec.dataset, spec.category, spec.settings.weights]
+        source = features.key if features else ["missing", *_supposed(spec), spec.settings.weights]
         key = canonical_digest(
             {
                 "features": source,
@@ -157,12 +204,13 @@ class _Planner:
         )[:32]
         trial = self.trials.get(key)
         if trial is None:
-            counts = self._counts(spec, layout)
+            counts = self._counts(spec)
             trial = TrialJob(key, spec.dataset, spec.category, layout, spec.seed, spec.settings, counts, features)
             self.trials[key] = trial
         if spec.row not in trial.rows:
             trial.rows.append(spec.row)
-        return Cell(
+        trial.cells.append(f"{spec.row}/{spec.dataset}/{spec.category}")
+        cell = Cell(
             row=spec.row,
             method=spec.settings.method,
             dataset=spec.dataset,
@@ -171,16 +219,17 @@ class _Planner:
             seed=spec.seed,
             score=cell_score(spec.settings),
             key=key if features else None,
-            part=self.job.name,
-            tables=list(self.job.tables),
+            part=spec.part.name,
+            tables=list(spec.part.tables),
         )
+        return cell, key
 
     def _features_of(self, spec: CellSpec) -> FeatureRequest | None:
         settings = spec.settings
         wanted = (settings.backbone, settings.weights, settings.weights_seed)
-        identity = (spec.dataset, spec.category, *wanted, settings.image_size, settings.levels)
+        identity = (_place(spec), *wanted, settings.image_size, settings.levels)
         if identity not in self._features:
-            opened, weights = self._open(spec.dataset, spec.category), self._find_weights(*wanted)
+            opened, weights = self._open(spec), self._find_weights(*wanted)
             self._features[identity] = None
             if opened is not None and weights is not None:
                 category, fingerprint = opened
@@ -189,18 +238,19 @@ class _Planner:
                 )
         return self._features[identity]
 
-    def _open(self, dataset: str, category: str) -> tuple[Category, str] | None:
+    def _open(self, spec: CellSpec) -> tuple[Category, str] | None:
         """The category and its fingerprint, or None and an entry in `unusable`."""
-        if (dataset, category) not in self._categories:
-            spec = self.job.datasets[dataset]
+        place = _place(spec)
+        if place not in self._categories:
+            data = spec.part.dataset(spec.dataset)
             try:
-                root = Path(spec.root).absolute() if spec.root else None  # workers may have another working folder
-                opened = open_category(spec.layout, root, category, limit=spec.limit, synthetic=spec.synthetic)
-                self._categories[dataset, category] = (opened, opened.fingerprint())
+                root = Path(data.root).absolute() if data.root else None  # workers may have another working folder
+                opened = open_category(data.layout, root, spec.category, limit=data.limit, synthetic=data.synthetic)
+                self._categories[place] = (opened, opened.fingerprint())
             except DatasetError as error:
-                self._categories[dataset, category] = None
-                self.unusable[dataset, category] = str(error)
-        return self._categories[dataset, category]
+                self._categories[place] = None
+                self.unusable[spec.dataset, spec.category] = str(error)
+        return self._categories[place]
 
     def _find_weights(self, backbone: str, weights: str, seed: int) -> Weights | None:
         if (backbone, weights, seed) not in self._weights:
@@ -216,9 +266,31 @@ class _Planner:
             self._weights[backbone, weights, seed] = found
         return self._weights[backbone, weights, seed]
 
-    def _counts(self, spec: CellSpec, layout: str) -> Counts | None:
-        opened = self._open(spec.dataset, spec.category)
+    def _counts(self, spec: CellSpec) -> Counts | None:
+        opened = self._open(spec)
         if opened is None:
-            return expected_counts(layout, spec.category)
+            data = spec.part.dataset(spec.dataset)
+            expected = expected_counts(data.layout, spec.category)
+            return _limited(expected, data.limit) if expected and data.limit else expected
         defects = sum(sample.label for sample in opened[0].test)
         return Counts(train=len(opened[0].train), test_good=len(opened[0].test) - defects, test_defect=defects)
+
+
+def _place(spec: CellSpec) -> Hashable:
+    """What tells one category on disk, or drawn, from another."""
+    data = spec.part.dataset(spec.dataset)
+    return data.layout, data.root, data.limit, data.synthetic, spec.dataset, spec.category
+
+
+def _supposed(spec: CellSpec) -> list[Any]:
+    """What stands for a category's content while it cannot be read: data of one name, form and number are taken as equal."""
+    data = spec.part.dataset(spec.dataset)
+    return [spec.dataset, spec.category, data.model_dump(include={"layout", "limit", "synthetic"})]
+
+
+def _limited(counts: Counts, limit: Limit) -> Counts:
+    """About what a limit leaves: testing takes turns between good and defective pictures."""
+    test = min(limit.test or math.inf, counts.test_good + counts.test_defect)
+    good = min(counts.test_good, math.ceil(test / 2))
+    train = counts.train if limit.train is None else min(limit.train, counts.train)
+    return Counts(train=train, test_good=good, test_defect=int(test - good))

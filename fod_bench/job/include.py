@@ -1,0 +1,109 @@
+"""A job file and the files it includes, read as one document."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from fod_bench.errors import JobError
+from fod_bench.job.document import Document, Place, Template, read_document
+from fod_bench.job.problems import KeyPath, Problem, suggest
+from fod_bench.job.schema import Job
+
+
+def read_job_file(path: Path) -> tuple[Document, list[Problem]]:
+    """The job file at `path`, each path under its `include` replaced by what that file holds.
+
+    Included files that cannot be had leave a problem at the entry that names them, which stays as it is.
+
+    Raises:
+        JobError: `path` itself cannot be read or is no mapping.
+    """
+    reader = _Reader()
+    data = reader.read(path, (), ())
+    return Document(data, reader.places), reader.problems
+
+
+def included_jobs(data: Any, at: KeyPath = ()) -> Iterator[tuple[KeyPath, dict[Any, Any]]]:
+    """The job `data` and, level by level, those it includes, as far as they are mappings, each with its path."""
+    if not isinstance(data, dict):
+        return
+    yield at, data
+    entries = data.get("include")
+    for index, entry in enumerate(entries if isinstance(entries, list) else ()):
+        yield from included_jobs(entry, (*at, "include", index))
+
+
+class _Reader:
+    """Gathers the places of all files, keys of an included one below the entry that names it."""
+
+    def __init__(self) -> None:
+        self.places: dict[KeyPath, Place] = {}
+        self.problems: list[Problem] = []
+        self._first: dict[Path, Place] = {}  # where each file was named first
+        self._files = 0
+
+    def read(self, path: Path, at: KeyPath, above: tuple[Path, ...]) -> dict[Any, Any]:
+        """The mapping in the file, which stands at `at`; `above` are the files that led to it."""
+        document = read_document(_read_text(path), str(path), self._files)
+        self._files += 1
+        if document.data is None:
+            raise JobError(f"{path}: is empty; a job needs at least `name` and `datasets`")
+        if not isinstance(document.data, dict):
+            kind = "a list" if isinstance(document.data, list) else "a single value"
+            raise JobError(f"{path}: holds {kind}; a job is a mapping with the keys {', '.join(Job.model_fields)}")
+        self.places |= {(*at, *key): place for key, place in document.places.items()}
+        self._include(document.data, at, path.parent, (*above, path))
+        return document.data
+
+    def _include(self, job: dict[Any, Any], at: KeyPath, folder: Path, above: tuple[Path, ...]) -> None:
+        entries = job.get("include")
+        if not isinstance(entries, list):
+            return  # refused when the whole is validated, where it is not left out
+        for index, entry in enumerate(entries):
+            place = (*at, "include", index)
+            if isinstance(entry, dict):
+                self._include(entry, place, folder, above)
+            elif isinstance(entry, Template):
+                self.problems.append(Problem(place, "the path of an included file takes no variables; write it out"))
+            elif isinstance(entry, str):
+                try:
+                    entries[index] = self._included(folder / entry, place, above)
+                except JobError as error:
+                    self.problems.append(Problem(place, str(error)))
+
+    def _included(self, path: Path, at: KeyPath, above: tuple[Path, ...]) -> dict[Any, Any]:
+        circle = [other.resolve() for other in above]
+        if path.resolve() in circle:
+            chain = [*above[circle.index(path.resolve()) :], path]
+            raise JobError(f"includes itself: {' → '.join(map(str, chain))}")
+        if path.resolve() in self._first:
+            raise JobError(f"{path} is included twice, first in {self._first[path.resolve()].text}")
+        self._first[path.resolve()] = self.places[at]
+        return self.read(path, at, above)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise JobError(_missing(path)) from None
+    except OSError as error:
+        reason = "is a folder, not a job file" if path.is_dir() else f"cannot be read: {error.strerror}"
+        raise JobError(f"{path}: {reason}") from None
+    if b"\0" in content:
+        raise JobError(f"{path}: is not a text file; a job is YAML in UTF-8")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise JobError(f"{path}:{line}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+
+
+def _missing(path: Path) -> str:
+    text = f"{path}: no such job file"
+    if not path.parent.is_dir():
+        return f"{text}; there is no folder {path.parent}"
+    beside = sorted(file.name for file in path.parent.glob("*.yaml"))
+    return f"{text}; {suggest(path.name, beside)}" if beside else text

@@ -1,0 +1,79 @@
+"""`--set key.path=value`: one value of a job changed from the command line, in every part that has such a place."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+from fod_bench.errors import JobError, UsageError
+from fod_bench.job.document import Document, Place, plain_scalar, read_document
+from fod_bench.job.include import included_jobs
+from fod_bench.job.problems import KeyPath, dotted, unknown
+from fod_bench.job.schema import OUTER_KEYS, Job
+from fod_bench.job.settings import SettingFields
+
+HOMES = dict.fromkeys(SettingFields.model_fields, "settings") | dict.fromkeys(Job.model_fields, "")
+"""Which mapping of the file a key belongs to."""
+
+
+def apply_override(document: Document, override: str) -> None:
+    """Set one value of the document. A key of the run as a whole is set in the outer job, any other in every part.
+
+    Raises:
+        UsageError: no part has such a place.
+    """
+    place = Place.on_command_line(override)
+    name, separator, text = override.partition("=")
+    if not separator or not name or not all(name.split(".")):
+        raise UsageError(f"{place.text}: should be of the form key=value, e.g. --set settings.epochs=2")
+    path: KeyPath = tuple(plain_scalar(part) for part in name.split("."))
+    first = str(path[0])
+    if first in SettingFields.model_fields:
+        path = ("settings", *path)
+    elif first not in Job.model_fields:
+        raise UsageError(f"{place.text}: {unknown('key', first, HOMES)}")
+    elif first == "include":
+        raise UsageError(f"{place.text}: files are included by a job file only; write one that includes them")
+    try:
+        value = read_document(text, "value").data
+    except JobError as error:
+        raise UsageError(f"{place.text}: {error}") from None
+
+    for at, job in _targets(document, path, place):
+        _set(document, at, job, path, deepcopy(value), place)
+
+
+def _targets(document: Document, path: KeyPath, place: Place) -> list[tuple[KeyPath, dict[Any, Any]]]:
+    """The jobs that the value is for, each with its path in the document."""
+    jobs = list(included_jobs(document.data))
+    first = path[0]
+    if first in OUTER_KEYS:
+        return jobs[:1]
+    # A job without data sets holds others together, no more; where it includes none, that is told later.
+    parts = [(at, job) for at, job in jobs if job.get("datasets")] or jobs[:1]
+    if first not in ("datasets", "variants") or len(path) == 1:
+        return parts
+    # A name that no part has is a slip: half a data set or variant helps nobody. A whole one may be new in a single part.
+    having = [(at, job) for at, job in parts if isinstance(job.get(first), dict) and path[1] in job[first]]
+    if not having and len(path) == 2 and len(parts) == 1:
+        return parts
+    if not having:
+        held = [job[first] for _, job in parts if isinstance(job.get(first), dict)]
+        names = dict.fromkeys(str(name) for mapping in held for name in mapping)
+        raise UsageError(f"{place.text}: {unknown(f'name under {first}', path[1], names)}")
+    return having
+
+
+def _set(document: Document, at: KeyPath, job: dict[Any, Any], path: KeyPath, value: Any, place: Place) -> None:
+    """Put the value at `path` of the job, which stands at `at`."""
+    holder: Any = job
+    for depth, part in enumerate(path[:-1], start=1):
+        if holder.get(part) is None:
+            holder[part] = {}
+        holder = holder[part]
+        if not isinstance(holder, dict):
+            raise UsageError(f"{place.text}: {dotted(path[:depth])} is no mapping, so it has no {path[depth]!r}")
+    holder[path[-1]] = value
+    changed = (*at, *path)
+    document.places = {key: where for key, where in document.places.items() if key[: len(changed)] != changed}
+    document.places[changed] = place
