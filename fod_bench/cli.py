@@ -108,7 +108,7 @@ def plan(
 
     Works without the data being there; what is missing is named.
 
-    Example: `fod-bench plan jobs/mvtec.yaml --json`
+    Example: `fod-bench plan jobs/paper.yaml --json`
     """
     from fod_bench.job import dump_job
     from fod_bench.plan import make_plan, print_summary, summarize
@@ -151,7 +151,7 @@ def report(
 ) -> None:
     """Show results as the paper's tables, ours beside the published numbers, and as each job's own table.
 
-    Example: `fod-bench report jobs/mvtec.yaml --table 2 --format markdown --out results/mvtec`
+    Example: `fod-bench report jobs/paper.yaml --table 2 --format markdown --out results/mvtec`
     """
     from fod_bench.report import explain as explain_cell
     from fod_bench.report import explanation_text, read_results, render_report

@@ -25,7 +25,15 @@ def no_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_all_are_there() -> None:
-    assert {"quickstart", "mvtec", "btad", "mvtec3d", "folder"} <= {path.stem for path in JOBS}
+    tables = {
+        "table01_02_06_mvtec",
+        "table03_07_btad",
+        "table03_08_mvtec3d",
+        "table04_09_views",
+        "table10_optimization",
+    }
+    tables |= {"table11_lambda", "table12_heads", "table13_layers", "table14_levels", "table15_references"}
+    assert {path.stem for path in JOBS} >= {"quickstart", "folder", "ablation", "paper"} | tables
 
 
 @pytest.mark.parametrize("path", JOBS, ids=lambda path: path.stem)
@@ -48,16 +56,23 @@ def test_the_commands_in_its_comments_hold(path: Path) -> None:
             assert words[0] == "check" and words[words.index("--layout") + 1] in LAYOUT_NAMES
             continue
         assert verb in ("run", "plan", "report") and words[0] == f"jobs/{path.name}"
-        assert words[1::2] == ["--set"] * len(words[2::2])
-        load_job(path, words[2::2])
+        options = list(zip(words[1::2], words[2::2], strict=True))
+        job = load_job(path, [value for option, value in options if option == "--set"])
+        for option, value in options:
+            assert option == "--set" or (option == "--table" and (value == "all" or int(value) in job.fed_tables()))
 
 
 @pytest.mark.parametrize(
-    ("name", "cells", "tables"), [("mvtec", 30, (1, 2, 6)), ("btad", 6, (3, 7)), ("mvtec3d", 20, (3, 8))]
+    ("name", "cells", "tables"),
+    [
+        ("table01_02_06_mvtec", 15, (1, 2, 6)),
+        ("table03_07_btad", 3, (3, 7)),
+        ("table03_08_mvtec3d", 10, (3, 8)),
+    ],
 )
 def test_the_published_sets_run_in_the_papers_setting(name: str, cells: int, tables: tuple[int, ...]) -> None:
     job = load_job(ROOT / "jobs" / f"{name}.yaml")
-    assert dict(job.rows()) == {"FOD": Settings(), "Patch-only": Settings(views="patch", scoring="rec")}
+    assert dict(job.rows()) == {"FOD": Settings()}
     assert len(expand(job).cells) == cells and job.tables == tables and job.seeds == (3407,)
 
 

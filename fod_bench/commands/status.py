@@ -36,7 +36,7 @@ def status(
 
     Works from anywhere that reaches the store; needs neither the data nor the cluster.
 
-    Example: `fod-bench status jobs/mvtec.yaml --watch`
+    Example: `fod-bench status jobs/paper.yaml --watch`
     """
     from fod_bench.runs import no_run
     from fod_bench.status import StatusReader

@@ -126,7 +126,7 @@ def gc(
 ) -> None:
     """List what no run needs, and with --delete remove it. What somebody is at work on is never touched.
 
-    Example: `fod-bench store gc jobs/mvtec.yaml --delete`
+    Example: `fod-bench store gc jobs/paper.yaml --delete`
     """
     from fod_bench.housekeeping import find_garbage, format_bytes, remove_garbage
     from fod_bench.store import open_store
@@ -199,7 +199,7 @@ def cp(
 
     What the target has is not copied again, so the same command goes on after an interruption. A target's own record stays.
 
-    Example: `fod-bench store cp results/store 's3://bucket/fod?endpoint=https://host' --job jobs/mvtec.yaml`
+    Example: `fod-bench store cp results/store 's3://bucket/fod?endpoint=https://host' --job jobs/paper.yaml`
     """
     from fod_bench.housekeeping import Copied, Meter, copy_store, format_bytes
     from fod_bench.runs import RunReader, no_run
