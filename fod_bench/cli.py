@@ -12,7 +12,17 @@ import typer
 from fod_bench import __version__
 from fod_bench.commands import data, status
 from fod_bench.commands import store as store_commands
-from fod_bench.commands.common import JobFile, Overrides, Quiet, StoreOption, Verbose, default_store, guarded, load
+from fod_bench.commands.common import (
+    JobFile,
+    Overrides,
+    Quiet,
+    StoreOption,
+    Verbose,
+    check_tables,
+    default_store,
+    guarded,
+    load,
+)
 
 SOME_FAILED = 3
 
@@ -158,6 +168,8 @@ def report(
     from fod_bench.store import open_store
 
     loaded = load(job, set_, store) if job is not None else None
+    if loaded is not None:
+        check_tables(loaded, table or [])
     uri = loaded.store if loaded else store or default_store()
     results = read_results(open_store(uri), job=loaded.name if loaded else None)
     if explain is not None:

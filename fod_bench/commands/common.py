@@ -6,14 +6,14 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ParamSpec
 
 import typer
 
-from fod_bench.errors import FodBenchError
+from fod_bench.errors import FodBenchError, UsageError
 
 if TYPE_CHECKING:
     from fod_bench.job import Job
@@ -64,6 +64,18 @@ def load(job: Path, overrides: list[str] | None, store: str | None) -> Job:
 
     loaded = load_job(job, overrides or [])
     return loaded.model_copy(update={"store": store}) if store else loaded
+
+
+def check_tables(job: Job, names: Sequence[str]) -> None:
+    """Raises `UsageError` for a table of the paper that is asked of a job which does not feed it."""
+    fed = [str(number) for number in job.fed_tables()]
+    for name in names:
+        if name in map(str, range(1, 16)) and name not in fed:
+            feeds = f"feeds {', '.join(fed)}" if fed else "feeds none"
+            raise UsageError(
+                f"--table {name}: job {job.name!r} {feeds} of the paper's tables, as its `tables:` say; give a job that "
+                f"feeds {name}, or none for all runs in the store"
+            )
 
 
 def default_store() -> str:

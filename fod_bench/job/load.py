@@ -51,7 +51,9 @@ def dump_job(job: Job) -> str:
 
 def _plain(job: Job) -> dict[str, Any]:
     data = job.model_dump(exclude_none=True)
-    data["variants"] = {name: variant.given() for name, variant in job.variants.items()}
+    data["variants"] = {
+        name: variant.model_dump(include=variant.model_fields_set) for name, variant in job.variants.items()
+    }
     data["include"] = [_plain(included) for included in job.include]
     if not data["include"]:
         del data["include"]

@@ -6,7 +6,7 @@ from copy import deepcopy
 from typing import Any
 
 from fod_bench.errors import JobError, UsageError
-from fod_bench.job.document import Document, Place, plain_scalar, read_document
+from fod_bench.job.document import Document, Place, Template, plain_scalar, read_document
 from fod_bench.job.include import included_jobs
 from fod_bench.job.problems import KeyPath, dotted, unknown
 from fod_bench.job.schema import OUTER_KEYS, Job
@@ -68,7 +68,9 @@ def _set(document: Document, at: KeyPath, job: dict[Any, Any], path: KeyPath, va
     """Put the value at `path` of the job, which stands at `at`."""
     holder: Any = job
     for depth, part in enumerate(path[:-1], start=1):
-        if holder.get(part) is None:
+        if part == "reference" and isinstance(holder.get(part), str | Template):
+            holder[part] = {"kind": holder[part]}  # a kind's name stands for the mapping
+        elif holder.get(part) is None:
             holder[part] = {}
         holder = holder[part]
         if not isinstance(holder, dict):
