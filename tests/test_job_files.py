@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,8 @@ def test_the_examples_of_the_guide_are_jobs(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("PICTURES", "pictures")
     examples = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "job.md").read_text(encoding="utf-8"), flags=re.DOTALL)
     assert examples
+    for path in JOBS:  # an example includes some
+        shutil.copy(path, tmp_path)
     for example in examples:
         (tmp_path / "example.yaml").write_text(example)
         load_job(tmp_path / "example.yaml")
