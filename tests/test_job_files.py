@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from fod_bench.datasets import LAYOUT_NAMES
-from fod_bench.job import Job, Settings, expand, load_job
+from fod_bench.job import Job, Settings, dump_job, expand, load_job
 from fod_bench.job.reference import reference_markdown
 
 ROOT = Path(__file__).parent.parent
@@ -45,6 +45,8 @@ def test_a_job_file_loads_and_expands(path: Path) -> None:
     assert bool(expansion.cells) != (path.stem == "folder")
     assert bool(expansion.problems) != (path.stem == "quickstart")
     assert yaml.safe_load(path.read_text())["name"] == job.name, "readable by any YAML reader"
+    Path("dump.yaml").write_text(dump_job(job))
+    assert load_job("dump.yaml") == job
 
 
 @pytest.mark.parametrize("path", JOBS, ids=lambda path: path.stem)

@@ -27,16 +27,16 @@ SIZE = 64
 def data() -> TrialData:
     """Two training and four test pictures of all three levels, the first patches of defective ones changed."""
     rng = np.random.default_rng(4)
-    learnt, tested, reference = {}, {}, {}
+    learnt, tested = {}, {}
     for level, channels in CHANNELS.items():
         side = SIZE // level
         learnt[level] = rng.normal(size=(2, side, side, channels)).astype(np.float32)
         tested[level] = rng.normal(size=(4, side, side, channels)).astype(np.float32)
         tested[level][2:, : side // 2] += 1
-        reference[level] = learnt[level].mean(0)
     labels = np.array([0, 0, 1, 1], np.uint8)
     masks = np.zeros((4, SIZE, SIZE), np.uint8)
     masks[2:, : SIZE // 2] = 1
+    reference = {level: array.mean(0) for level, array in learnt.items()}
     return TrialData(learnt, tested, masks, labels, reference)
 
 
@@ -61,7 +61,7 @@ def test_a_row_is_trained_by_the_equations_it_names(settings: Settings, data: Tr
         shape = twin.network.shape
         assert (shape.d_model, shape.heads, shape.layers) == (settings.d_model[level], settings.heads, settings.layers)
         given = torch.from_numpy(data.train[level]).flatten(1, 2)
-        reference = torch.from_numpy(data.reference[level]).flatten(0, 1)[None]  # type: ignore[index]
+        reference = given.mean(0, keepdim=True)
         weight = settings.lambda2 if settings.entropy else 0.0
         with torch.no_grad():
             first, second = plain_fod.phase_losses(twin.network, given, reference, settings.lambda1, weight)
