@@ -170,6 +170,8 @@ def test_contradictions_of_an_included_row_are_told_with_their_place() -> None:
         ({"all": ALL | {"include": [3]}}, "all.yaml:3: include[0]: should be a mapping"),
         ({"all": ALL | {"include": ["${X}.yaml"]}}, "all.yaml:3: include[0]: the path of an included file takes no variables"),
         ({"all": ALL | {"include": ["sub"]}}, "all.yaml:3: include[0]: sub: is a folder, not a job file"),
+        ({"all": ALL | {"include": ["a\0b"]}}, "all.yaml:3: include[0]: 'a\\x00b' is no path"),
+        ({"all": ALL | {"include": ["x" * 300]}}, f"all.yaml:3: include[0]: {'x' * 300}: cannot be read: File name too long"),
         ({"sub/b": "[]"}, "all.yaml:4: include[1]: sub/b.yaml: holds a list"),
         ({"all": ALL | {"variants": {"X": {}}}}, "all.yaml:6: variants: has no effect, since this job has no data sets"),
         ({"all": ALL | {"tables": [2]}}, "all.yaml:6: tables: has no effect"),

@@ -10,7 +10,7 @@ from commands import Bench
 from paper_data import write_paper_data
 
 from fod_bench.job import Settings, load_job
-from fod_bench.plan import Plan, make_plan, summarize
+from fod_bench.plan import Plan, make_plan, print_summary, summarize
 from fod_bench.published import printed_tables
 from fod_bench.store import open_store
 
@@ -65,6 +65,13 @@ def test_the_whole_paper_is_823_trainings_apart_and_563_merged() -> None:
     assert (summary.trainings_apart, summary.trainings) == (823, 563)
     assert sum(part.trainings_new for part in summary.parts) == 563
     assert summary.tables == plan.job.fed_tables() == [number for number in range(1, 16) if number in summary.tables]
+
+
+def test_a_person_sees_the_same_counts(capsys: pytest.CaptureFixture[str]) -> None:
+    print_summary(summarize(plan_of(JOBS / "paper.yaml"), open_store("nowhere")))
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["table14_levels", "14", "5", "15", "75", "30", "15"] in [line[:7] for line in lines]
+    assert ["28", "823", "563"] in [line[2:5] for line in lines if line[:1] == ["all"]]
 
 
 def test_the_ablations_are_the_paper_without_the_main_tables() -> None:

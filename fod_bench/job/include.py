@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ class _Reader:
     def __init__(self) -> None:
         self.places: dict[KeyPath, Place] = {}
         self.problems: list[Problem] = []
-        self._first: dict[Path, Place] = {}  # where each file was named first
+        self._first: dict[str, Place] = {}  # where each file was named first
         self._files = 0
 
     def read(self, path: Path, at: KeyPath, above: tuple[Path, ...]) -> dict[Any, Any]:
@@ -67,6 +68,8 @@ class _Reader:
                 self._include(entry, place, folder, above)
             elif isinstance(entry, Template):
                 self.problems.append(Problem(place, "the path of an included file takes no variables; write it out"))
+            elif isinstance(entry, str) and "\0" in entry:
+                self.problems.append(Problem(place, f"{entry!r} is no path"))
             elif isinstance(entry, str):
                 try:
                     entries[index] = self._included(folder / entry, place, above)
@@ -74,13 +77,14 @@ class _Reader:
                     self.problems.append(Problem(place, str(error)))
 
     def _included(self, path: Path, at: KeyPath, above: tuple[Path, ...]) -> dict[Any, Any]:
-        circle = [other.resolve() for other in above]
-        if path.resolve() in circle:
-            chain = [*above[circle.index(path.resolve()) :], path]
+        real = os.path.realpath(path)
+        circle = [os.path.realpath(other) for other in above]
+        if real in circle:
+            chain = [*above[circle.index(real) :], path]
             raise JobError(f"includes itself: {' → '.join(map(str, chain))}")
-        if path.resolve() in self._first:
-            raise JobError(f"{path} is included twice, first in {self._first[path.resolve()].text}")
-        self._first[path.resolve()] = self.places[at]
+        if real in self._first:
+            raise JobError(f"{path} is included twice, first in {self._first[real].text}")
+        self._first[real] = self.places[at]
         return self.read(path, at, above)
 
 
@@ -90,7 +94,8 @@ def _read_text(path: Path) -> str:
     except FileNotFoundError:
         raise JobError(_missing(path)) from None
     except OSError as error:
-        reason = "is a folder, not a job file" if path.is_dir() else f"cannot be read: {error.strerror}"
+        is_folder = isinstance(error, IsADirectoryError)
+        reason = "is a folder, not a job file" if is_folder else f"cannot be read: {error.strerror}"
         raise JobError(f"{path}: {reason}") from None
     if b"\0" in content:
         raise JobError(f"{path}: is not a text file; a job is YAML in UTF-8")

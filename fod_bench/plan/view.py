@@ -49,17 +49,26 @@ def print_summary(summary: Summary) -> None:
 
 def _parts(summary: Summary) -> Table:
     """What each part comes to, and how much of it the parts before it leave to do."""
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", show_footer=True, footer_style="bold")
+    table = Table(
+        title="Trainings of each part: every row apart, merged within it, and new after the parts before it",
+        title_justify="left",
+        title_style="dim",
+        box=None,
+        padding=(0, 2, 0, 0),
+        header_style="dim",
+        show_footer=True,
+        footer_style="bold",
+    )
     measured = summary.measurements > 0
     table.add_column("part", "all", no_wrap=True)
     table.add_column("tables")
     numbers = [
         ("rows", summary.rows),
         ("categories", summary.categories),
-        ("trainings apart", summary.trainings_apart),
+        ("apart", summary.trainings_apart),
         ("merged", ""),
         ("new", summary.trainings),
-        *([("measurements", summary.measurements)] if measured else []),
+        *([("costs", summary.measurements)] if measured else []),
     ]
     for title, total in numbers:
         table.add_column(title, str(total), justify="right")
