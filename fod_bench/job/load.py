@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from fod_bench.errors import FodBenchError, JobError, UsageError
-from fod_bench.job.document import Document, Place, dump_document, plain_scalar, read_document, substitute
+from fod_bench.job.document import Document, Place, Template, dump_document, plain_scalar, read_document, substitute
 from fod_bench.job.problems import KeyPath, Problem, dotted, problems_of, suggest, unknown
 from fod_bench.job.schema import Job
 from fod_bench.job.settings import SettingFields
@@ -55,7 +55,9 @@ def load_job(path: str | Path, overrides: Sequence[str] = ()) -> Job:
 def dump_job(job: Job) -> str:
     """The job as YAML with every default spelled out; it loads back to an equal job."""
     data = job.model_dump(exclude_none=True)
-    data["variants"] = {name: variant.given() for name, variant in job.variants.items()}
+    data["variants"] = {
+        name: variant.model_dump(include=variant.model_fields_set) for name, variant in job.variants.items()
+    }
     return dump_document(data)
 
 
@@ -128,7 +130,9 @@ def _apply(document: Document, override: str) -> None:
         # A name that the file lacks is a slip: half a data set or variant helps nobody.
         if depth == 2 and path[0] in ("datasets", "variants") and part not in holder:
             raise UsageError(f"{place.text}: {unknown(f'name under {path[0]}', part, [str(name) for name in holder])}")
-        if holder.get(part) is None:
+        if part == "reference" and isinstance(holder.get(part), str | Template):
+            holder[part] = {"kind": holder[part]}  # a kind's name stands for the mapping
+        elif holder.get(part) is None:
             holder[part] = {}
         holder = holder[part]
         if not isinstance(holder, dict):

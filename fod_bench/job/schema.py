@@ -11,19 +11,10 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
 from fod_bench.errors import StoreError
+from fod_bench.job.fields import Frozen, NonNegativeNumber, Number, Seed, WholeNumber, home_expanded, without_repeats
 from fod_bench.job.parts import DatasetSpec, Resources
 from fod_bench.job.problems import KeyPath, Problem, describe, problems_of, refusal, unknown
-from fod_bench.job.settings import (
-    DEFAULT_D_MODEL,
-    Frozen,
-    NonNegativeNumber,
-    Number,
-    SettingFields,
-    Settings,
-    WholeNumber,
-    home_expanded,
-    without_repeats,
-)
+from fod_bench.job.settings import DEFAULT_D_MODEL, SettingFields, Settings
 from fod_bench.store.address import parse_address
 
 DEFAULT_VARIANT = "FOD"
@@ -52,9 +43,7 @@ class Job(Frozen):
     """Rows of the table by name, each with what it sets differently; one row `FOD` when left out."""
     grid: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
     """Keys of `settings`, each with a list of values: every variant runs with every combination."""
-    seeds: Annotated[
-        tuple[Annotated[WholeNumber, Field(ge=0, lt=2**32)], ...], Field(min_length=1), AfterValidator(without_repeats)
-    ] = (3407,)
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1), AfterValidator(without_repeats)] = (3407,)
     """Seeds; every row runs once with each."""
     resources: Resources = Resources()
     """What one trial asks of the cluster; without effect on results."""

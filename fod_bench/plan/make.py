@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fod_bench.datasets import Category, expected_counts, open_category
-from fod_bench.errors import DatasetError, WeightsError
+from fod_bench.errors import DatasetError, JobError, WeightsError
 from fod_bench.features.request import FeatureRequest
 from fod_bench.features.weights import Weights, resolve_weights
 from fod_bench.job import CellSpec, Job, Settings, cell_score, expand, run_id, training_setting
@@ -72,7 +72,7 @@ class TrialJob:
             seed=self.seed,
             setting=setting,
             features=self.features.describe(),
-            reference={"kind": setting["reference"], "key": reference} if reference else None,
+            reference={**setting["reference"], "key": reference} if reference else None,
             checkpoint_seconds=checkpoint_seconds,
         )
 
@@ -110,13 +110,16 @@ def make_plan(job: Job, *, download: bool) -> Plan:
         download: fetch pretrained weights that are not on this machine, and insist on having all weights.
 
     Raises:
-        JobError: the job names categories a data set lacks.
+        JobError: the job names categories a data set lacks, or references that a category has too few pictures for.
         WeightsError: with `download`, weights cannot be had.
     """
     expansion = expand(job)
     planner = _Planner(job, download, list(expansion.problems))
     cells = [planner.cell(spec) for spec in expansion.cells]
     trials = planner.trials.values()
+    refused = [problem for trial in trials if (problem := _impossible_reference(trial)) is not None]
+    if refused:
+        raise JobError("\n".join(dict.fromkeys(refused)))
     run = RunPlan(
         run_id=run_id(job),
         job=job.name,
@@ -127,6 +130,14 @@ def make_plan(job: Job, *, download: bool) -> Plan:
         references=sorted({trial.reference_key for trial in trials if trial.reference_key is not None}),
     )
     return Plan(job, run, planner.trials, planner.problems, planner.unusable)
+
+
+def _impossible_reference(trial: TrialJob) -> str | None:
+    """Why the category has too few training pictures for the reference that the trial wants."""
+    if trial.counts is None or not trial.uses_reference:
+        return None
+    problem = trial.settings.reference.too_few(trial.counts.train)
+    return f"reference: {problem} (row {trial.rows[0]!r}, {trial.dataset}/{trial.category})" if problem else None
 
 
 class _Planner:
