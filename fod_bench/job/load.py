@@ -134,6 +134,7 @@ def _apply(document: Document, override: str) -> None:
             holder[part] = {"kind": holder[part]}  # a kind's name stands for the mapping
         elif holder.get(part) is None:
             holder[part] = {}
+            document.places[path[:depth]] = place
         holder = holder[part]
         if not isinstance(holder, dict):
             raise UsageError(f"{place.text}: {dotted(path[:depth])} is no mapping, so it has no {path[depth]!r}")
