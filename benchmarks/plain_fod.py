@@ -16,12 +16,16 @@ EPSILON = 1e-4
 
 
 def forward(network: FODNetwork, features: Tensor, reference: Tensor | None) -> tuple[Tensor, list, list]:
-    """Reconstruction (B, N, C) and, per layer, the pairs (S, T) of each branch, each (B, h, N, N)."""
+    """Reconstruction (B, N, C) and, per layer, the pairs (S, T) of each branch, each (B, h, N, N·M).
+
+    `reference` is (B or 1, N·M, C), the M references of a patch side by side; M is 1 in the intra-image branch.
+    """
     hidden = network.embed(features) + network.position
     known = None
     if network.ref_embed is not None:
         assert reference is not None
-        known = network.ref_embed(reference.expand_as(features)) + network.position
+        position = network.position.repeat_interleave(reference.shape[1] // features.shape[1], 0)
+        known = network.ref_embed(reference.expand(len(features), -1, -1)) + position
     intra, inter = [], []
     for layer in network.layers:
         branches = []
@@ -31,7 +35,7 @@ def forward(network: FODNetwork, features: Tensor, reference: Tensor | None) -> 
             output, attention = _attend(branch, hidden, source)
             branches.append(hidden + output)
             if branch.sigma is not None:
-                kept.append((attention, _target(branch, hidden)))
+                kept.append((attention, _target(branch, hidden, source.shape[1] // hidden.shape[1])))
         mixed = layer.norm1(branches[0] - branches[1] if len(branches) == 2 else branches[0])
         expanded = functional.gelu(layer.ffn["fc1"](mixed))
         hidden = layer.norm2(mixed + layer.ffn["fc2"](expanded))
@@ -48,7 +52,7 @@ def _attend(branch, hidden: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
     return (attention @ value).transpose(1, 2).flatten(-2), attention
 
 
-def _target(branch, hidden: Tensor) -> Tensor:
+def _target(branch, hidden: Tensor, references: int) -> Tensor:
     height, width = branch.grid
     raw = branch.sigma(hidden).unflatten(-1, (branch.heads, 2)).transpose(1, 2)  # (B, h, N, 2)
     widths = 3.0 ** (torch.sigmoid(5.0 * raw) + 1e-5) - 1.0
@@ -57,7 +61,8 @@ def _target(branch, hidden: Tensor) -> Tensor:
     y, x = index // width, index % width
     dy, dx = (y[:, None] - y[None, :]) ** 2, (x[:, None] - x[None, :]) ** 2  # (N, N)
     kernel = torch.exp(-dy / (2 * vertical**2) - dx / (2 * horizontal**2)) / (2 * torch.pi * vertical * horizontal)
-    return kernel / kernel.sum(-1, keepdim=True)
+    target = kernel / kernel.sum(-1, keepdim=True)  # (B, h, N, N)
+    return target.repeat_interleave(references, -1) / references
 
 
 def divergence(target: Tensor, attention: Tensor) -> Tensor:

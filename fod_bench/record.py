@@ -55,7 +55,8 @@ class Training(_Frozen):
     features: dict[str, Any]
     """Feature key, backbone, digest of its weights, image size, levels, preprocessing."""
     reference: dict[str, Any] | None = None
-    """Reference kind and key; None where the views need none."""
+    """Kind, settings and key of the reference features; None where the views need none. In a record also `facts`, what is worth
+    knowing of how they turned out: `{fact: {level: value}}`."""
 
 
 class Trial(Training):

@@ -230,11 +230,15 @@ class _Progress:
 
     def _record(self, started: str) -> Record:
         trial, labels = self.trial, self.data.labels
+        reference = trial.reference
+        if reference is not None and self.data.reference is not None and self.data.reference.facts:
+            reference = {**reference, "facts": self.data.reference.facts}
         steps = trial.setting["epochs"] * self.method.steps_per_epoch
         defects = int(labels.sum())
         train = len(next(iter(self.data.train.values())))
         return Record(
-            **trial.model_dump(exclude={"checkpoint_seconds"}),
+            **trial.model_dump(exclude={"checkpoint_seconds", "reference"}),
+            reference=reference,
             counts=Counts(train=train, test_good=len(labels) - defects, test_defect=defects),
             primary_score=self.method.primary_score,
             epochs=self.results,

@@ -10,6 +10,7 @@ from commands import DRAWN, TINY
 
 from fod_bench.cluster.backlog import Backlog
 from fod_bench.job import load_job
+from fod_bench.job.references import MeanReference
 from fod_bench.plan import TrialJob, make_plan
 
 
@@ -41,7 +42,7 @@ def test_trainings_begin_when_their_features_are_there(backlog: Backlog, trials:
     assert len(backlog) == 4 and backlog.next_trial(None) is None
     first, second = backlog.next_features(), backlog.next_features()
     assert first is not None and second is not None and backlog.next_features() is None
-    assert {first[0].key, second[0].key} == {key(trial) for trial in trials} and first[1] == ["mean"]
+    assert {first[0].key, second[0].key} == {key(trial) for trial in trials} and first[1] == [MeanReference()]
     backlog.prepared(second[0].key, True)
     begun = backlog.next_trial(None)
     assert begun is not None and key(begun) == second[0].key
@@ -64,7 +65,7 @@ def test_features_that_were_not_to_be_had_are_tried_again_later(backlog: Backlog
     backlog.prepared(request.key, False, pause=1000)
     assert backlog.next_features() is None
     backlog.prepared(request.key, False)
-    assert backlog.next_features() == (request, ["mean"])
+    assert backlog.next_features() == (request, [MeanReference()])
 
 
 def test_what_fails_with_its_features_is_what_waits_and_not_what_is_at_work(

@@ -1,4 +1,4 @@
-"""Features are keyed by what they are made of and nothing else, whole in the store or not there; references of them."""
+"""Features are keyed by what they are made of and nothing else, whole in the store or not there."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from fod_bench.features.extract import extract
 from fod_bench.features.feature_set import FeatureSet, drop_features, load_features, manifest_name, save_features
 from fod_bench.features.request import FeatureRequest
 from fod_bench.features.weights import resolve_weights
-from fod_bench.references import BUILDERS, reference_key
 from fod_bench.store import Store, open_store
 
 
@@ -127,24 +126,3 @@ class TestStored:
 def part_name(store: Store, part: str) -> str:
     """Store name of one of the two tensor files."""
     return next(info.name for info in store.list("features/") if info.name.endswith(f"/{part}.safetensors"))
-
-
-class TestReferences:
-    def test_mean_is_the_mean_of_each_position(self, features: FeatureSet) -> None:
-        found = BUILDERS["mean"](features.train)
-        for level, learnt in features.train.items():
-            expected = np.zeros(learnt.shape[1:])
-            for picture in learnt:
-                expected += picture.astype(np.float64) / len(learnt)
-            assert found[level].dtype == np.float32 and found[level].shape == learnt.shape[1:]
-            np.testing.assert_allclose(found[level], expected, rtol=1e-6, atol=1e-7)
-
-    def test_mean_of_many_loses_nothing_to_rounding(self) -> None:
-        many = np.full((4001, 1, 1, 1), 1e4 + 1 / 3, np.float32)
-        many[0] = 3.0
-        expected = (3.0 + 4000 * float(np.float32(1e4 + 1 / 3))) / 4001
-        assert float(BUILDERS["mean"]({8: many})[8][0, 0, 0]) == np.float32(expected)
-
-    def test_key_follows_features_and_kind(self) -> None:
-        keys = [reference_key("a", "mean"), reference_key("b", "mean"), reference_key("a", "nearest")]
-        assert len(set(keys)) == 3 and reference_key("a", "mean") == keys[0]

@@ -16,6 +16,7 @@ from fod_bench.fod.train import LevelTrainer, LossWeights, losses
 from fod_bench.methods import METHODS, TrialData, method_class
 from fod_bench.methods.base import State
 from fod_bench.methods.fod import FodMethod
+from fod_bench.references.base import References
 
 
 def train(detector: FodMethod, epochs: int, first: int = 0) -> list[torch.Tensor]:
@@ -88,13 +89,21 @@ class TestBatches:
         finally:
             torch.set_warn_always(False)
 
-    def test_where_shared_arrays_lie_changes_no_bit(self) -> None:
-        data = trial_data(good=8, defective=8)
-        parts = (data.train, data.test, data.reference)
+    @pytest.mark.parametrize("kind", ["mean", "nearest", "codebook"])
+    def test_where_shared_arrays_lie_changes_no_bit(self, kind: str) -> None:
+        data = trial_data(good=8, defective=8, reference=kind)
+        assert data.reference is not None
         detectors = [method(data)]
         for offset in (4, 8):
-            moved = [{level: misplaced(array, offset) for level, array in part.items()} for part in parts if part]
-            detectors.append(method(TrialData(moved[0], moved[1], data.masks, data.labels, moved[2])))
+            learnt, tested = (
+                {level: misplaced(array, offset) for level, array in part.items()} for part in (data.train, data.test)
+            )
+            references = {
+                level: type(part)(**{name: misplaced(array, offset) for name, array in part.arrays().items()})
+                for level, part in data.reference.levels.items()
+            }
+            moved = TrialData(learnt, tested, data.masks, data.labels, References(references, {}))
+            detectors.append(method(moved))
         scores = []
         for detector in detectors:
             train(detector, 2)
@@ -146,7 +155,9 @@ class TestLevels:
             detector.step(epoch, 0)
             for level, trainer in twin.trainers.items():
                 given = twin.train[level]
-                terms = losses(trainer.network(given, twin.reference[level]), given, LossWeights())
+                terms = losses(
+                    trainer.network(given, twin.references[level].of("train", slice(None))), given, LossWeights()
+                )
                 adam.zero_grad(set_to_none=False)  # on the first round the later level's gradients are still None
                 terms.total.backward()
                 adam.step()
@@ -244,8 +255,9 @@ class TestScoring:
                 for level in subset:
                     network, side = detector.trainers[level].network, SIZE // level
                     given = torch.from_numpy(data.test[level].copy()).flatten(1, 2)
+                    reference = detector.references[level].of("test", slice(None))
                     with torch.no_grad():
-                        patches = patch_scores(network(given, detector.reference.get(level)), given).score(rule)
+                        patches = patch_scores(network(given, reference), given).score(rule)
                     maps.append(upsample(patches.reshape(-1, side, side), SIZE))
                 expected = sum(maps[1:], maps[0]) / len(maps)
                 found = scored[f"{rule}@{'+'.join(map(str, subset))}"]

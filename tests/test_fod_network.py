@@ -156,6 +156,35 @@ class TestNetwork:
             alone = model(given[index : index + 1], reference).reconstruction
             torch.testing.assert_close(alone, expected.reconstruction[index : index + 1])
 
+    @pytest.mark.parametrize("view", ["inter", "full"])
+    @pytest.mark.parametrize("references", [1, 2, 3])
+    def test_several_references_per_position_are_those_of_the_plain_implementation(
+        self, view: View, references: int
+    ) -> None:
+        model, (given, _) = network(view), features(batch=2)
+        known = torch.randn(2, 12 * references, 5, generator=torch.Generator().manual_seed(3)).double()
+        terms = losses(model(given, known), given, LossWeights(0.3, 0.7))
+        first, second = plain_fod.phase_losses(model, given, known, 0.3, 0.7)
+        torch.testing.assert_close((terms.phase1, terms.phase2), (first, second), rtol=1e-10, atol=1e-12)
+        same(gradients(model, terms.total), gradients(model, first + second))
+
+    @pytest.mark.parametrize("view", ["inter", "full"])
+    def test_the_same_reference_twice_at_each_position_is_as_good_as_once(self, view: View) -> None:
+        """Attention is shared out among equals, and so is the target; only ε tells halves from wholes."""
+        model, (given, reference) = network(view), features()
+        once, twice = model(given, reference), model(given, reference.repeat_interleave(2, 1))
+        torch.testing.assert_close(twice.reconstruction, once.reconstruction)
+        _, _, pairs = plain_fod.forward(model, given, reference)
+        _, _, halves = plain_fod.forward(model, given, reference.repeat_interleave(2, 1))
+        for whole, half in zip(pairs, halves, strict=True):
+            for one, other in zip(whole, half, strict=True):  # S, then T
+                torch.testing.assert_close(other, one.repeat_interleave(2, -1) / 2)
+
+    def test_references_that_are_not_the_same_number_for_each_patch_are_refused(self) -> None:
+        given, reference = features()
+        with pytest.raises(ValueError, match="18 references are not the same number for each of 12 patches"):
+            network("full")(given, torch.cat((reference, reference[:, :6]), 1))
+
     @pytest.mark.parametrize("view", VIEWS)
     def test_needs_a_reference_only_where_it_looks_at_one(self, view: View) -> None:
         model, (given, reference) = network(view), features()
@@ -235,6 +264,15 @@ class TestTarget:
                 expected = torch.tensor(row, dtype=torch.float64) / sum(row)
                 torch.testing.assert_close(target[1, head, patch], expected)
 
+    def test_references_of_one_position_share_its_part_equally(self) -> None:
+        torch.manual_seed(0)
+        widths = kernel_widths(torch.randn(2, 3, 12, 2, dtype=torch.float64))
+        one, several = ((y[..., :, None] * x[..., None, :]).flatten(-2) for y, x in _factors(widths, 1, 3))
+        assert several.shape == (2, 3, 12, 36)
+        for patch in range(12):
+            for reference in range(3):
+                torch.testing.assert_close(several[..., 3 * patch + reference], one[..., patch] / 3)
+
     def test_widths_lie_between_nothing_and_two_patches(self) -> None:
         raw = torch.cat((torch.tensor([-1e6]), torch.linspace(-2, 2, 101), torch.tensor([1e6])))
         widths = kernel_widths(raw)
@@ -250,3 +288,7 @@ class TestTarget:
         assert torch.equal(target[0, 0], torch.eye(12))
         target.square().sum().backward()
         assert raw.grad is not None and bool(raw.grad.isfinite().all())
+
+
+def _factors(widths: Tensor, *references: int) -> list[tuple[Tensor, Tensor]]:
+    return [target_factors(widths, 3, 4, count) for count in references]

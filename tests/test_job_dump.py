@@ -56,18 +56,32 @@ names = (texts | awkward).filter(lambda name: bool(name) and name == name.strip(
     variants=st.dictionaries(
         names, st.sampled_from([{}, {"views": "patch"}, {"d_model": {8: 64}, "heads": 4}]), max_size=3
     ),
-    grid=st.sampled_from([{}, {"lambda1": [0.1, 1e-9]}, {"levels": [[16, 8], [4]], "entropy": [True, False]}]),
+    grid=st.sampled_from(
+        [
+            {},
+            {"lambda1": [0.1, 1e-9]},
+            {"levels": [[16, 8], [4]], "entropy": [True, False]},
+            {"reference": ["mean", {"kind": "prototype", "rescale": False}]},
+        ]
+    ),
+    reference=st.sampled_from(["mean", "nearest", {"kind": "coreset", "projection": "none"}, {"kind": "codebook"}]),
     rate=st.floats(min_value=1e-12, max_value=1e3),
 )
 def test_any_job_loads_back_from_its_dump(
-    description: str, root: str, categories: list[str], variants: dict[str, Any], grid: dict[str, Any], rate: float
+    description: str,
+    root: str,
+    categories: list[str],
+    variants: dict[str, Any],
+    grid: dict[str, Any],
+    reference: Any,
+    rate: float,
 ) -> None:
     job = Job.model_validate(
         {
             "name": "h",
             "description": description,
             "datasets": {"d": {"layout": "folder", "root": root, "categories": categories}},
-            "settings": {"learning_rate": rate},
+            "settings": {"learning_rate": rate, "reference": reference},
             "variants": variants,
             "grid": grid,
         }
@@ -77,7 +91,18 @@ def test_any_job_loads_back_from_its_dump(
 
 
 keys = st.sampled_from(
-    [*Job.model_fields, *SettingFields.model_fields, "d", "layout", "root", "categories", "limit", "synthetic"]
+    [
+        *Job.model_fields,
+        *SettingFields.model_fields,
+        "d",
+        "layout",
+        "root",
+        "categories",
+        "limit",
+        "synthetic",
+        "kind",
+        "seed",
+    ]
 )
 scalars = (
     st.none() | st.booleans() | st.integers() | st.floats() | texts | awkward | st.sampled_from(["folder", "synthetic"])
@@ -127,6 +152,13 @@ def test_whatever_is_set_the_answer_is_a_job_or_a_refusal(text: str) -> None:
         ):
             with contextlib.suppress(UsageError):
                 load_job(path, [override])
+
+
+def test_a_reference_in_a_variant_is_dumped_with_all_its_settings() -> None:
+    job = loaded(SMALL + "variants:\n  A: {reference: coreset}\n  B: {}\n")
+    assert "projection: 128" in dump_job(job) and loaded(dump_job(job)) == job
+    spelled = loaded(SMALL + "variants:\n  A: {reference: {kind: coreset, seed: 0}}\n  B: {}\n")
+    assert job_digest(spelled) == job_digest(job)
 
 
 def test_the_digest_follows_results_only() -> None:

@@ -63,6 +63,21 @@ def test_rows_are_named_by_variant_and_grid() -> None:
     assert rows(job(grid=grid, variants={"A": {}, "B": {}})) == [f"{name}, {end}" for name in "AB" for end in ending]
 
 
+def test_references_are_named_by_kind_and_what_is_not_its_default() -> None:
+    grid = {
+        "reference": [
+            "mean",
+            {"kind": "coreset", "per_position": 2, "seed": 0},
+            {"kind": "prototype", "rescale": False},
+        ]
+    }
+    assert rows(job(grid=grid)) == [
+        "reference=mean",
+        "reference=coreset+per_position:2",
+        "reference=prototype+rescale:false",
+    ]
+
+
 def test_missing_roots_are_named_and_what_can_be_counted_is() -> None:
     folder = {"layout": "folder", "root": "nowhere"}
     made = job(datasets={"m": MVTEC, "all": folder, "some": folder | {"categories": ["a", "b"]}})
@@ -132,6 +147,7 @@ def test_table_4_takes_five_trainings() -> None:
         {"epochs": 99},
         {"evaluate_every": 2},
         {"zero_gradient_step": True},
+        {"reference": "nearest"},
     ],
 )
 def test_what_changes_the_training_is_told_apart(key: dict[str, Any]) -> None:
@@ -153,6 +169,9 @@ def test_what_changes_the_training_is_told_apart(key: dict[str, Any]) -> None:
             {"views": "patch"},
             {"views": "patch", "lambda1": 1, "lambda2": 0, "entropy": False, "optimization": "direct"},
         ),
+        ({}, {"reference": {"kind": "mean"}}),
+        ({"reference": "coreset"}, {"reference": {"kind": "coreset", "per_position": 1, "seed": 0}}),
+        ({"views": "intra"}, {"views": "intra", "reference": "codebook"}),
         ({"levels": [8]}, {"levels": [8], "zero_gradient_step": True}),
         ({"epochs": 3, "evaluate_every": 3}, {"epochs": 3, "evaluate_every": 100}),
     ],

@@ -225,8 +225,71 @@ def test_overrides(write: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("written", "overrides", "kind", "given"),
+    [
+        ("mean", [], "mean", {}),
+        ("{kind: coreset, layout: origin}", [], "coreset", {"layout": "origin"}),
+        ("mean", ["reference=coreset"], "coreset", {}),
+        ("mean", ["reference={kind: nearest, neighbourhood: 5}"], "nearest", {"neighbourhood": 5}),
+        ("coreset", ["reference.per_position=2", "reference.projection=none"], "coreset", {"per_position": 2}),
+        ("${KIND:-codebook}", ["settings.reference.codes=64"], "codebook", {"codes": 64}),
+        ("{kind: prototype, seed: 3}", ["reference.rescale=false"], "prototype", {"seed": 3, "rescale": False}),
+    ],
+)
+def test_a_reference_by_name_mapping_or_single_keys(
+    write: Any, written: str, overrides: list[str], kind: str, given: dict[str, Any]
+) -> None:
+    job = load_job(write(SMALL + f"settings:\n  reference: {written}\n"), overrides)
+    found = job.settings.reference.model_dump()
+    assert found["kind"] == kind and found == found | given
+    assert load_job(write(SMALL), ["variants={A: {reference: coreset}}", "variants.A.reference.seed=2"]).variants[
+        "A"
+    ].reference.model_dump() == {
+        "kind": "coreset", "per_position": 1, "projection": 128, "layout": "selection", "seed": 2,
+    }  # fmt: skip
+
+
+def test_every_fault_of_a_reference_is_named_with_its_place(write: Any) -> None:
+    path = write(
+        SMALL + "settings:\n"
+        "  reference:\n"
+        "    kind: nearest\n"
+        "    neighbourhood: 4\n"
+        "    per_position: 2\n"
+        "variants:\n"
+        "  A: {reference: protoype}\n"
+        "  B: {reference: {per_position: 2}}\n"
+        "  C: {reference: [mean]}\n"
+        "  D: {reference: {kind: coreset, projection: 0, layout: orign, sed: 1}}\n"
+        "  E: {reference: {kind: mean, seed: 1}}\n"
+        "grid:\n"
+        "  reference: [mean, meen, {kind: codebook, learning_rate: 0}]\n"
+    )
+    expected = [
+        (9, "settings.reference.neighbourhood: 4 is even", "take 3 or 5"),
+        (10, "settings.reference.per_position: a reference of kind `nearest` takes no such key", "exclude_self"),
+        (12, "variants.A.reference: unknown kind of reference 'protoype'", "did you mean prototype?"),
+        (13, "variants.B.reference: lacks the key `kind`, one of mean, nearest,", "codebook"),
+        (14, "variants.C.reference: should be the name of a kind (mean, nearest,", "not the list ['mean']"),
+        (15, "variants.D.reference.projection: should be a whole number of at least 1, or `none`, not 0", ""),
+        (15, "variants.D.reference.layout: unknown value 'orign'", "did you mean origin?"),
+        (15, "variants.D.reference.sed: a reference of kind `coreset` takes no such key", "did you mean seed?"),
+        (16, "variants.E.reference.seed: a reference of kind `mean` has no settings", ""),
+        (18, "grid.reference[1]: unknown kind of reference 'meen'", "did you mean mean?"),
+        (18, "grid.reference[2].learning_rate: should be greater than 0, not 0", ""),
+    ]
+    lines = sorted(refused(path).split("\n"))
+    assert len(lines) == len(expected)
+    for number, begin, end in expected:
+        assert any(line.startswith(f"{path}:{number}: {begin}") and end in line for line in lines), begin
+
+
+@pytest.mark.parametrize(
     ("override", "text"),
     [
+        ("reference.per_position=2", "settings.reference: lacks the key `kind`"),
+        ("reference=men", "settings.reference: unknown kind of reference 'men'; did you mean mean?"),
+        ("reference={kind: nearest, neighbourhood: 2}", "settings.reference.neighbourhood: 2 is even"),
         ("epochs", "should be of the form key=value"),
         ("=2", "should be of the form key=value"),
         ("a..b=2", "should be of the form key=value"),

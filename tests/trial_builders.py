@@ -11,9 +11,11 @@ import torch
 from fod_bench.checkpoints import checkpoints_prefix
 from fod_bench.claims import Claim, take
 from fod_bench.fod.model import FODNetwork, NetworkShape, View
+from fod_bench.job.references import reference_spec
 from fod_bench.methods import TrialData
 from fod_bench.methods.fod import FodMethod
 from fod_bench.record import Record, Trial
+from fod_bench.references.build import build_references
 from fod_bench.store import Store
 from fod_bench.trial import run_trial
 
@@ -42,23 +44,23 @@ def features(batch: int = 2, height: int = 3, width: int = 4, seed: int = 1) -> 
     return made[0].double(), made[1].double()
 
 
-def trial_data(train: int = 5, good: int = 3, defective: int = 4, seed: int = 2) -> TrialData:
+def trial_data(train: int = 5, good: int = 3, defective: int = 4, seed: int = 2, reference: Any = "mean") -> TrialData:
     """Random features of levels 8 and 16 for 32-pixel pictures; the first patches of defective ones differ. Read only."""
     rng = np.random.default_rng(seed)
     labels = np.repeat(np.array([0, 1], np.uint8), [good, defective])
     masks = np.zeros((good + defective, SIZE, SIZE), np.uint8)
     masks[good:, :16, :16] = 1
-    learnt, tested, reference = {}, {}, {}
+    learnt, tested = {}, {}
     for level, channels in CHANNELS.items():
         side = SIZE // level
         usual = rng.normal(size=(side, side, channels))
         learnt[level] = (usual + 0.5 * rng.normal(size=(train, side, side, channels))).astype(np.float32)
         tested[level] = (usual + 0.5 * rng.normal(size=(good + defective, side, side, channels))).astype(np.float32)
         tested[level][good:, : side // 2, : side // 2] += rng.normal(size=channels).astype(np.float32)
-        reference[level] = learnt[level].mean(0)
-    for array in (masks, labels, *learnt.values(), *tested.values(), *reference.values()):
+    for array in (masks, labels, *learnt.values(), *tested.values()):
         array.flags.writeable = False
-    return TrialData(learnt, tested, masks, labels, reference)
+    references = build_references(reference_spec(reference), learnt, tested, CPU)
+    return TrialData(learnt, tested, masks, labels, references)
 
 
 def setting(**changes: Any) -> dict[str, Any]:
@@ -76,7 +78,7 @@ def setting(**changes: Any) -> dict[str, Any]:
         "optimization": "two_phase",
         "lambda1": 0.5,
         "lambda2": 0.5,
-        "reference": "mean",
+        "reference": {"kind": "mean"},
         "zero_gradient_step": False,
     }
     return base | changes

@@ -14,6 +14,7 @@ from fod_bench.cluster.messages import Attempt, Done, Failure, Prepared, Status,
 from fod_bench.cluster.session import Share
 from fod_bench.errors import ClusterError
 from fod_bench.features.request import FeatureRequest
+from fod_bench.job import ReferenceSpec
 from fod_bench.record import Trial
 
 GRACE_SECONDS = 20.0
@@ -35,8 +36,10 @@ class RemoteWorker:
         self._node_id: str = ray.get_runtime_context().get_node_id()
         self._heed_termination()
 
-    def prepare(self, request: FeatureRequest, kinds: list[str], attempt: Attempt) -> Prepared | Taken | Failure:
-        return self._worker.prepare(request, kinds, attempt)
+    def prepare(
+        self, request: FeatureRequest, references: list[ReferenceSpec], attempt: Attempt
+    ) -> Prepared | Taken | Failure:
+        return self._worker.prepare(request, references, attempt)
 
     def train(self, trial: Trial, attempt: Attempt) -> Done | Stopped | Taken | Failure:
         return self._worker.train(trial, attempt)

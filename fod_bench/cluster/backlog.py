@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
 from fod_bench.features.request import FeatureRequest
+from fod_bench.job import ReferenceSpec
 from fod_bench.plan import TrialJob
 
 Work: TypeAlias = TrialJob | FeatureRequest
@@ -67,16 +68,16 @@ class Backlog:
         queue = next((queue for queue in candidates if queue.ready and queue.trials), None)
         return queue.trials.pop(next(iter(queue.trials))) if queue else None
 
-    def next_features(self) -> tuple[FeatureRequest, list[str]] | None:
-        """Features to prepare, with the kinds of references; the caller tells by `prepared` how that went."""
+    def next_features(self) -> tuple[FeatureRequest, list[ReferenceSpec]] | None:
+        """Features to prepare, with the references wanted of them; the caller tells by `prepared` how that went."""
         now = time.monotonic()
         missing = (queue for queue in self._queues.values() if queue.trials and not queue.ready and not queue.preparing)
         queue = next((queue for queue in missing if queue.not_before <= now), None)
         if queue is None:
             return None
         queue.preparing = True
-        kinds = {trial.settings.reference for trial in queue.open.values() if trial.reference_key}
-        return queue.request, sorted(kinds)
+        wanted = {trial.reference_key: trial.settings.reference for trial in queue.open.values() if trial.reference_key}
+        return queue.request, list(wanted.values())
 
     def prepared(self, key: str, ready: bool, pause: float = 0.0) -> None:
         """Preparing is over; if they are not `ready`, it is tried again after `pause` seconds."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 
@@ -19,12 +19,26 @@ class Attempt:
 
 
 @dataclass(frozen=True)
+class Failure:
+    """Work that failed."""
+
+    reason: str
+    """One line for a person."""
+    details: str
+    """Everything known, for the log."""
+    kind: Literal["data", "diverged", "memory", "store", "features", "worker", "fault"] = "fault"
+    """`features`: they are no longer in the store, or damaged, and have to be made again."""
+
+
+@dataclass(frozen=True)
 class Prepared:
-    """Features and references lie in the store."""
+    """Features lie in the store, and the references asked for but those that cannot be made."""
 
     extracted: bool
     """False when the store had them."""
     nbytes: int
+    unmade: dict[str, Failure] = field(default_factory=dict)
+    """Key of a reference that cannot be made, and why; trainings that do not need it go on."""
     notes: tuple[str, ...] = ()
     """What a person should know of how it went."""
 
@@ -54,18 +68,6 @@ class Taken:
     key: str
     host: str
     """Where; empty when it took over from this worker, and only that is known."""
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Work that failed."""
-
-    reason: str
-    """One line for a person."""
-    details: str
-    """Everything known, for the log."""
-    kind: Literal["data", "diverged", "memory", "store", "features", "worker", "fault"] = "fault"
-    """`features`: they are no longer in the store, or damaged, and have to be made again."""
 
 
 @dataclass(frozen=True)

@@ -123,9 +123,9 @@ class Orchestrator:
             return
         features = self._backlog.next_features()
         if features is not None:
-            request, kinds = features
+            request, references = features
             slot.begin(request, request.key, self._attempt(request))
-            slot.task = slot.actor.prepare.remote(request, kinds, slot.attempt)
+            slot.task = slot.actor.prepare.remote(request, references, slot.attempt)
 
     def _attempt(self, work: Work) -> Attempt:
         self._attempts += 1
@@ -177,6 +177,11 @@ class Orchestrator:
             self._backlog.prepared(work.key, True)
             self._note(outcome)
             self._progress.prepared(work, outcome)
+            for trial in self._backlog.waiting(work.key):
+                failure = outcome.unmade.get(trial.reference_key or "")
+                if failure is not None:
+                    self._tell(trial, failure)
+                    self._close(trial)
         elif isinstance(outcome, Failure):
             self._backlog.prepared(work.key, False)
             for trial in self._backlog.waiting(work.key):

@@ -25,11 +25,13 @@ from fod_bench.features.extract import extract
 from fod_bench.features.feature_set import FeatureSet, drop_features, load_features, save_features
 from fod_bench.features.request import FeatureRequest
 from fod_bench.features.weights import resolve_weights
+from fod_bench.job import ReferenceSpec
 from fod_bench.methods import TrialData
 from fod_bench.record import Trial
-from fod_bench.references import BUILDERS, reference_key, reference_name
+from fod_bench.references import reference_key, reference_name
+from fod_bench.references.build import build_references
+from fod_bench.references.stored import load_references, save_references
 from fod_bench.store import ObjectMissingError, Store, open_store
-from fod_bench.store.tensors import load_tensors, save_tensors
 from fod_bench.trial import Interrupted, run_trial
 
 _LOG = logging.getLogger(__name__)
@@ -100,8 +102,10 @@ class Worker:
                 self._status = Status(node=self._node)
                 self._idle.notify_all()
 
-    def prepare(self, request: FeatureRequest, references: list[str], attempt: Attempt) -> Prepared | Taken | Failure:
-        """See that the store has a category's features, and the references of the kinds asked for."""
+    def prepare(
+        self, request: FeatureRequest, references: list[ReferenceSpec], attempt: Attempt
+    ) -> Prepared | Taken | Failure:
+        """See that the store has a category's features, and the references asked for."""
         with self._at_work(Status("features", request.key, node=self._node)):
             try:
                 return self._prepare(request, references, attempt)
@@ -110,11 +114,11 @@ class Worker:
             except Exception as error:  # whatever it was, the driver tells it and goes on with the others
                 return _failure(error)
 
-    def _prepare(self, request: FeatureRequest, references: list[str], attempt: Attempt) -> Prepared | Taken:
+    def _prepare(self, request: FeatureRequest, references: list[ReferenceSpec], attempt: Attempt) -> Prepared | Taken:
         missing = self._missing_references(request, references)
         features = self._stored_features(request)
         if features is not None and not missing:
-            return Prepared(False, features.nbytes(), self._notes.taken())
+            return Prepared(False, features.nbytes(), notes=self._notes.taken())
         claim = take(self.store, request.key, attempt=attempt.name, lease=attempt.lease, previous=attempt.lost)
         if isinstance(claim, Held):
             return Taken(request.key, claim.entry.process.host)
@@ -124,10 +128,13 @@ class Worker:
             if features is None:
                 features = self._extract(request)
                 save_features(features, claim)
-            for kind in self._missing_references(request, references):
-                self._make_reference(features, kind)
+            unmade = {}
+            for spec in self._missing_references(request, references):
+                failure = self._make_reference(features, spec)
+                if failure is not None:
+                    unmade[reference_key(request.key, spec)] = failure
             sweep(self.store, request.key)
-        return Prepared(extracted, features.nbytes(), self._notes.taken())
+        return Prepared(extracted, features.nbytes(), unmade, self._notes.taken())
 
     def _stored_features(self, request: FeatureRequest) -> FeatureSet | None:
         try:
@@ -150,25 +157,31 @@ class Worker:
                 )
         return extract(replace(request, weights=weights), self.device)
 
-    def _missing_references(self, request: FeatureRequest, kinds: list[str]) -> list[str]:
-        """Kinds whose reference is not there, or was damaged and has been removed."""
+    def _missing_references(self, request: FeatureRequest, specs: list[ReferenceSpec]) -> list[ReferenceSpec]:
+        """Those that are not there, or were damaged and have been removed."""
         missing = []
-        for kind in kinds:
-            name = reference_name(reference_key(request.key, kind))
+        for spec in specs:
+            key = reference_key(request.key, spec)
             try:
-                load_tensors(self.store, name)
+                load_references(self.store, key)
             except ObjectMissingError:
-                missing.append(kind)
+                missing.append(spec)
             except DamagedObjectError:
+                name = reference_name(key)
                 _LOG.warning("damaged   reference %s: made anew", self.store.location(name))
                 self.store.delete(name)
-                missing.append(kind)
+                missing.append(spec)
         return missing
 
-    def _make_reference(self, features: FeatureSet, kind: str) -> None:
-        arrays = {f"level_{level}": array for level, array in BUILDERS[kind](features.train).items()}
-        about = {"kind": kind, "features": features.key}
-        save_tensors(self.store, reference_name(reference_key(features.key, kind)), arrays, about, new=True)
+    def _make_reference(self, features: FeatureSet, spec: ReferenceSpec) -> Failure | None:
+        """Make and store a reference; why it cannot be made, which is no fault of the features or of other references."""
+        try:
+            made = build_references(spec, features.train, features.test, self.device)
+        except Exception as error:  # see `prepare`
+            return _failure(error)
+        about = {"kind": spec.kind, "features": features.key}
+        save_references(self.store, reference_key(features.key, spec), made, about)
+        return None
 
     def train(self, trial: Trial, attempt: Attempt) -> Done | Stopped | Taken | Failure:
         """Train and evaluate one trial on features from the store, which this machine's workers map into memory together."""
@@ -217,8 +230,7 @@ class Worker:
             if self._held is None:
                 raise ObjectMissingError(f"{self.store.location(f'features/{key}')}: the features are gone")
             if trial.reference is not None:
-                stored, _ = load_tensors(self.store, reference_name(trial.reference["key"]))
-                reference = {int(level.removeprefix("level_")): array for level, array in stored.items()}
+                reference = load_references(self.store, trial.reference["key"])
         except (DamagedObjectError, ObjectMissingError) as error:
             return replace(_failure(error), kind="features")
         return TrialData(self._held.train, self._held.test, self._held.masks, self._held.labels, reference)

@@ -1,6 +1,6 @@
 """The FOD network of one feature level: a small transformer that reconstructs patch features (Section 3, Figure 2).
 
-Shape letters: B pictures, N = H·W patches, C feature channels, D = d_m hidden channels, h heads.
+Shape letters: B pictures, N = H·W patches, M references per patch, C feature channels, D = d_m hidden channels, h heads.
 """
 
 from __future__ import annotations
@@ -76,13 +76,12 @@ class FODNetwork(nn.Module):
         self.register_buffer("position", position, persistent=False)
 
     def forward(self, features: Tensor, reference: Tensor | None = None) -> NetworkOutput:
-        """Reconstruct `features` (B, N, C), correlating with `reference` (B or 1, N, C) where the view has inter-correlation."""
+        """Reconstruct `features` (B, N, C), correlating with `reference` where the view has inter-correlation.
+
+        `reference` is (B or 1, N·M, C): the M references of the first patch, then those of the next.
+        """
         hidden = self.embed(features) + self.position  # (B, N, D)
-        known = None
-        if self.ref_embed is not None:
-            if reference is None:
-                raise ValueError(f"the view {self.shape.view!r} needs reference features")
-            known = (self.ref_embed(reference) + self.position).expand_as(hidden)  # (B, N, D)
+        known = self._known(reference, len(features)) if self.ref_embed is not None else None
         intra: list[BranchStatistics] = []
         inter: list[BranchStatistics] = []
         for layer in self.layers:
@@ -92,6 +91,17 @@ class FODNetwork(nn.Module):
             if inter_statistics is not None:
                 inter.append(inter_statistics)
         return NetworkOutput(self.out(self.norm(hidden)), _mean(intra), _mean(inter))
+
+    def _known(self, reference: Tensor | None, pictures: int) -> Tensor:
+        """The embedded references of a batch, each with the position code of its patch: (B, N·M, D)."""
+        assert self.ref_embed is not None
+        if reference is None:
+            raise ValueError(f"the view {self.shape.view!r} needs reference features")
+        patches = len(self.position)
+        if reference.shape[1] % patches:
+            raise ValueError(f"{reference.shape[1]} references are not the same number for each of {patches} patches")
+        position = self.position.repeat_interleave(reference.shape[1] // patches, 0)  # (N·M, D)
+        return (self.ref_embed(reference) + position).expand(pictures, -1, -1)
 
 
 class _Block(nn.Module):
@@ -136,14 +146,15 @@ class _Branch(nn.Module):
         self.sigma = nn.Linear(size, 2 * shape.heads) if target else None
 
     def forward(self, hidden: Tensor, known: Tensor) -> tuple[Tensor, BranchStatistics | None]:
-        """Correlate `hidden` (B, N, D), the queries, with `known` (B, N, D): Z (B, N, D) and the statistics."""
+        """Correlate `hidden` (B, N, D), the queries, with `known` (B, N·M, D): Z (B, N, D) and the statistics."""
         query, key, value = (
             self._split(projected) for projected in (self.query(hidden), self.key(known), self.value(known))
         )
         if self.sigma is None:
             return self._merge(functional.scaled_dot_product_attention(query, key, value)), None
         widths = kernel_widths(self._split(self.sigma(hidden)))  # (B, h, N, 2)
-        correlation = correlate(query, key, value, *target_factors(widths, *self.grid))
+        references = known.shape[1] // hidden.shape[1]
+        correlation = correlate(query, key, value, *target_factors(widths, *self.grid, references))
         statistics = BranchStatistics(*(part.mean(1) for part in correlation[1:]))
         return self._merge(correlation.output), statistics
 

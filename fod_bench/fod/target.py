@@ -11,24 +11,24 @@ def kernel_widths(raw: Tensor) -> Tensor:
     return torch.pow(3.0, torch.sigmoid(raw * 5.0) + 1e-5) - 1.0
 
 
-def target_factors(widths: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+def target_factors(widths: Tensor, height: int, width: int, references: int = 1) -> tuple[Tensor, Tensor]:
     """Rows of the target T of Eq. 5, divided by their sums, as factors over y and x.
 
     T[i, (y, x)] = factor_y[i, y] · factor_x[i, x] for patch i at (i // width, i % width). The kernel's own 1/(2πσ₁σ₂)
-    cancels in the division.
+    cancels in the division. Several references of one position share its part of the row equally: they stand side by side, as
+    though the grid were that many times as wide.
 
     Args:
         widths: (B, h, N, 2), σ of each patch and head: vertical, horizontal; N = height·width.
+        references: M, references per position.
 
     Returns:
-        (B, h, N, height) and (B, h, N, width); every row sums to one.
+        (B, h, N, height) and (B, h, N, width·M); every row sums to one.
     """
     patch = torch.arange(height * width, device=widths.device)
     vertical, horizontal = widths.unbind(-1)
-    return (
-        _factor(vertical, patch // width, height),
-        _factor(horizontal, patch % width, width),
-    )
+    over_y, over_x = _factor(vertical, patch // width, height), _factor(horizontal, patch % width, width)
+    return over_y, over_x if references == 1 else over_x.repeat_interleave(references, -1) / references
 
 
 def _factor(sigma: Tensor, position: Tensor, length: int) -> Tensor:

@@ -10,8 +10,9 @@ from fod_bench.job.expand import (
 )
 from fod_bench.job.load import dump_job, job_digest, load_job, run_id
 from fod_bench.job.parts import DatasetSpec, Limit, Resources
+from fod_bench.job.references import REFERENCES, ReferenceSpec
 from fod_bench.job.schema import DEFAULT_VARIANT, Job
-from fod_bench.job.settings import METHODS, REFERENCES, SettingFields, Settings
+from fod_bench.job.settings import METHODS, SettingFields, Settings
 
 __all__ = [
     "BACKBONES",
@@ -23,6 +24,7 @@ __all__ = [
     "Expansion",
     "Job",
     "Limit",
+    "ReferenceSpec",
     "Resources",
     "SettingFields",
     "Settings",

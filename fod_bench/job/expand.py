@@ -114,7 +114,7 @@ def training_setting(settings: Settings) -> dict[str, Any]:
         setting["lambda1"] = settings.lambda1
         setting["lambda2"] = settings.lambda2 if settings.entropy else 0.0
     if settings.views in ("inter", "full"):
-        setting["reference"] = settings.reference
+        setting["reference"] = settings.reference.model_dump()
     if len(settings.levels) > 1:
         setting["zero_gradient_step"] = settings.zero_gradient_step
     return setting

@@ -72,6 +72,7 @@ def _set(document: Document, at: KeyPath, job: dict[Any, Any], path: KeyPath, va
             holder[part] = {"kind": holder[part]}  # a kind's name stands for the mapping
         elif holder.get(part) is None:
             holder[part] = {}
+            document.places[(*at, *path[:depth])] = place
         holder = holder[part]
         if not isinstance(holder, dict):
             raise UsageError(f"{place.text}: {dotted(path[:depth])} is no mapping, so it has no {path[depth]!r}")

@@ -7,8 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationInfo, field_validator
 
 from fod_bench.datasets import SyntheticSettings, category_names
-from fod_bench.job.problems import Problem, describe, refusal, unknown
-from fod_bench.job.settings import (
+from fod_bench.job.fields import (
     Frozen,
     NonNegativeNumber,
     Number,
@@ -16,6 +15,7 @@ from fod_bench.job.settings import (
     home_expanded,
     without_repeats,
 )
+from fod_bench.job.problems import Problem, describe, refusal, unknown
 
 _CATEGORIES: TypeAdapter[tuple[str, ...]] = TypeAdapter(
     Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1), AfterValidator(without_repeats)]

@@ -13,6 +13,7 @@ from fod_bench.datasets import SyntheticSettings
 from fod_bench.job.backbones import BACKBONES
 from fod_bench.job.document import dump_document
 from fod_bench.job.parts import DatasetSpec, Limit, Resources
+from fod_bench.job.references import REFERENCES, MeanReference, ReferenceSpec
 from fod_bench.job.schema import Job
 from fod_bench.job.settings import DEFAULT_D_MODEL, SettingFields
 
@@ -26,6 +27,7 @@ _SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ),
     ("`datasets.NAME.synthetic`", SyntheticSettings, "How the pictures of layout `synthetic` are drawn."),
     ("`settings`", SettingFields, "Also the keys of `variants.NAME` and of `grid`. Every default is the paper's."),
+    *((f"`reference`, kind `{kind}`", model, (model.__doc__ or "").strip()) for kind, model in REFERENCES.items()),
     ("`resources`", Resources, "What one trial asks of the cluster."),
 )
 
@@ -64,6 +66,8 @@ def _kind(annotation: Any) -> str:
         return _kind(arguments[0])
     if origin is Literal:
         return ", ".join(f"`{choice}`" for choice in arguments)
+    if annotation == ReferenceSpec:
+        return f"{', '.join(f'`{kind}`' for kind in REFERENCES)}, or mapping, see `reference`"
     if origin in (Union, UnionType):
         return " or ".join(_kind(choice) for choice in arguments if choice is not type(None))
     if origin is tuple:
@@ -82,6 +86,8 @@ def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "needed"
     default = field.get_default(call_default_factory=True)
+    if isinstance(default, MeanReference):
+        default = default.kind
     if default is None or isinstance(default, BaseModel):
         return "–"
     return f"`{_flow(default)}`" if default != "" else "empty"

@@ -11,20 +11,19 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from fod_bench.errors import StoreError
-from fod_bench.job.parts import DatasetSpec, Limit, Resources
-from fod_bench.job.problems import KeyPath, Problem, describe, problems_of, refusal, unknown
-from fod_bench.job.settings import (
-    DEFAULT_D_MODEL,
+from fod_bench.job.fields import (
     Frozen,
     NonNegativeNumber,
     Number,
     PositiveWholeNumber,
-    SettingFields,
-    Settings,
+    Seed,
     WholeNumber,
     home_expanded,
     without_repeats,
 )
+from fod_bench.job.parts import DatasetSpec, Limit, Resources
+from fod_bench.job.problems import KeyPath, Problem, describe, problems_of, refusal, unknown
+from fod_bench.job.settings import DEFAULT_D_MODEL, SettingFields, Settings
 from fod_bench.published import METHOD_TABLES, printed_tables
 from fod_bench.store.address import parse_address
 
@@ -65,9 +64,7 @@ class Job(Frozen):
     """Rows of the table by name, each with what it sets differently; one row `FOD` when left out."""
     grid: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
     """Keys of `settings`, each with a list of values: every variant runs with every combination."""
-    seeds: Annotated[
-        tuple[Annotated[WholeNumber, Field(ge=0, lt=2**32)], ...], Field(min_length=1), AfterValidator(without_repeats)
-    ] = (3407,)
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1), AfterValidator(without_repeats)] = (3407,)
     """Seeds; every row runs once with each."""
     resources: Resources = Resources()
     """What one trial asks of the cluster; without effect on results."""

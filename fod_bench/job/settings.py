@@ -6,53 +6,30 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    Strict,
-    TypeAdapter,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationInfo, field_validator, model_validator
 
 from fod_bench.errors import JobError
 from fod_bench.job.backbones import backbone_strides
+from fod_bench.job.fields import (
+    Frozen,
+    NonNegativeNumber,
+    PositiveNumber,
+    PositiveWholeNumber,
+    Switch,
+    WholeNumber,
+    home_expanded,
+    without_repeats,
+)
 from fod_bench.job.problems import Problem, describe, refusal, suggest, unknown
+from fod_bench.job.references import MeanReference, ReferenceSpec, reference_spec
 
 METHODS = ("fod",)
 """Names of the methods that can be run."""
-
-REFERENCES = ("mean",)
-"""Names of the kinds of reference feature."""
 
 DEFAULT_D_MODEL = {4: 128, 8: 256, 16: 512}
 """Width of the network per stride: the paper's for 8 and 16; it does not state one for 4."""
 
 
-def without_repeats(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The values as they are; a repeated one is refused."""
-    for position, value in enumerate(values):
-        if value in values[:position]:
-            raise ValueError(f"{value!r} is given twice")
-    return values
-
-
-def home_expanded(path: str) -> str:
-    """A path with a leading `~` replaced by the home folder."""
-    try:
-        return str(Path(path).expanduser()) if path.startswith("~") else path
-    except RuntimeError:
-        raise ValueError(f"{path!r} names a home folder that is not known; write the path in full") from None
-
-
-WholeNumber = Annotated[int, Strict()]
-PositiveWholeNumber = Annotated[int, Strict(), Field(ge=1)]
-Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
-NonNegativeNumber = Annotated[Number, Field(ge=0), AfterValidator(abs)]  # abs: -0.0 and 0.0 are one setting
-Switch = Annotated[bool, Strict()]
 Levels = Annotated[
     tuple[PositiveWholeNumber, ...],
     Field(min_length=1),
@@ -62,12 +39,6 @@ Levels = Annotated[
 ]
 
 _LEVELS: TypeAdapter[tuple[int, ...]] = TypeAdapter(Levels)
-
-
-class Frozen(BaseModel):
-    """Base of the job's models: unchangeable, unknown keys refused, every key documented where it is declared."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class SettingFields(Frozen):
@@ -96,8 +67,9 @@ class SettingFields(Frozen):
     `inter` (to the normal reference), `full` (both)."""
     entropy: Switch = True
     """Whether the entropy of the correlations is part of the loss; `false` is the same as `lambda2: 0`."""
-    reference: str = "mean"
-    """Kind of normal reference feature, for the views that use one: `mean`."""
+    reference: ReferenceSpec = MeanReference()
+    """Normal reference features, for the views that use some: a kind's name, or a mapping with `kind` and the keys of that
+    kind. References are shared by all rows and seeds that name the same."""
     scoring: Literal["auto", "rec", "div", "rec_div"] = "auto"
     """Scoring rule: reconstruction error, correlation divergence, or both. `auto` is `rec` for `views: patch` (it has
     no other) and `rec_div`, the paper's, for the rest. Trainings are shared by rows that differ in it only."""
@@ -109,7 +81,7 @@ class SettingFields(Frozen):
     """Weight of the divergence in the loss."""
     lambda2: NonNegativeNumber = 0.5
     """Weight of the entropy in the loss."""
-    learning_rate: Annotated[Number, Field(gt=0)] = 1e-4
+    learning_rate: PositiveNumber = 1e-4
     """Learning rate of Adam."""
     batch_size: PositiveWholeNumber = 1
     """Pictures per training step."""
@@ -127,12 +99,10 @@ class SettingFields(Frozen):
             raise ValueError(unknown("method", method, METHODS))
         return method
 
-    @field_validator("reference")
+    @field_validator("reference", mode="before")
     @classmethod
-    def _reference_exists(cls, reference: str) -> str:
-        if reference not in REFERENCES:
-            raise ValueError(unknown("kind of reference", reference, REFERENCES))
-        return reference
+    def _reference_by_name_or_mapping(cls, reference: Any) -> ReferenceSpec:
+        return reference_spec(reference)
 
     @field_validator("backbone")
     @classmethod

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -10,6 +9,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
+from fod_bench.references.base import References
 
 State = dict[str, NDArray[Any]]
 """Named arrays, as they are kept in a store."""
@@ -27,8 +28,8 @@ class TrialData:
     """(m, s, s)."""
     labels: NDArray[np.uint8]
     """(m,)."""
-    reference: dict[int, NDArray[np.float32]] | None
-    """`{stride: (H, W, C)}`; None where the method needs none."""
+    reference: References | None
+    """None where the method needs none."""
 
 
 class ScoreMaps(NamedTuple):
@@ -40,13 +41,6 @@ class ScoreMaps(NamedTuple):
     """(m, s, s), larger is more anomalous."""
     images: NDArray[np.float32]
     """(m,)."""
-
-
-def as_tensor(array: NDArray[Any]) -> torch.Tensor:
-    """A tensor on the array's own memory, which may be read only: it is never written to."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return torch.from_numpy(array)
 
 
 class Method(Protocol):

@@ -9,11 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fod_bench.arrays import as_tensor
 from fod_bench.fod.model import NetworkShape
 from fod_bench.fod.score import PatchScores, image_scores, patch_scores, rules, upsample
 from fod_bench.fod.train import LevelTrainer, LossWeights, build_network
-from fod_bench.methods.base import ScoreMaps, State, TrialData, as_tensor
+from fod_bench.methods.base import ScoreMaps, State, TrialData
 from fod_bench.record import score_name
+from fod_bench.references.lookup import Lookup
 
 _TERMS = (
     "reconstruction",
@@ -39,16 +41,14 @@ class FodMethod:
         self.zero_gradient_step: bool = setting.get("zero_gradient_step", False)
         self.seed = seed
         self.image_size = data.masks.shape[-1]
-        # (n, N, C), (m, N, C) and (1, N, C) per level, on the device for good. What a network is given is always a copy in
+        # (n, N, C) and (m, N, C) per level, on the device for good. What a network is given is always a copy in
         # torch's own aligned memory: where shared arrays happen to lie would change the last bits of a product on a CPU.
         self.train = {level: as_tensor(data.train[level]).flatten(1, 2).to(device) for level in self.levels}
         self.test = {level: as_tensor(data.test[level]).flatten(1, 2).to(device) for level in self.levels}
-        self.reference: dict[int, Tensor] = {}
+        self.references: dict[int, Lookup] = {}
         if data.reference is not None:
-            reference = {level: as_tensor(data.reference[level]) for level in self.levels}
-            self.reference = {
-                level: array.flatten(0, 1)[None].to(device, copy=True) for level, array in reference.items()
-            }
+            found = data.reference.levels
+            self.references = {level: Lookup(found[level], self.train[level], device) for level in self.levels}
         weights = LossWeights(
             setting.get("lambda1", 0.0), setting.get("lambda2", 0.0), setting.get("optimization", "two_phase")
         )
@@ -71,7 +71,8 @@ class FodMethod:
         chosen = self._order(epoch)[step * self.batch_size : (step + 1) * self.batch_size]
         terms: list[Tensor] = []
         for level, trainer in self.trainers.items():
-            losses = trainer.step(self.train[level][chosen], self.reference.get(level))
+            reference = self.references[level].of("train", chosen) if self.references else None
+            losses = trainer.step(self.train[level][chosen], reference)
             terms += [getattr(losses, name) for name in _TERMS]
             if self.zero_gradient_step:
                 for other in self.trainers.values():
@@ -104,9 +105,11 @@ class FodMethod:
         """Score parts of all test pictures, each (m, N)."""
         network = self.trainers[level].network
         batches = []
-        for shared in self.test[level].split(_TEST_BATCH):
-            features = shared.clone()  # into torch's own memory: see `__init__`
-            batches.append(patch_scores(network(features, self.reference.get(level)), features))
+        for start in range(0, len(self.test[level]), _TEST_BATCH):
+            batch = slice(start, start + _TEST_BATCH)
+            features = self.test[level][batch].clone()  # into torch's own memory: see `__init__`
+            reference = self.references[level].of("test", batch) if self.references else None
+            batches.append(patch_scores(network(features, reference), features))
         parts: list[Any] = [None if part[0] is None else torch.cat(part) for part in zip(*batches, strict=True)]
         return PatchScores(*parts)
 

@@ -126,12 +126,14 @@ def _level_sizes(settings: Settings) -> list[tuple[int, int, int]]:
 
 def _trial_flops(trial: TrialJob, counts: Counts) -> float:
     settings, sizes = trial.settings, _level_sizes(trial.settings)
+    references = settings.reference.references_per_position()
     train = sum(
-        settings.epochs * counts.train * step_flops(*size, settings.layers, settings.views, 1) for size in sizes
+        settings.epochs * counts.train * step_flops(*size, settings.layers, settings.views, 1, references)
+        for size in sizes
     )
     evaluations = -(-settings.epochs // settings.evaluate_every)
     pictures = evaluations * (counts.test_good + counts.test_defect)
-    return train + pictures * sum(forward_flops(*size, settings.layers, settings.views) for size in sizes)
+    return train + pictures * sum(forward_flops(*size, settings.layers, settings.views, references) for size in sizes)
 
 
 def _rate(plan: Plan, store: Store, recorded: set[str]) -> tuple[float, str]:
@@ -144,7 +146,14 @@ def _rate(plan: Plan, store: Store, recorded: set[str]) -> tuple[float, str]:
             continue
         settings = plan.trials[key].settings
         flops = sum(
-            step_flops(*size, settings.layers, settings.views, settings.batch_size) for size in _level_sizes(settings)
+            step_flops(
+                *size,
+                settings.layers,
+                settings.views,
+                settings.batch_size,
+                settings.reference.references_per_position(),
+            )
+            for size in _level_sizes(settings)
         )
         if record.run.device.startswith("cpu") and record.run.seconds_per_step > 0:
             rates.append(flops / record.run.seconds_per_step / record.run.threads)

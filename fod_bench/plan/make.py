@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fod_bench.datasets import Category, expected_counts, open_category
-from fod_bench.errors import DatasetError, WeightsError
+from fod_bench.errors import DatasetError, JobError, WeightsError
 from fod_bench.features.request import FeatureRequest
 from fod_bench.features.weights import Weights, resolve_weights
 from fod_bench.job import CellSpec, Job, Limit, Settings, cell_score, expand, run_id, training_setting
@@ -79,7 +79,7 @@ class TrialJob:
             seed=self.seed,
             setting=setting,
             features=self.features.describe(),
-            reference={"kind": setting["reference"], "key": reference} if reference else None,
+            reference={**setting["reference"], "key": reference} if reference else None,
             checkpoint_seconds=checkpoint_seconds,
         )
 
@@ -137,7 +137,7 @@ def make_plan(job: Job, *, download: bool) -> Plan:
         download: fetch pretrained weights that are not on this machine, and insist on having all weights.
 
     Raises:
-        JobError: the job names categories a data set lacks.
+        JobError: the job names categories a data set lacks, or references that a category has too few pictures for.
         WeightsError: with `download`, weights cannot be had.
     """
     expansion = expand(job)
@@ -149,6 +149,9 @@ def make_plan(job: Job, *, download: bool) -> Plan:
         cells += [cell for cell, _ in planned]
         parts.append(_part_plan(part, planned, before))
     trials = planner.trials.values()
+    refused = [problem for trial in trials if (problem := _impossible_reference(trial)) is not None]
+    if refused:
+        raise JobError("\n".join(dict.fromkeys(refused)))
     run = RunPlan(
         run_id=run_id(job),
         job=job.name,
@@ -175,6 +178,14 @@ def _part_plan(part: Job, planned: list[tuple[Cell, str]], before: set[str]) -> 
         trainings_new=len(set(keys) - before),
         measurements=len(planned) - len(keys),
     )
+
+
+def _impossible_reference(trial: TrialJob) -> str | None:
+    """Why the category has too few training pictures for the reference that the trial wants."""
+    if trial.counts is None or not trial.uses_reference:
+        return None
+    problem = trial.settings.reference.too_few(trial.counts.train)
+    return f"reference: {problem} (row {trial.rows[0]!r}, {trial.dataset}/{trial.category})" if problem else None
 
 
 class _Planner:

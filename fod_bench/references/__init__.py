@@ -1,25 +1,17 @@
-"""Reference features: what the inter-image branch knows of normal pictures (Appendix B.3)."""
+"""Reference features: what the inter-image branch knows of normal pictures (Appendix B.3). Imports no torch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import numpy as np
-from numpy.typing import NDArray
-
+from fod_bench.job import ReferenceSpec
 from fod_bench.record import canonical_digest
-from fod_bench.references.mean import mean_reference
 
-References = dict[int, NDArray[np.float32]]
-"""`{stride: (H, W, C)}`."""
-
-BUILDERS: dict[str, Callable[[References], References]] = {"mean": mean_reference}
-"""Kind of reference to the function that makes it from training features `{stride: (n, H, W, C)}`."""
+VERSION = 1
+"""Raised when a change of the code changes what is made, so that old references are not taken for new ones."""
 
 
-def reference_key(feature_key: str, kind: str) -> str:
-    """Key of the reference features of `kind` made from a feature set."""
-    return canonical_digest({"features": feature_key, "kind": kind})[:32]
+def reference_key(feature_key: str, spec: ReferenceSpec) -> str:
+    """Key of the reference features that `spec` makes of a feature set."""
+    return canonical_digest({"features": feature_key, "reference": spec.model_dump(), "version": VERSION})[:32]
 
 
 def reference_name(key: str) -> str:

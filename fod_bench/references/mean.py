@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+
+from fod_bench.job.references import MeanReference
+from fod_bench.references.base import Built, FixedReference, LevelFeatures
 
 
-def mean_reference(train: dict[int, NDArray[np.float32]]) -> dict[int, NDArray[np.float32]]:
-    """x_ij = (1/n) Σ_k x_ij^k: `{stride: (n, H, W, C)}` to `{stride: (H, W, C)}`, summed in float64."""
-    return {stride: features.mean(0, dtype=np.float64).astype(np.float32) for stride, features in train.items()}
+def mean_reference(spec: MeanReference, level: LevelFeatures) -> Built:
+    """x_ij^f = (1/n) Σ_k x_ij^k, one picture read after the other and summed in float64."""
+    total = np.zeros(level.train.shape[1:])  # (H, W, C)
+    for picture in level.train:
+        total += picture
+    mean = (total / len(level.train)).astype(np.float32)
+    return FixedReference(mean[:, :, None]), {}

@@ -1,0 +1,39 @@
+"""What the models of a job file are built from: their base, and the types of their fields."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict
+
+
+def without_repeats(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The values as they are; a repeated one is refused."""
+    for position, value in enumerate(values):
+        if value in values[:position]:
+            raise ValueError(f"{value!r} is given twice")
+    return values
+
+
+def home_expanded(path: str) -> str:
+    """A path with a leading `~` replaced by the home folder."""
+    try:
+        return str(Path(path).expanduser()) if path.startswith("~") else path
+    except RuntimeError:
+        raise ValueError(f"{path!r} names a home folder that is not known; write the path in full") from None
+
+
+WholeNumber = Annotated[int, Strict()]
+PositiveWholeNumber = Annotated[int, Strict(), Field(ge=1)]
+Seed = Annotated[WholeNumber, Field(ge=0, lt=2**32)]
+Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
+NonNegativeNumber = Annotated[Number, Field(ge=0), AfterValidator(abs)]  # abs: -0.0 and 0.0 are one setting
+PositiveNumber = Annotated[Number, Field(gt=0)]
+Switch = Annotated[bool, Strict()]
+
+
+class Frozen(BaseModel):
+    """Base of the job's models: unchangeable, unknown keys refused, every key documented where it is declared."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)

@@ -1,0 +1,106 @@
+"""Coreset features: a subset of all training features that covers them, by greedy minimax facility location (Eqs. 16, 17)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from fod_bench.arrays import as_tensor
+from fod_bench.errors import TrialError
+from fod_bench.job.references import CoresetReference
+from fod_bench.memory import available_memory
+from fod_bench.references.base import Built, FixedReference, LevelFeatures
+
+_VECTORS = 6
+"""Vectors of one number per feature that the selection holds at its peak."""
+
+
+def coreset_reference(spec: CoresetReference, level: LevelFeatures) -> Built:
+    """N_e = per_position·H·W of the training features, laid over the grid. `radius`: how far any is from its nearest."""
+    height, width, channels = level.train.shape[1:]
+    generator = level.generator(spec.seed)
+    dimensions = channels if spec.projection == "none" else min(channels, int(spec.projection))
+    _refuse_what_does_not_fit(level, dimensions)
+    points = _projected(level, dimensions, generator)  # (n·H·W, dimensions)
+    first = int(torch.randint(len(points), (), generator=generator))
+    chosen, radius = greedy_coreset(points, spec.per_position * height * width, first)
+    places = chosen.cpu().numpy()  # (N_e,)
+    if spec.layout == "origin":
+        places = places[near_origin(places % (height * width), height, width)]
+    features = level.train.reshape(-1, channels)[places]  # (N_e, C)
+    # the first H·W fill the grid once, the next a second time
+    grid = features.reshape(spec.per_position, height, width, channels).transpose(1, 2, 0, 3)
+    return FixedReference(np.ascontiguousarray(grid)), {"radius": radius}
+
+
+def greedy_coreset(points: Tensor, count: int, first: int) -> tuple[Tensor, float]:
+    """`count` of the points, each the one that is farthest from all chosen before it (Eq. 17).
+
+    Only the distance of every point to its nearest chosen one is kept, never those between points.
+
+    Args:
+        points: (R, D), around the origin: far from it the differences of distances would be rounded away.
+        first: where to start, which Eq. 17 leaves open.
+
+    Returns:
+        (count,) places in the order of selection, and the largest distance left (the value of Eq. 16).
+    """
+    # Of ‖x − c‖²/2 = ‖x‖²/2 + ‖c‖²/2 − x·c the first part is the point's own; the rest is kept as its least over all c.
+    lengths = points.square().sum(1).mul_(0.5)  # (R,)
+    least = torch.full_like(lengths, torch.inf)
+    chosen = torch.empty(count, dtype=torch.int64, device=points.device)
+    distance, pick = torch.empty_like(lengths), torch.tensor(first, device=points.device)
+    for number in range(count):
+        chosen[number] = pick
+        torch.mv(points, points[pick], out=distance).neg_().add_(lengths[pick])
+        torch.minimum(least, distance, out=least)
+        least[pick] = -torch.inf  # chosen once, even where all others are its equals
+        pick = torch.add(lengths, least, out=distance).argmax()
+    return chosen, float(distance[pick].clamp(min=0.0).mul(2.0).sqrt())
+
+
+def near_origin(origins: NDArray[np.int64], height: int, width: int) -> NDArray[np.int64]:
+    """An order of the chosen features that fills the grid, once or several times, with as little moving as possible.
+
+    Args:
+        origins: (k·H·W,), the position y·W + x that each was taken from.
+
+    Returns:
+        (k·H·W,), which of them goes to cell 0, 1, … of the grid, then again from cell 0.
+    """
+    cells = np.tile(np.arange(height * width), len(origins) // (height * width))
+    vertical = cells[:, None] // width - origins // width
+    horizontal = cells[:, None] % width - origins % width
+    order: NDArray[np.int64] = linear_sum_assignment(vertical**2 + horizontal**2)[1]
+    return order
+
+
+def _projected(level: LevelFeatures, dimensions: int, generator: torch.Generator) -> Tensor:
+    """All training features around their mean, in a Gaussian random projection where they have more channels: (n·H·W, D).
+
+    Such a projection keeps distances, up to a few percent for hundreds of dimensions (Johnson and Lindenstrauss).
+    """
+    pictures, height, width, channels = level.train.shape
+    matrix = None
+    if dimensions < channels:
+        matrix = (torch.randn(channels, dimensions, generator=generator) * dimensions**-0.5).to(level.device)
+    points = torch.empty(pictures, height * width, dimensions, device=level.device)
+    for picture, features in zip(points, level.train, strict=True):
+        flat = as_tensor(features).flatten(0, 1).to(level.device)
+        picture.copy_(flat if matrix is None else flat @ matrix)
+    points = points.flatten(0, 1)
+    return points.sub_(points.mean(0))
+
+
+def _refuse_what_does_not_fit(level: LevelFeatures, dimensions: int) -> None:
+    pictures, height, width, _ = level.train.shape
+    needed = pictures * height * width * (dimensions + _VECTORS) * 4
+    available = available_memory(level.device)
+    if available is not None and needed > available:
+        raise TrialError(
+            f"the coreset of level {level.stride} needs {needed / 2**30:.1f} GiB for {pictures * height * width} features in "
+            f"{dimensions} dimensions, and {available / 2**30:.1f} GiB are there; a smaller `projection` needs less"
+        )
