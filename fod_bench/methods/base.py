@@ -10,6 +10,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from fod_bench.record import Counts
 
 State = dict[str, NDArray[Any]]
 """Named arrays, as they are kept in a store."""
@@ -30,6 +33,12 @@ class TrialData:
     reference: dict[int, NDArray[np.float32]] | None
     """`{stride: (H, W, C)}`; None where the method needs none."""
 
+    def counts(self) -> Counts:
+        """How many pictures there are."""
+        defects = int(self.labels.sum())
+        train = len(next(iter(self.train.values())))
+        return Counts(train=train, test_good=len(self.labels) - defects, test_defect=defects)
+
 
 class ScoreMaps(NamedTuple):
     """Anomaly scores of the test pictures under one scoring."""
@@ -42,7 +51,7 @@ class ScoreMaps(NamedTuple):
     """(m,)."""
 
 
-def as_tensor(array: NDArray[Any]) -> torch.Tensor:
+def as_tensor(array: NDArray[Any]) -> Tensor:
     """A tensor on the array's own memory, which may be read only: it is never written to."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
@@ -57,15 +66,22 @@ class Method(Protocol):
     steps_per_epoch: int
     primary_score: str
     """The method's own scoring over all levels."""
+    networks: list[nn.Module]
+    """What is trained."""
 
     def __init__(self, setting: dict[str, Any], data: TrialData, seed: int, device: torch.device) -> None: ...
 
-    def step(self, epoch: int, step: int) -> torch.Tensor:
+    def step(self, epoch: int, step: int) -> Tensor:
         """Train one step, both counted from 0; the losses (len(loss_names),) stay on the device."""
         ...
 
     def score_maps(self) -> Iterator[ScoreMaps]:
         """Scores of the test pictures, one scoring after the other."""
+        ...
+
+    def score_pictures(self, features: dict[int, Tensor]) -> tuple[Tensor, Tensor]:
+        """Maps (n, s, s) and image scores (n,) of pictures from their features `{stride: (n, H, W, C)}`, by the method's own
+        scoring; both stay on the device."""
         ...
 
     def state(self) -> State:
