@@ -161,11 +161,11 @@ class TestPlan:
     def test_more_references_cost_more(self) -> None:
         size = (256, 200, 512, 3)
         for view, dearer in (("patch", False), ("intra", False), ("inter", True), ("full", True)):
-            one, two, three = (forward_flops(*size, view, references) for references in (1, 2, 3))
+            one, two, three = (forward_flops(*size, view, references=references) for references in (1, 2, 3))
             assert (two > one) == dearer and two - one == three - two
         # an inter-image branch with two references per patch: embedding, key, value, S and S·V of 256 more features
         more = 2 * 256 * 200 * 512 + 3 * (2 * 2 * 256 * 512**2 + 2 * 2 * 256 * 256 * 512)
-        assert forward_flops(*size, "full", 2) - forward_flops(*size, "full") == more
+        assert forward_flops(*size, "full", references=2) - forward_flops(*size, "full") == more
 
 
 class TestWorker:

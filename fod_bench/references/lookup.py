@@ -31,3 +31,9 @@ class Lookup:
         if not self._rows:
             return self._features
         return self._features[self._rows[split][pictures]]
+
+    def same_for_all(self) -> Tensor:
+        """References of any picture, (1, N·M, C). Raises ValueError where they depend on the picture."""
+        if self._rows:
+            raise ValueError("these references depend on the picture, and are known for those of the feature set only")
+        return self._features
