@@ -24,6 +24,7 @@ from fod_bench.measurement import count_flops, measure, measure_trial
 from fod_bench.methods import TrialData
 from fod_bench.methods.fod import FodMethod
 from fod_bench.record import COSTS, Record, Trial, record_name
+from fod_bench.references.base import FixedReference, References
 from fod_bench.store import Store, open_store
 from fod_bench.trial import Interrupted
 
@@ -57,7 +58,8 @@ def data(size: int = SIZE, channels: dict[int, int] = CHANNELS, train: int = 5) 
 
     masks, labels = np.zeros((4, size, size), np.uint8), np.array([0, 0, 1, 1], np.uint8)
     masks[2:, :9, :9] = 1
-    return TrialData(made(train), made(4), masks, labels, {level: array[0] for level, array in made(1).items()})
+    kept = {level: FixedReference(array[0][:, :, None]) for level, array in made(1).items()}
+    return TrialData(made(train), made(4), masks, labels, References(kept, {}))
 
 
 def setting(**changes: Any) -> dict[str, Any]:
@@ -125,7 +127,8 @@ def test_the_estimate_of_a_plan_is_what_the_counter_finds(view: View) -> None:
         counts = []
         for forward in (network, lambda *parts, network=network: plain_fod.forward(network, *parts)):
             with torch.no_grad(), FlopCounterMode(display=False) as counter:
-                forward(given[level].flatten(1, 2), measured.reference.get(level))
+                reference = measured.references[level].same_for_all() if network.ref_embed is not None else None
+                forward(given[level].flatten(1, 2), reference)
             counts.append(counter.get_total_flops())
         if view == "patch":  # its attention is one kernel, which not every device has a count for
             counts.pop(0)
