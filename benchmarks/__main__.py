@@ -13,6 +13,7 @@ NAMES = (
     "bench_metrics",
     "bench_evaluate",
     "bench_features",
+    "bench_references",
     "bench_commands",
     "bench_store",
     "bench_orchestrator",

@@ -63,7 +63,6 @@ def test_what_cannot_be_made_ends_only_the_trainings_that_need_it(
     unmade = {doomed[0].reference_key or "": Failure("too large", "Traceback")}
     orchestrator._settle(request, Prepared(True, 1, unmade))
     assert set(progress.counts.failed) == {trial.name for trial in doomed}
-    assert {info.name for info in store.list("trials/")} == {f"trials/{trial.key}/failure.log" for trial in doomed}
     left = []
     while (trial := orchestrator._backlog.next_trial(None)) is not None:
         left.append(trial)
