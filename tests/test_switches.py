@@ -15,8 +15,10 @@ from fod_bench.fod.model import FODNetwork, NetworkShape
 from fod_bench.fod.score import rules
 from fod_bench.fod.train import LossWeights, losses
 from fod_bench.job import Settings, cell_score, load_job, training_setting
+from fod_bench.job.references import MeanReference
 from fod_bench.methods import TrialData
 from fod_bench.methods.fod import FodMethod
+from fod_bench.references.build import build_references
 
 JOBS = Path(__file__).parent.parent / "jobs"
 CHANNELS = {4: 3, 8: 5, 16: 7}
@@ -36,8 +38,7 @@ def data() -> TrialData:
     labels = np.array([0, 0, 1, 1], np.uint8)
     masks = np.zeros((4, SIZE, SIZE), np.uint8)
     masks[2:, : SIZE // 2] = 1
-    reference = {level: array.mean(0) for level, array in learnt.items()}
-    return TrialData(learnt, tested, masks, labels, reference)
+    return TrialData(learnt, tested, masks, labels, build_references(MeanReference(), learnt, tested, CPU))
 
 
 def rows() -> list[Any]:
@@ -45,7 +46,7 @@ def rows() -> list[Any]:
     found = []
     for part in load_job(JOBS / "ablation.yaml", ["d_model={4: 16, 8: 16, 16: 32}", "batch_size=2"]).parts():
         for label, settings in part.rows():
-            if training_setting(settings).get("reference", "mean") in ("mean", {"kind": "mean"}):
+            if training_setting(settings).get("reference", {"kind": "mean"}) == {"kind": "mean"}:
                 found.append(pytest.param(settings, id=f"{part.tables[0]}-{label}"))
     return found
 
