@@ -8,7 +8,15 @@ from importlib import import_module
 from rich.console import Console
 from rich.table import Table
 
-NAMES = ("bench_step", "bench_metrics", "bench_features", "bench_commands", "bench_store", "bench_orchestrator")
+NAMES = (
+    "bench_step",
+    "bench_metrics",
+    "bench_evaluate",
+    "bench_features",
+    "bench_commands",
+    "bench_store",
+    "bench_orchestrator",
+)
 
 
 def main() -> int:

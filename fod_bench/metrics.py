@@ -108,13 +108,11 @@ def rank_positives(scores: NDArray[Any], labels: NDArray[Any], sample: str = "sa
     negatives.sort()
     order = np.argsort(positives)
     positives = positives[order]  # searched in order, the negatives are read from end to end once
-    return RankedPositives(
-        scores=positives,
-        order=order,
-        lower=np.searchsorted(negatives, positives, side="left"),
-        lower_or_equal=np.searchsorted(negatives, positives, side="right"),
-        negatives=negatives.size,
-    )
+    lower = np.searchsorted(negatives, positives, side="left")
+    lower_or_equal = lower.copy()
+    tied = np.flatnonzero(negatives[np.minimum(lower, negatives.size - 1)] == positives)  # the others have no equal
+    lower_or_equal[tied] = np.searchsorted(negatives, positives[tied], side="right")
+    return RankedPositives(positives, order, lower, lower_or_equal, negatives.size)
 
 
 def region_weights(masks: NDArray[Any]) -> NDArray[np.float64]:
@@ -170,13 +168,18 @@ def image_metrics(scores: NDArray[Any], labels: NDArray[Any]) -> dict[MetricName
     return {"image_auroc": ranked.auroc(), "image_f1_max": ranked.f1_max()}
 
 
-def pixel_metrics(scores: NDArray[Any], masks: NDArray[Any]) -> dict[MetricName, float]:
-    """`pixel_auroc`, `pixel_aupro` and `pixel_f1_max` of score maps and masks (n, H, W), from one sort. Errors as `aupro`."""
+def pixel_metrics(
+    scores: NDArray[Any], masks: NDArray[Any], weights: NDArray[np.float64] | None = None
+) -> dict[MetricName, float]:
+    """`pixel_auroc`, `pixel_aupro` and `pixel_f1_max` of score maps and masks (n, H, W), from one sort.
+
+    `weights` are `region_weights(masks)`, where they are known already. Errors as `aupro`.
+    """
     masks = _check_maps(scores, masks)
     ranked = rank_positives(scores, masks, "pixel")
     return {
         "pixel_auroc": ranked.auroc(),
-        "pixel_aupro": ranked.aupro(region_weights(masks)),
+        "pixel_aupro": ranked.aupro(region_weights(masks) if weights is None else weights),
         "pixel_f1_max": ranked.f1_max(),
     }
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,6 +16,11 @@ SCHEMA_VERSION = 1
 
 MetricName = Literal["image_auroc", "pixel_auroc", "pixel_aupro", "image_f1_max", "pixel_f1_max"]
 METRICS: tuple[MetricName, ...] = ("image_auroc", "pixel_auroc", "pixel_aupro", "image_f1_max", "pixel_f1_max")
+
+CostName = Literal["gflops", "learnable_params_m", "train_s_per_epoch", "inference_fps"]
+COSTS: tuple[CostName, ...] = get_args(CostName)
+COST_SCORE = "cost"
+"""Where a score name would stand in a cell that asks for a measurement of cost."""
 
 
 class _Frozen(BaseModel):
@@ -58,6 +63,11 @@ class Training(_Frozen):
     """Kind, settings and key of the reference features; None where the views need none. In a record also `facts`, what is worth
     knowing of how they turned out: `{fact: {level: value}}`."""
 
+    @property
+    def measures_cost(self) -> bool:
+        """Whether it is measured what the training costs, and nothing is trained to its end."""
+        return self.setting.get("measure") == COST_SCORE
+
 
 class Trial(Training):
     """One training as it is handed to a worker."""
@@ -99,10 +109,13 @@ class Record(Training):
     schema_version: int = SCHEMA_VERSION
     counts: Counts
     primary_score: str
-    """Score name of the method's own scoring over all levels, e.g. `rec_div@8+16`."""
+    """Score name of the method's own scoring over all levels, e.g. `rec_div@8+16`; `cost` where costs are measured."""
     epochs: list[EpochResult]
     undefined: dict[str, str] = Field(default_factory=dict)
     """`{metric: reason}` for metrics that this test split does not define."""
+    costs: dict[str, float] = Field(default_factory=dict)
+    """`{name of a cost: value}`, see `CostName`, of the device that `run` names; empty unless cost was measured. Beside those of
+    Table 5: `gflops_all`, `backbone_s_per_epoch` (docs/metrics.md)."""
     run: RunInfo
 
     def evaluated(self) -> list[EpochResult]:
@@ -111,7 +124,7 @@ class Record(Training):
 
     def scores(self) -> list[str]:
         """Every score name of the record."""
-        return list(self.evaluated()[-1].metrics or {})
+        return [COST_SCORE] if self.costs else list(self.evaluated()[-1].metrics or {})
 
     def best(self, score: str, metric: MetricName) -> tuple[float | None, int | None]:
         """Highest value of `metric` over the evaluated epochs and its epoch: selected on test data, each metric for itself."""
@@ -129,8 +142,8 @@ class Record(Training):
         return value, (result.epoch if value is not None else None)
 
     def result_digest(self) -> str:
-        """SHA-256 over everything but `run`: equal for two runs with the same result to the bit."""
-        return canonical_digest(self.model_dump(mode="json", exclude={"run"}))
+        """SHA-256 over everything but `run` and `costs`: equal for two runs with the same result to the bit."""
+        return canonical_digest(self.model_dump(mode="json", exclude={"run", "costs"}))
 
 
 class Cell(_Frozen):
@@ -144,7 +157,7 @@ class Cell(_Frozen):
     category: str
     seed: int
     score: str
-    """Score name, e.g. `rec_div@8+16`."""
+    """Score name, e.g. `rec_div@8+16`, or `cost`."""
     key: str | None
     """Train key; None while it cannot be known (data or weights missing)."""
     part: str = ""

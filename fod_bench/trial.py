@@ -8,25 +8,23 @@ from __future__ import annotations
 
 import json
 import logging
-import platform
 import socket
 import time
-from datetime import datetime, timezone
 from typing import Protocol
 
 import numpy as np
 import torch
 
-from fod_bench import __version__
 from fod_bench.checkpoints import Checkpoints
+from fod_bench.circumstances import device_name, now, versions
 from fod_bench.claims import Claim, LostClaimError
 from fod_bench.errors import DamagedObjectError, DivergedError
-from fod_bench.evaluate import evaluate
+from fod_bench.evaluate import Truth, evaluate
 from fod_bench.leftovers import tidy_trial
 from fod_bench.methods import Method, TrialData, method_class
 from fod_bench.methods.base import State
 from fod_bench.metrics import NonFiniteScoresError
-from fod_bench.record import Counts, EpochResult, MetricName, Record, RunInfo, Trial, record_name
+from fod_bench.record import EpochResult, MetricName, Record, RunInfo, Trial, record_name
 from fod_bench.store import ObjectMissingError, Store
 from fod_bench.store.tensors import load_tensors, save_tensors
 
@@ -65,19 +63,19 @@ def run_trial(trial: Trial, data: TrialData, claim: Claim, control: Control, dev
     """
     name = record_name(trial.key)
     if claim.store.exists(name):
-        record = _stored_record(trial, claim.store)
+        record = stored_record(trial, claim.store)
         tidy_trial(claim.store, trial.key, record.run.claim)
         return record
     progress = _Progress(trial, data, claim, device)
     try:
-        started = _now()
+        started = now()
         progress.resume()
         _train(progress, control)
         progress.finish(started)
     except LostClaimError:
         progress.withdraw()
         raise
-    return _stored_record(trial, claim.store)
+    return stored_record(trial, claim.store)
 
 
 def _train(progress: _Progress, control: Control) -> None:
@@ -106,6 +104,7 @@ class _Progress:
 
     def __init__(self, trial: Trial, data: TrialData, claim: Claim, device: torch.device) -> None:
         self.trial, self.data, self.claim, self.device = trial, data, claim, device
+        self.truth = Truth(data.labels, data.masks)
         self.checkpoints = Checkpoints(claim)
         self.method: Method = method_class(trial.method)(trial.setting, data, trial.seed, device)
         self.epoch = 0  # finished ones
@@ -141,7 +140,7 @@ class _Progress:
         if self.epoch % setting["evaluate_every"] == 0 or self.epoch == setting["epochs"]:
             start = time.perf_counter()
             try:
-                metrics, self.undefined = evaluate(self.method.score_maps(), self.data.labels, self.data.masks)
+                metrics, self.undefined = evaluate(self.method.score_maps(), self.truth)
             except NonFiniteScoresError as error:
                 raise DivergedError(f"diverged: {error} after epoch {self.epoch}") from error
             self.seconds["evaluate"] += time.perf_counter() - start
@@ -229,43 +228,34 @@ class _Progress:
                 store.delete(info.name)
 
     def _record(self, started: str) -> Record:
-        trial, labels = self.trial, self.data.labels
+        trial = self.trial
         reference = trial.reference
         if reference is not None and self.data.reference is not None and self.data.reference.facts:
             reference = {**reference, "facts": self.data.reference.facts}
         steps = trial.setting["epochs"] * self.method.steps_per_epoch
-        defects = int(labels.sum())
-        train = len(next(iter(self.data.train.values())))
         return Record(
             **trial.model_dump(exclude={"checkpoint_seconds", "reference"}),
             reference=reference,
-            counts=Counts(train=train, test_good=len(labels) - defects, test_defect=defects),
+            counts=self.data.counts(),
             primary_score=self.method.primary_score,
             epochs=self.results,
             undefined=self.undefined,
             run=RunInfo(
                 started=started,
-                finished=_now(),
+                finished=now(),
                 train_seconds=self.seconds["train"],
                 evaluate_seconds=self.seconds["evaluate"],
                 seconds_per_step=self.seconds["train"] / steps,
-                device=_device_name(self.device),
+                device=device_name(self.device),
                 threads=torch.get_num_threads(),
                 host=socket.gethostname(),
                 claim=self.claim.name,
-                versions={"fod-bench": __version__, "torch": torch.__version__, "python": platform.python_version()},
+                versions=versions(),
                 resumed_after=self.resumed_after,
             ),
         )
 
 
-def _stored_record(trial: Trial, store: Store) -> Record:
+def stored_record(trial: Trial, store: Store) -> Record:
+    """The record that the trial has."""
     return Record.model_validate_json(store.get(record_name(trial.key)))
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({platform.machine()})"

@@ -81,7 +81,9 @@ class Bench:
         self._started = 0
         # Ray makes sockets below it, whose paths must be short.
         self._temporary = Path(tempfile.mkdtemp(prefix="fb", dir="/tmp"))
-        kept = {name: os.environ[name] for name in ("PATH", "LANG", "LD_LIBRARY_PATH") if name in os.environ}
+        kept = {
+            name: os.environ[name] for name in ("PATH", "LANG", "LD_LIBRARY_PATH", "PYTHONPATH") if name in os.environ
+        }
         self.environment = kept | {
             "HOME": str(self._temporary / "home"),  # where Ray would find the user's token
             "RAY_TMPDIR": str(self._temporary),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from fod_bench.evaluate import evaluate
+from fod_bench.evaluate import Truth, evaluate
 from fod_bench.methods.base import ScoreMaps
 from fod_bench.metrics import NonFiniteScoresError, aupro, f1_max
 from fod_bench.record import METRICS
@@ -24,7 +24,7 @@ def scoring(name: str, seed: int, pictures: int = 5) -> ScoreMaps:
 
 def test_every_scoring_gets_every_metric() -> None:
     given = [scoring("rec@8", 1), scoring("rec_div@8", 2)]
-    found, undefined = evaluate(iter(given), LABELS, MASKS)
+    found, undefined = evaluate(iter(given), Truth(LABELS, MASKS))
     assert list(found) == ["rec@8", "rec_div@8"] and undefined == {}
     for maps in given:
         values = found[maps.score]
@@ -49,7 +49,9 @@ def test_every_scoring_gets_every_metric() -> None:
 )
 def test_a_class_that_is_missing_leaves_its_metrics_undefined(chosen: slice, reasons: dict[str, str]) -> None:
     labels, masks = LABELS[chosen], MASKS[chosen]
-    found, undefined = evaluate([scoring("rec@8", 1, len(labels)), scoring("div@8", 2, len(labels))], labels, masks)
+    found, undefined = evaluate(
+        [scoring("rec@8", 1, len(labels)), scoring("div@8", 2, len(labels))], Truth(labels, masks)
+    )
     for name in METRICS:
         reason = reasons.get(name.split("_")[0])
         assert (name in undefined) == (reason is not None)
@@ -63,10 +65,12 @@ def test_a_score_that_is_not_finite_is_an_error_even_where_nothing_is_defined(va
     broken = scoring("rec@8", 1)
     broken.pixels[1, 2, 3] = value
     with pytest.raises(NonFiniteScoresError, match="1 of 1280 pixel scores are not finite"):
-        evaluate([broken], LABELS, MASKS)
+        evaluate([broken], Truth(LABELS, MASKS))
     with pytest.raises(NonFiniteScoresError, match="1 of 5 picture scores are not finite"):
-        evaluate([broken._replace(images=np.array([0, 0, 0, 0, value], np.float32))], np.zeros(5, np.uint8), MASKS)
+        evaluate(
+            [broken._replace(images=np.array([0, 0, 0, 0, value], np.float32))], Truth(np.zeros(5, np.uint8), MASKS)
+        )
 
 
 def test_nothing_to_score_gives_nothing() -> None:
-    assert evaluate([], LABELS, MASKS) == ({}, {})
+    assert evaluate([], Truth(LABELS, MASKS)) == ({}, {})

@@ -10,7 +10,7 @@ from trial_builders import VIEWS, features, network
 
 from benchmarks import plain_fod
 from fod_bench.fod.model import BranchStatistics, NetworkOutput, View
-from fod_bench.fod.score import PatchScores, image_scores, patch_scores, rules, smooth, upsample
+from fod_bench.fod.score import PatchScores, image_scores, patch_scores, rules, upsample, upsample_smoothed
 
 
 def divergence(pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> np.ndarray:
@@ -102,9 +102,21 @@ def test_upsampling_is_bilinear_with_aligned_corners(height: int, width: int, si
     np.testing.assert_allclose(upsample(torch.from_numpy(grid), size).numpy(), expected, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("size", [5, 32, 100])
-def test_smoothing_is_scipys(size: int) -> None:
-    maps = np.random.default_rng(0).normal(size=(3, size, size)).astype(np.float32)
-    expected = np.stack([gaussian_filter(picture.astype(np.float64), 4.0) for picture in maps])
-    np.testing.assert_allclose(smooth(torch.from_numpy(maps)).numpy(), expected, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(image_scores(torch.from_numpy(maps)).numpy(), expected.max((1, 2)), rtol=1e-5)
+@pytest.mark.parametrize(("height", "width", "size"), [(4, 4, 32), (3, 5, 16), (1, 1, 8), (5, 5, 5), (32, 32, 256)])
+def test_smoothing_is_scipys_on_the_upsampled_map(height: int, width: int, size: int) -> None:
+    grids = torch.from_numpy(np.random.default_rng(0).normal(size=(3, height, width)).astype(np.float32))
+    expected = np.stack([gaussian_filter(picture.numpy(), 4.0) for picture in upsample(grids.double(), size)])
+    smoothed = upsample_smoothed(grids, size)
+    assert smoothed.dtype == torch.float32
+    np.testing.assert_allclose(smoothed.numpy(), expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+    np.testing.assert_allclose(image_scores(smoothed).numpy(), expected.max((1, 2)), rtol=1e-5)
+
+
+def test_the_mean_of_smoothed_levels_is_the_smoothed_mean() -> None:
+    """The image score of several levels, by SciPy from the mean of their maps."""
+    rng = np.random.default_rng(1)
+    levels = [torch.from_numpy(rng.normal(size=(3, side, side)).astype(np.float32)) for side in (16, 8, 4)]
+    mean = torch.stack([upsample(level, 64) for level in levels]).mean(0)
+    expected = [gaussian_filter(picture.double().numpy(), 4.0).max() for picture in mean]
+    smoothed = torch.stack([upsample_smoothed(level, 64) for level in levels]).mean(0)
+    np.testing.assert_allclose(image_scores(smoothed).numpy(), expected, rtol=1e-5)

@@ -180,6 +180,48 @@ def test_equal_trainings_merge(one: dict[str, Any], other: dict[str, Any]) -> No
     assert same(one, other)
 
 
+COST_OF = {"measure": "cost"}
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        {"epochs": 3},
+        {"evaluate_every": 5},
+        {"learning_rate": 1e-2},
+        {"lambda1": 0.25, "lambda2": 2},
+        {"entropy": False},
+    ],
+)
+def test_what_changes_no_cost_is_measured_once(key: dict[str, Any]) -> None:
+    assert same(COST_OF, COST_OF | key)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        {"measure": "auroc"},
+        {"batch_size": 4},
+        {"views": "intra"},
+        {"heads": 4},
+        {"layers": 2},
+        {"levels": [8]},
+        {"d_model": {8: 128}},
+        {"backbone": "wide_resnet50_2"},
+        {"image_size": 128},
+        {"optimization": "direct"},
+    ],
+)
+def test_what_changes_the_cost_is_told_apart(key: dict[str, Any]) -> None:
+    assert not same(COST_OF, COST_OF | key)
+
+
+def test_only_a_measurement_says_what_it_measures() -> None:
+    assert "measure" not in training_setting(Settings())
+    assert training_setting(Settings(measure="cost"))["measure"] == "cost"
+    assert cell_score(Settings(measure="cost")) == cell_score(Settings(measure="cost", views="patch")) == "cost"
+
+
 def test_references_are_named_only_where_used() -> None:
     used = {
         views: "reference" in training_setting(Settings(views=views)) for views in ("patch", "intra", "inter", "full")

@@ -42,6 +42,12 @@ def refused(**keys: Any) -> list[tuple[str, str]]:
         ({"lambda2": float("inf")}, "settings.lambda2", "finite"),
         ({"learning_rate": 0}, "settings.learning_rate", "greater than 0"),
         ({"views": "patch", "scoring": "rec_div"}, "settings.scoring", "`patch` have no correlations, so no `rec_div`"),
+        ({"measure": "cost", "scoring": "rec"}, "settings.scoring", "no scoring rule; leave it out"),
+        (
+            {"measure": "cost", "score_levels": [8]},
+            "settings.score_levels",
+            "all trained levels together; leave it out",
+        ),
         ({"views": "patch", "scoring": "div"}, "settings.scoring", "set `rec` or leave it out"),
         ({"score_levels": [4]}, "settings.score_levels", "level 4 is not among the trained levels 8, 16"),
         ({"score_levels": "some"}, "settings.score_levels", "should be `all` or a list of levels"),

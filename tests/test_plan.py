@@ -124,3 +124,21 @@ def test_hundreds_of_cells_are_planned_and_counted() -> None:
     everything = {"drawn": DRAWN | {"categories": "all"}}
     summary = summary_of(plan_of(datasets=everything, grid=grid, seeds=[1, 2]))
     assert summary.cells == summary.trainings == 960 and summary.feature_sets == 6
+
+
+def test_measurements_are_counted_apart_from_trainings() -> None:
+    plan = plan_of(
+        variants={
+            "FOD": {},
+            "Cost": {"measure": "cost", "epochs": 7},
+            "Cost of Patch": {"measure": "cost", "views": "patch"},
+        }
+    )
+    summary = summary_of(plan)
+    assert (summary.cells, summary.trainings, summary.measurements, summary.measurements_recorded) == (3, 1, 2, 0)
+    assert (summary.trainings_recorded, summary.trainings_blocked, summary.feature_sets) == (0, 0, 1)
+    alone = summary_of(plan_of(variants={"FOD": {}}))
+    assert (summary.steps_left, summary.petaflop_left) == (alone.steps_left, alone.petaflop_left) != (0, 0)
+    (measured,) = (trial for trial in plan.trials.values() if trial.rows == ["Cost"])
+    trial = measured.trial(checkpoint_seconds=1)
+    assert trial.measures_cost and "epochs" not in trial.setting and trial.reference is not None

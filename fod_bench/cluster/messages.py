@@ -79,6 +79,7 @@ class Status:
     """Feature key or train key."""
     epoch: int = 0
     epochs: int = 0
+    """0 while costs are measured."""
     step: int = 0
     steps: int = 0
     loss: float | None = None

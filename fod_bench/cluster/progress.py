@@ -218,7 +218,7 @@ class Progress:
             table.add_row(
                 status.node,
                 work.name,
-                f"{status.epoch}/{status.epochs}" if trial else "",
+                f"{status.epoch}/{status.epochs}" if status.epochs else "measuring" if trial else "",
                 _step(status) if trial and status.steps else "",
                 f"{status.loss:.4f}" if status.loss is not None else "",
             )
@@ -255,6 +255,8 @@ def stderr_console() -> Console:
 def _where(status: Status) -> str:
     if status.doing != "trial":
         return "starting" if status.doing == "idle" else "extracting"
+    if not status.epochs:
+        return "measuring"
     loss = f", loss {status.loss:.4f}" if status.loss is not None else ""
     return f"epoch {status.epoch}/{status.epochs}, {_step(status)}{loss}"
 

@@ -26,6 +26,7 @@ from fod_bench.features.feature_set import FeatureSet, drop_features, load_featu
 from fod_bench.features.request import FeatureRequest
 from fod_bench.features.weights import resolve_weights
 from fod_bench.job import ReferenceSpec
+from fod_bench.measurement import measure_trial
 from fod_bench.methods import TrialData
 from fod_bench.record import Trial
 from fod_bench.references import reference_key, reference_name
@@ -184,8 +185,8 @@ class Worker:
         return None
 
     def train(self, trial: Trial, attempt: Attempt) -> Done | Stopped | Taken | Failure:
-        """Train and evaluate one trial on features from the store, which this machine's workers map into memory together."""
-        with self._at_work(Status("trial", trial.key, epochs=trial.setting["epochs"], node=self._node)):
+        """Train and evaluate one trial, or measure its cost, on features that this machine's workers map into memory together."""
+        with self._at_work(Status("trial", trial.key, epochs=trial.setting.get("epochs", 0), node=self._node)):
             try:
                 return self._train(trial, attempt)
             except Interrupted:
@@ -214,7 +215,8 @@ class Worker:
             return Taken(trial.key, claim.entry.process.host)
         with claim.beating():
             try:
-                record = run_trial(trial, data, claim, self, self.device)
+                work = measure_trial if trial.measures_cost else run_trial
+                record = work(trial, data, claim, self, self.device)
             except (DivergedError, Interrupted, LostClaimError, StoreError):  # these have settled it, or cannot
                 raise
             except Exception:

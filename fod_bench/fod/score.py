@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
-import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
@@ -71,13 +71,25 @@ def upsample(level_map: Tensor, size: int) -> Tensor:
     return functional.interpolate(level_map[:, None], size=(size, size), mode="bilinear", align_corners=True)[:, 0]
 
 
-def image_scores(maps: Tensor) -> Tensor:
-    """Maximum of each map (n, s, s) after a Gaussian blur of `SMOOTHING_SIGMA` pixels: (n,)."""
-    return smooth(maps).flatten(1).amax(1)
+def upsample_smoothed(level_map: Tensor, size: int) -> Tensor:
+    """`upsample`, then a Gaussian blur of `SMOOTHING_SIGMA` pixels with reflected borders: (n, H, W) to (n, size, size).
+
+    Both are linear along each axis, so together they are one small matrix per axis; and the blur of a mean over levels is the mean
+    of the levels' blurs.
+    """
+    rows, columns = (_smoothing_matrix(length, size).to(level_map) for length in level_map.shape[1:])
+    return rows @ level_map @ columns.mT
 
 
-def smooth(maps: Tensor) -> Tensor:
-    """Gaussian blur of (n, s, s) with reflected borders, as two matrix products, so that it runs where the maps are."""
-    blur = gaussian_filter1d(np.eye(maps.shape[-1]), SMOOTHING_SIGMA, axis=0)
-    matrix = torch.from_numpy(blur).to(maps)  # (s, s)
-    return matrix @ maps @ matrix.T
+def image_scores(smoothed: Tensor) -> Tensor:
+    """Maximum of each smoothed map (n, s, s): (n,)."""
+    return smoothed.flatten(1).amax(1)
+
+
+@lru_cache(maxsize=16)
+def _smoothing_matrix(length: int, size: int) -> Tensor:
+    """Upsampling and blur of one axis (size, length), in float64."""
+    with torch.inference_mode(False):  # kept for later calls, which may be in another mode
+        grid = torch.eye(length, dtype=torch.float64)[None]  # (1, length, length), a row for each patch
+        upsampled = functional.interpolate(grid, size=size, mode="linear", align_corners=True)[0]  # (length, size)
+        return torch.from_numpy(gaussian_filter1d(upsampled.numpy(), SMOOTHING_SIGMA, axis=1).T.copy())

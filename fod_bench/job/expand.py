@@ -12,7 +12,10 @@ from fod_bench.job.parts import DatasetSpec
 from fod_bench.job.problems import unknown
 from fod_bench.job.schema import Job
 from fod_bench.job.settings import Settings
-from fod_bench.record import score_name
+from fod_bench.record import COST_SCORE, score_name
+
+_NO_COST = ("learning_rate", "epochs", "evaluate_every", "lambda1", "lambda2")
+"""What makes no difference to what a training step or a picture costs."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +87,8 @@ def _categories(name: str, spec: DatasetSpec, problems: list[str], strange: list
 
 
 def cell_score(settings: Settings) -> str:
-    """Score name of the setting's rule and levels, e.g. `rec_div@8`: which score of a training the row shows."""
-    return score_name(settings.scoring, settings.scored_levels)
+    """Score name of the setting's rule and levels, e.g. `rec_div@8`: which score of a training the row shows; or `cost`."""
+    return COST_SCORE if settings.measure == "cost" else score_name(settings.scoring, settings.scored_levels)
 
 
 def training_setting(settings: Settings) -> dict[str, Any]:
@@ -93,7 +96,8 @@ def training_setting(settings: Settings) -> dict[str, Any]:
 
     Scoring is left out, and so is what the views, the number of levels or a weight of zero make ineffective. The
     backbone's weights are not in it, since a path says little: they belong to the features, which a key adds together
-    with data and seed. `evaluate_every` is in it, because it decides what the record holds.
+    with data and seed. `evaluate_every` is in it, because it decides what the record holds. Where costs are measured, `measure`
+    and what they depend on are all that is in it.
     """
     setting: dict[str, Any] = {
         "method": settings.method,
@@ -117,4 +121,6 @@ def training_setting(settings: Settings) -> dict[str, Any]:
         setting["reference"] = settings.reference.model_dump()
     if len(settings.levels) > 1:
         setting["zero_gradient_step"] = settings.zero_gradient_step
+    if settings.measure == "cost":
+        return {key: value for key, value in setting.items() if key not in _NO_COST} | {"measure": "cost"}
     return setting

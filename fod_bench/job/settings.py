@@ -70,6 +70,9 @@ class SettingFields(Frozen):
     reference: ReferenceSpec = MeanReference()
     """Normal reference features, for the views that use some: a kind's name, or a mapping with `kind` and the keys of that
     kind. References are shared by all rows and seeds that name the same."""
+    measure: Literal["auroc", "cost"] = "auroc"
+    """What a row shows: `auroc`, or `cost`, the numbers of Table 5: operations, parameters, time of an epoch and of a picture on
+    the machine at hand. `cost` trains for some steps only; what does not change the cost (`epochs`, `lambda1`, ...) is ignored."""
     scoring: Literal["auto", "rec", "div", "rec_div"] = "auto"
     """Scoring rule: reconstruction error, correlation divergence, or both. `auto` is `rec` for `views: patch` (it has
     no other) and `rec_div`, the paper's, for the rest. Trainings are shared by rows that differ in it only."""
@@ -151,7 +154,7 @@ class Settings(SettingFields):
     @field_validator("scoring")
     @classmethod
     def _rule(cls, scoring: str, info: ValidationInfo) -> str:
-        if scoring != "auto":
+        if scoring != "auto" or info.data.get("measure") == "cost":
             return scoring
         return "rec" if info.data.get("views") == "patch" else "rec_div"
 
@@ -185,7 +188,15 @@ class Settings(SettingFields):
                 )
             elif width % self.heads:
                 yield Problem(("heads",), f"{self.heads} heads do not divide d_model {width} of level {level}")
-        if self.views == "patch" and self.scoring != "rec":
+        if self.measure == "cost":
+            if self.scoring != "auto":
+                yield Problem(("scoring",), "`measure: cost` shows costs, which have no scoring rule; leave it out")
+            if self.score_levels != "all":
+                yield Problem(("score_levels",), "`measure: cost` is of all trained levels together; leave it out")
+            if self.views in ("inter", "full") and self.reference.kind in ("nearest", "codebook"):
+                text = "depends on the picture, and finding it is not timed; `measure: cost` takes mean, coreset or prototype"
+                yield Problem(("reference",), f"a reference of kind `{self.reference.kind}` {text}")
+        elif self.views == "patch" and self.scoring != "rec":
             yield Problem(
                 ("scoring",), f"views `patch` have no correlations, so no `{self.scoring}`; set `rec` or leave it out"
             )

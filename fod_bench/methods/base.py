@@ -9,7 +9,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
+from fod_bench.record import Counts
 from fod_bench.references.base import References
 
 State = dict[str, NDArray[Any]]
@@ -31,6 +33,12 @@ class TrialData:
     reference: References | None
     """None where the method needs none."""
 
+    def counts(self) -> Counts:
+        """How many pictures there are."""
+        defects = int(self.labels.sum())
+        train = len(next(iter(self.train.values())))
+        return Counts(train=train, test_good=len(self.labels) - defects, test_defect=defects)
+
 
 class ScoreMaps(NamedTuple):
     """Anomaly scores of the test pictures under one scoring."""
@@ -51,15 +59,22 @@ class Method(Protocol):
     steps_per_epoch: int
     primary_score: str
     """The method's own scoring over all levels."""
+    networks: list[nn.Module]
+    """What is trained."""
 
     def __init__(self, setting: dict[str, Any], data: TrialData, seed: int, device: torch.device) -> None: ...
 
-    def step(self, epoch: int, step: int) -> torch.Tensor:
+    def step(self, epoch: int, step: int) -> Tensor:
         """Train one step, both counted from 0; the losses (len(loss_names),) stay on the device."""
         ...
 
     def score_maps(self) -> Iterator[ScoreMaps]:
         """Scores of the test pictures, one scoring after the other."""
+        ...
+
+    def score_pictures(self, features: dict[int, Tensor]) -> tuple[Tensor, Tensor]:
+        """Maps (n, s, s) and image scores (n,) of pictures from their features `{stride: (n, H, W, C)}`, by the method's own
+        scoring; both stay on the device."""
         ...
 
     def state(self) -> State:

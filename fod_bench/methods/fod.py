@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fod_bench.arrays import as_tensor
 from fod_bench.fod.model import NetworkShape
-from fod_bench.fod.score import PatchScores, image_scores, patch_scores, rules, upsample
+from fod_bench.fod.score import PatchScores, Rule, image_scores, patch_scores, rules, upsample, upsample_smoothed
 from fod_bench.fod.train import LevelTrainer, LossWeights, build_network
 from fod_bench.methods.base import ScoreMaps, State, TrialData
 from fod_bench.record import score_name
@@ -61,6 +61,7 @@ class FodMethod:
             network = build_network(shape, seed).to(device)
             self.trainers[level] = LevelTrainer(network, weights, setting["learning_rate"])
             self.grids[level] = (height, width)
+        self.networks: list[nn.Module] = [trainer.network for trainer in self.trainers.values()]
         self.pictures = len(self.train[self.levels[0]])
         self.steps_per_epoch = -(-self.pictures // self.batch_size)
         self.loss_names = ["reconstruction", *(f"{level}/{term}" for level in self.levels for term in _TERMS)]
@@ -89,27 +90,40 @@ class FodMethod:
     @torch.inference_mode()
     def score_maps(self) -> Iterator[ScoreMaps]:
         """Every rule the view allows, on every subset of levels (Table 14); the paper's map is the mean over levels."""
-        parts = {level: self._patch_scores(level) for level in self.levels}
+        parts = {level: self._test_scores(level) for level in self.levels}
         for rule in rules(self.view):
-            maps = {
-                level: upsample(parts[level].score(rule).unflatten(-1, self.grids[level]), self.image_size)
-                for level in self.levels
-            }  # (m, s, s)
+            maps, smoothed = self._maps(parts, rule)
             for count in range(1, len(self.levels) + 1):
                 for subset in combinations(self.levels, count):
-                    pixels = torch.stack([maps[level] for level in subset]).mean(0) if count > 1 else maps[subset[0]]
-                    images = image_scores(pixels)
+                    pixels, images = _mean(maps, subset), image_scores(_mean(smoothed, subset))
                     yield ScoreMaps(score_name(rule, subset), pixels.cpu().numpy(), images.cpu().numpy())
 
-    def _patch_scores(self, level: int) -> PatchScores:
+    @torch.inference_mode()
+    def score_pictures(self, features: dict[int, Tensor]) -> tuple[Tensor, Tensor]:
+        """See `Method`: Eq. 12, or the view's own form of it, mean over levels."""
+        parts = {}
+        for level in self.levels:
+            given = features[level].flatten(1, 2)  # (n, N, C)
+            reference = self.references[level].of_any() if self.references else None
+            parts[level] = patch_scores(self.trainers[level].network(given, reference), given)
+        maps, smoothed = self._maps(parts, rules(self.view)[-1])
+        return _mean(maps, self.levels), image_scores(_mean(smoothed, self.levels))
+
+    def _maps(self, parts: dict[int, PatchScores], rule: Rule) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
+        """Every level's maps of a rule, as they are and smoothed, each (n, s, s)."""
+        grids = {level: parts[level].score(rule).unflatten(-1, self.grids[level]) for level in self.levels}
+        maps = {level: upsample(grid, self.image_size) for level, grid in grids.items()}
+        smoothed = {level: upsample_smoothed(grid, self.image_size) for level, grid in grids.items()}
+        return maps, smoothed
+
+    def _test_scores(self, level: int) -> PatchScores:
         """Score parts of all test pictures, each (m, N)."""
-        network = self.trainers[level].network
         batches = []
         for start in range(0, len(self.test[level]), _TEST_BATCH):
             batch = slice(start, start + _TEST_BATCH)
             features = self.test[level][batch].clone()  # into torch's own memory: see `__init__`
             reference = self.references[level].of("test", batch) if self.references else None
-            batches.append(patch_scores(network(features, reference), features))
+            batches.append(patch_scores(self.trainers[level].network(features, reference), features))
         parts: list[Any] = [None if part[0] is None else torch.cat(part) for part in zip(*batches, strict=True)]
         return PatchScores(*parts)
 
@@ -154,3 +168,14 @@ class FodMethod:
         for level, trainer in self.trainers.items():
             for name, parameter in trainer.network.named_parameters():
                 yield f"{level}/{name}", parameter, trainer.optimizer
+
+
+def _mean(maps: dict[int, Tensor], levels: Sequence[int]) -> Tensor:
+    """Mean over levels of (n, s, s) maps; a single level's map is returned as it is."""
+    first, *others = (maps[level] for level in levels)
+    if not others:
+        return first
+    total = first + others[0]
+    for other in others[1:]:
+        total += other
+    return total.div_(len(levels))

@@ -12,7 +12,7 @@ from fod_bench.features.feature_set import manifest_name
 from fod_bench.fod.cost import forward_flops, step_flops
 from fod_bench.job import Settings, backbone_strides
 from fod_bench.plan.make import PartPlan, Plan, TrialJob
-from fod_bench.record import Counts, Record, record_name
+from fod_bench.record import COST_SCORE, Counts, Record, record_name
 from fod_bench.references import reference_name
 from fod_bench.store import ObjectMissingError, Store
 
@@ -41,6 +41,7 @@ class Summary:
     """Those whose data or weights are missing."""
     measurements: int
     """Cells whose cost is measured; they are counted apart from trainings."""
+    measurements_recorded: int
     feature_sets: int
     feature_sets_stored: int
     pictures_to_extract: int
@@ -70,6 +71,7 @@ def summarize(plan: Plan, store: Store) -> Summary:
     trials = list(plan.trials.values())
     there = {info.name for prefix in ("features/", "references/", "trials/") for info in store.list(prefix)}
     recorded = {trial.key for trial in trials if trial.features is not None and record_name(trial.key) in there}
+    trainings = [trial for trial in trials if not trial.measures_cost]
     left = [trial for trial in trials if trial.key not in recorded]
     features = {_source(trial): trial.counts for trial in trials}
     stored = {key for key in plan.run.features if manifest_name(key) in there}
@@ -87,10 +89,11 @@ def summarize(plan: Plan, store: Store) -> Summary:
         seeds=len({cell.seed for cell in plan.run.cells}),
         cells=len(plan.run.cells),
         trainings_apart=sum(part.trainings_apart for part in plan.parts),
-        trainings=sum(part.trainings_new for part in plan.parts),
-        trainings_recorded=len(recorded),
-        trainings_blocked=sum(trial.features is None for trial in trials),
+        trainings=len(trainings),
+        trainings_recorded=sum(trial.key in recorded for trial in trainings),
+        trainings_blocked=sum(trial.features is None for trial in trainings),
         measurements=sum(part.measurements for part in plan.parts),
+        measurements_recorded=sum(cell.score == COST_SCORE and cell.key in recorded for cell in plan.run.cells),
         feature_sets=len(features),
         feature_sets_stored=len(stored),
         pictures_to_extract=sum(counts.train + counts.test_good + counts.test_defect for counts in to_extract),
@@ -125,6 +128,8 @@ def _level_sizes(settings: Settings) -> list[tuple[int, int, int]]:
 
 
 def _trial_flops(trial: TrialJob, counts: Counts) -> float:
+    if trial.measures_cost:
+        return 0.0
     settings, sizes = trial.settings, _level_sizes(trial.settings)
     references = settings.reference.references_per_position()
     train = sum(

@@ -18,11 +18,8 @@ from fod_bench.errors import DatasetError, JobError, WeightsError
 from fod_bench.features.request import FeatureRequest
 from fod_bench.features.weights import Weights, resolve_weights
 from fod_bench.job import CellSpec, Job, Limit, Settings, cell_score, expand, run_id, training_setting
-from fod_bench.record import Cell, Counts, RunPlan, Trial, canonical_digest
+from fod_bench.record import COST_SCORE, Cell, Counts, RunPlan, Trial, canonical_digest
 from fod_bench.references import reference_key
-
-COST = "cost"
-"""Score of the cells whose cost is measured."""
 
 METHOD_VERSIONS = {"fod": 1}
 """Raised when a change of the code changes a method's results, so that old records are not taken for new ones."""
@@ -59,6 +56,11 @@ class TrialJob:
         return self.settings.views in ("inter", "full")
 
     @property
+    def measures_cost(self) -> bool:
+        """Whether it is no training but a measurement of what one costs."""
+        return self.settings.measure == "cost"
+
+    @property
     def reference_key(self) -> str | None:
         """Key of the reference features; None where there are none, or they cannot be known."""
         if self.features is None or not self.uses_reference:
@@ -84,7 +86,9 @@ class TrialJob:
         )
 
     def steps(self) -> int | None:
-        """Optimiser steps of the training, all levels counted as one."""
+        """Optimiser steps of the training, all levels counted as one; 0 for a measurement, which takes only some."""
+        if self.measures_cost:
+            return 0
         if self.counts is None:
             return None
         return -(-self.counts.train // self.settings.batch_size) * self.settings.epochs
@@ -166,7 +170,7 @@ def make_plan(job: Job, *, download: bool) -> Plan:
 
 def _part_plan(part: Job, planned: list[tuple[Cell, str]], before: set[str]) -> PartPlan:
     """The counts of one part; `before` are the keys of the parts before it."""
-    keys = [key for cell, key in planned if cell.score != COST]
+    keys = [key for cell, key in planned if cell.score != COST_SCORE]
     return PartPlan(
         name=part.name,
         tables=list(part.tables),

@@ -25,13 +25,13 @@ def print_summary(summary: Summary) -> None:
     table.add_row("trainings", f"{summary.trainings} ({merged} cells share another's)")
     left = summary.trainings - summary.trainings_recorded
     table.add_row("", f"{summary.trainings_recorded} recorded, {left} left{blocked}")
+    if summary.measurements:
+        table.add_row("measurements", f"{summary.measurements} of cost, {summary.measurements_recorded} recorded")
     table.add_row(
         "features",
         f"{summary.feature_sets} sets, {summary.feature_sets_stored} stored; {summary.pictures_to_extract} pictures to extract",
     )
     table.add_row("references", f"{summary.references}, {summary.references_stored} stored")
-    if summary.measurements:
-        table.add_row("measurements", f"{summary.measurements} of cost")
     if summary.tables:
         table.add_row("feeds tables", ", ".join(map(str, summary.tables)))
     uncounted = f"; {summary.trainings_uncounted} trainings not counted" if summary.trainings_uncounted else ""

@@ -31,3 +31,9 @@ class Lookup:
         if not self._rows:
             return self._features
         return self._features[self._rows[split][pictures]]
+
+    def of_any(self) -> Tensor:
+        """References of a picture of no split, (1, N·M, C). Raises `ValueError` where they depend on the picture."""
+        if self._rows:
+            raise ValueError("the references depend on the picture and are known for the pictures of the splits only")
+        return self._features
