@@ -102,5 +102,5 @@ def plan_of(name: str, content: bytes) -> RunPlan:
 
 
 def weights_prefix(record: Record) -> str:
-    """Beginning of the names of the weights that the record stands for; empty for a record that names no claim."""
-    return f"trials/{record.key}/{record.run.claim}/" if record.run.claim else ""
+    """Beginning of the names of the weights that the record stands for; empty where there are none, or it names no claim."""
+    return f"trials/{record.key}/{record.run.claim}/" if record.run.claim and not record.measures_cost else ""

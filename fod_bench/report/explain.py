@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fod_bench.errors import UsageError
-from fod_bench.record import METRICS, Cell, MetricName, Record, RunPlan, record_name
+from fod_bench.record import COST_SCORE, METRICS, Cell, MetricName, Record, RunPlan, record_name
 from fod_bench.report.paper import paper_category
 from fod_bench.report.results import METRIC_TITLES, Results, nearest
 from fod_bench.report.view import View
@@ -35,7 +35,7 @@ class Explanation:
     location: str
     """Where the record lies, or would lie; empty while its key is not known."""
     metrics: dict[MetricName, Selected]
-    """Empty without a record."""
+    """Empty without a record, and for costs, which the record holds."""
     record: Record | None
     problem: str | None = None
     """Why there is no number."""
@@ -108,6 +108,8 @@ def _explain(results: Results, plan: RunPlan, cell: Cell, metrics: Sequence[Metr
         problem = f"the record has no scoring {cell.score!r}; it has {', '.join(record.scores())}"
     if record is None or problem:
         return Explanation(plan, cell, location, {}, record, problem)
+    if cell.score == COST_SCORE:
+        return Explanation(plan, cell, location, {}, record)
     selected = {
         metric: Selected(
             *record.best(cell.score, metric), *record.last(cell.score, metric), record.undefined.get(metric)
@@ -129,6 +131,8 @@ def _lines(explanation: Explanation, width: int) -> Iterator[str]:
     if explanation.problem:
         facts.append(("result", explanation.problem))
     facts += [(METRIC_TITLES[metric], _numbers(selected)) for metric, selected in explanation.metrics.items()]
+    if record is not None and not explanation.problem:
+        facts.append(("costs", _settings({name: f"{value:.6g}" for name, value in record.costs.items()})))
     if record is not None:
         facts += [
             ("setting", _settings(record.setting)),

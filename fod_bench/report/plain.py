@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fod_bench.record import MetricName
+from fod_bench.record import COST_SCORE, MetricName
 from fod_bench.report.published import MEAN
 from fod_bench.report.results import METRIC_TITLES, Results, Selection
 from fod_bench.report.table import Column, Table, TableCell, TableRow, rank
@@ -16,7 +16,8 @@ AUROCS: tuple[MetricName, ...] = ("image_auroc", "pixel_auroc")
 
 def plain_table(results: Results, job: str, selection: Selection = "best") -> Table:
     """Image and pixel AUROC of every variant of `job` on every category, with a mean for each data set."""
-    view = View(results, [plan for plan in results.plans if plan.job == job], selection)
+    plans = [plan for plan in results.plans if plan.job == job]
+    view = View(results, plans, selection, lambda cell: cell.score != COST_SCORE)
     places = [
         (dataset, category)
         for dataset in view.datasets()

@@ -13,6 +13,7 @@ from typing import Literal, get_args
 from rich.console import Console
 
 from fod_bench.errors import FodBenchError, UsageError
+from fod_bench.report.costs import cost_table, has_costs
 from fod_bench.report.long_form import long_form
 from fod_bench.report.markdown import markdown
 from fod_bench.report.paper import PAPER_TABLES, paper_table
@@ -46,10 +47,17 @@ def build_tables(results: Results, names: Sequence[str] | None, selection: Selec
             chosen.append(name)
         else:
             raise UsageError(f"no table {name!r}: {nearest(name, [*numbers, 'all', 'plain', *jobs])}")
-    return [
-        paper_table(results, int(name), selection) if name in numbers else plain_table(results, name, selection)
-        for name in dict.fromkeys(chosen)
-    ]
+    tables = []
+    for name in dict.fromkeys(chosen):
+        if name in numbers:
+            tables.append(paper_table(results, int(name), selection))
+            continue
+        costs = has_costs(results, name)
+        if not costs or has_costs(results, name, others=True):
+            tables.append(plain_table(results, name, selection))
+        if costs:
+            tables.append(cost_table(results, name, selection))
+    return tables
 
 
 def render_report(

@@ -13,7 +13,18 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar, get_args
 from pydantic import ValidationError
 
 from fod_bench.errors import DamagedObjectError, FodBenchError, UsageError
-from fod_bench.record import METRICS, Cell, MetricName, Record, RunPlan, plan_name, record_name
+from fod_bench.record import (
+    COST_SCORE,
+    COSTS,
+    METRICS,
+    Cell,
+    CostName,
+    MetricName,
+    Record,
+    RunPlan,
+    plan_name,
+    record_name,
+)
 from fod_bench.runs import no_run
 from fod_bench.store.base import ObjectMissingError
 
@@ -31,12 +42,16 @@ Selection = Literal["best", "last"]
 """`best`: the epoch that is best on the test data, each metric for itself; `last`: the last evaluated epoch."""
 SELECTIONS: tuple[Selection, ...] = get_args(Selection)
 
-METRIC_TITLES: dict[MetricName, str] = {
+METRIC_TITLES: dict[MetricName | CostName, str] = {
     "image_auroc": "image AUROC",
     "pixel_auroc": "pixel AUROC",
     "pixel_aupro": "pixel AUPRO",
     "image_f1_max": "image F1-max",
     "pixel_f1_max": "pixel F1-max",
+    "gflops": "GFLOPs",
+    "learnable_params_m": "parameters (M)",
+    "train_s_per_epoch": "training (s/epoch)",
+    "inference_fps": "inference (fps)",
 }
 
 
@@ -54,7 +69,7 @@ class Observation(NamedTuple):
     score: str
     key: str
     selection: Selection
-    metric: MetricName
+    metric: MetricName | CostName
     value: float | None
     """None where the test split does not define the metric."""
     epoch: int | None
@@ -85,12 +100,18 @@ class Results:
         record = self.records.get(cell.key) if cell.key else None
         return record if record is not None and cell.score in record.scores() else None
 
-    def observe(self, plan: RunPlan, cell: Cell, selection: Selection, metric: MetricName) -> Observation | None:
+    def observe(
+        self, plan: RunPlan, cell: Cell, selection: Selection, metric: MetricName | CostName
+    ) -> Observation | None:
         """The number that `cell` of `plan` has, None when the cell has no usable record."""
         record = self.record_of(cell)
         if record is None:
             return None
-        value, epoch = (record.best if selection == "best" else record.last)(cell.score, metric)
+        epoch: int | None
+        if cell.score == COST_SCORE:
+            value, epoch = record.costs.get(metric), None
+        else:
+            value, epoch = (record.best if selection == "best" else record.last)(cell.score, metric)  # type: ignore[arg-type]
         reason = record.undefined.get(metric, "the record gives no reason") if value is None else None
         place = (cell.row, cell.method, cell.dataset, cell.layout, cell.category, cell.seed, cell.score, record.key)
         return Observation(plan.run_id, plan.job, *place, selection, metric, value, epoch, reason)
@@ -103,7 +124,7 @@ class Results:
             for plan in self.plans
             for cell in plan.cells
             for selection in SELECTIONS
-            for metric in METRICS
+            for metric in (COSTS if cell.score == COST_SCORE else METRICS)
         )
         return [observation for observation in found if observation is not None]
 
@@ -188,6 +209,6 @@ def _usable_record(key: str, data: bytes) -> Record:
     record = Record.model_validate_json(data)
     if record.key != key:
         raise ValueError(f"it is the record of another trial, {record.key}")
-    if not record.evaluated():
+    if not record.evaluated() and not record.costs:
         raise ValueError("it has no evaluated epoch")
     return record

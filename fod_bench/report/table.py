@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from fod_bench.record import MetricName
+from fod_bench.record import CostName, MetricName
 from fod_bench.report.results import Selection
 
 Mark = Literal["best", "second"]
@@ -26,7 +26,7 @@ class TableCell:
     dataset: str
     category: str
     """A category or `mean`."""
-    metric: MetricName
+    metric: MetricName | CostName
     value: float | None = None
     """Ours; the mean over seeds, and over categories where the cell is a mean. None without a result."""
     deviation: float | None = None

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from fod_bench.record import Cell, MetricName, Record, RunPlan
+from fod_bench.record import Cell, CostName, MetricName, Record, RunPlan
 from fod_bench.report.published import MEAN
 from fod_bench.report.results import METRIC_TITLES, Observation, Results, Selection, describe_damaged
 from fod_bench.report.table import TableCell
@@ -73,7 +73,7 @@ class View:
         found = (self.results.record_of(cell) for _, cell in self.cells.values())
         return [record for record in found if record is not None]
 
-    def category(self, row: str, dataset: str, category: str, metric: MetricName) -> TableCell:
+    def category(self, row: str, dataset: str, category: str, metric: MetricName | CostName) -> TableCell:
         """Our number of one category: the mean over seeds."""
         observations = self._observe(row, dataset, category, metric)
         values = {seen.seed: seen.value for seen in observations if seen.value is not None}
@@ -87,7 +87,7 @@ class View:
             cell.notes.append(f"{METRIC_TITLES[metric]} is undefined: {cell.undefined}")
         return cell
 
-    def mean(self, row: str, dataset: str, categories: Sequence[str], metric: MetricName) -> TableCell:
+    def mean(self, row: str, dataset: str, categories: Sequence[str], metric: MetricName | CostName) -> TableCell:
         """Our number of a data set: the mean over `categories` of the mean over seeds.
 
         The deviation is that of the seeds' own means, given only where every category has the same seeds.
@@ -149,7 +149,7 @@ class View:
             remarks.append(sentence(describe_damaged(concerned)))
         return remarks
 
-    def _observe(self, row: str, dataset: str, category: str, metric: MetricName) -> list[Observation]:
+    def _observe(self, row: str, dataset: str, category: str, metric: MetricName | CostName) -> list[Observation]:
         places = self._by_category.get((row, dataset, category), [])
         seen = (self.results.observe(*self.cells[place], self.selection, metric) for place in places)
         return [observation for observation in seen if observation is not None]
