@@ -31,6 +31,7 @@ def test_all_are_there() -> None:
         "table03_07_btad",
         "table03_08_mvtec3d",
         "table04_09_views",
+        "table05_cost",
         "table10_optimization",
     }
     tables |= {"table11_lambda", "table12_heads", "table13_layers", "table14_levels", "table15_references"}

@@ -63,6 +63,7 @@ def test_the_whole_paper_is_823_trainings_apart_and_563_merged() -> None:
     assert {name: counts for name, counts in parts.items() if any(counts)} == TRAININGS
     summary = summarize(plan, open_store("nowhere"))
     assert (summary.trainings_apart, summary.trainings) == (823, 563)
+    assert (summary.measurements, sum(trial.measures_cost for trial in plan.trials.values())) == (15, 15)
     assert sum(part.trainings_new for part in summary.parts) == 563
     assert summary.tables == plan.job.fed_tables() == [number for number in range(1, 16) if number in summary.tables]
 
@@ -138,7 +139,7 @@ def test_with_pictures_the_same_are_merged_by_content_whatever_they_are_called(
     monkeypatch.setenv("FOD_DATA", "nowhere")
     missing = plan_of(JOBS / "paper.yaml", *reduced, "datasets.btad.root=data/btad")
     assert {cell.dataset for cell in missing.run.cells if cell.key} == {"btad"}
-    assert len(missing.trials) == 563
+    assert sum(not trial.measures_cost for trial in missing.trials.values()) == 563
 
 
 def test_a_limit_is_part_of_what_a_training_is(tmp_path: Path) -> None:
@@ -162,15 +163,15 @@ def test_the_reduced_paper_runs_and_the_second_time_trains_nothing(bench: Bench)
     chosen = [f"--set=datasets.{name}.categories={list(names)}" for name, names in categories.items()]
     arguments = [str(JOBS / "paper.yaml"), *REDUCED, *chosen]
     before = json.loads(bench.run("plan", *arguments, "--json").out)
-    assert (before["trainings_apart"], before["trainings"]) == (73, 50)
+    assert (before["trainings_apart"], before["trainings"], before["measurements"]) == (73, 50, 1)
 
     first = bench.run("run", *arguments)
-    assert first.err.rstrip().endswith("50 trainings: 50 done"), first.err
+    assert first.err.rstrip().endswith("50 trainings, 1 measurement: 51 done"), first.err
     records = bench.digests()
-    assert len(records) == 50
+    assert len(records) == 51
 
     again = bench.run("run", *arguments)
-    assert "50 trainings: 0 done, 50 reused" in again.err and again.out == first.out
+    assert "50 trainings, 1 measurement: 0 done, 51 reused" in again.err and again.out == first.out
 
     # Another scoring is another view of the same records.
     other = ["--set=scoring=rec", "--set=score_levels=[8]"]

@@ -20,7 +20,7 @@ def test_the_job_of_table_5_shows_what_fod_costs(bench: Bench) -> None:
     }
     options = [part for key, value in reduced.items() for part in ("--set", f"{key}={value}")]
     done = bench.run("run", JOB, *options, FOD_DATA=str(bench.folder))
-    assert "2 trainings: 2 done" in done.err
+    assert done.err.endswith("2 measurements: 2 done\n")
     assert "table05_cost: cost on mvtec, mean over categories" in done.out and "batches of 4" in done.out
     first, second = bench.records().values()
     assert {first.category, second.category} == {"bottle", "tile"}
@@ -33,4 +33,4 @@ def test_the_job_of_table_5_shows_what_fod_costs(bench: Bench) -> None:
     assert "no fault found" in bench.run("store", "verify").err
 
     again = bench.run("run", JOB, *options, FOD_DATA=str(bench.folder))
-    assert again.err == "2 trainings: 0 done, 2 reused\n" and again.out == done.out
+    assert again.err == "2 measurements: 0 done, 2 reused\n" and again.out == done.out

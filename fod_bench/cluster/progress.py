@@ -28,9 +28,10 @@ _PLAIN_SECONDS = 15.0
 
 @dataclass
 class Counts:
-    """How far the run is, in trainings."""
+    """How far the run is, in trainings; measurements of cost are counted among them, and named apart."""
 
     total: int
+    measurements: int = 0
     done: int = 0
     elsewhere: int = 0
     """Recorded meanwhile by another run."""
@@ -58,7 +59,7 @@ class Counts:
         self.failed |= anew.failed
 
     def summary(self) -> str:
-        """E.g. `12 trainings: 8 done, 3 reused, 1 failed`."""
+        """E.g. `12 trainings: 8 done, 3 reused, 1 failed`, or `10 trainings, 2 measurements: 12 done`."""
         parts = [
             (self.done, "done"),
             (self.elsewhere, "done by another run"),
@@ -68,7 +69,9 @@ class Counts:
         ]
         said = ", ".join(f"{count} {word}" for count, word in parts if count or word == "done")
         uncounted = f"; {self.uncounted} data set{'s' if self.uncounted > 1 else ''} missing" if self.uncounted else ""
-        return f"{self.total} training{'s' if self.total != 1 else ''}: {said}{uncounted}"
+        kinds = ((self.total - self.measurements, "training"), (self.measurements, "measurement"))
+        work = ", ".join(f"{count} {word}{'s' * (count != 1)}" for count, word in kinds if count) or "0 trainings"
+        return f"{work}: {said}{uncounted}"
 
 
 class _Running(NamedTuple):
@@ -80,8 +83,8 @@ class _Running(NamedTuple):
 class Progress:
     """Keeps count and says so. `quiet` leaves only failures; a context manager, because a live display has an end."""
 
-    def __init__(self, total: int, console: Console, *, quiet: bool = False, verbose: bool = False) -> None:
-        self.counts = Counts(total)
+    def __init__(self, trials: list[TrialJob], console: Console, *, quiet: bool = False, verbose: bool = False) -> None:
+        self.counts = Counts(len(trials), sum(trial.measures_cost for trial in trials))
         self._console = console
         self._quiet, self._verbose = quiet, verbose
         self._live = (

@@ -50,7 +50,7 @@ def run_plan(plan: Plan, store: Store, options: RunOptions) -> tuple[Counts, boo
     faults = _faults(plan, trials, options.only)
     if not any(trial.features for trial in trials):
         raise FodBenchError("\n  ".join(["nothing can run:", *faults]))
-    progress = Progress(len(trials), stderr_console(), quiet=options.quiet, verbose=options.verbose)
+    progress = Progress(trials, stderr_console(), quiet=options.quiet, verbose=options.verbose)
     counts = progress.counts
     for fault in faults:
         progress.blocked(fault)
@@ -77,7 +77,7 @@ def repair(
     trials = [trial for trial in _chosen(plan, options.only) if record_name(trial.key) in damaged]
     if not trials:
         return False, False
-    progress = Progress(len(trials), stderr_console(), quiet=options.quiet, verbose=options.verbose)
+    progress = Progress(trials, stderr_console(), quiet=options.quiet, verbose=options.verbose)
     for trial in trials:
         progress.note(f"damaged   {trial.name}: {damaged[record_name(trial.key)]}; trained anew")
         store.delete(record_name(trial.key))
