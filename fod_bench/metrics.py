@@ -168,18 +168,17 @@ def image_metrics(scores: NDArray[Any], labels: NDArray[Any]) -> dict[MetricName
     return {"image_auroc": ranked.auroc(), "image_f1_max": ranked.f1_max()}
 
 
-def pixel_metrics(
-    scores: NDArray[Any], masks: NDArray[Any], weights: NDArray[np.float64] | None = None
-) -> dict[MetricName, float]:
-    """`pixel_auroc`, `pixel_aupro` and `pixel_f1_max` of score maps and masks (n, H, W), from one sort.
-
-    `weights` are `region_weights(masks)`, where they are known already. Errors as `aupro`.
-    """
+def pixel_metrics(scores: NDArray[Any], masks: NDArray[Any]) -> dict[MetricName, float]:
+    """`pixel_auroc`, `pixel_aupro` and `pixel_f1_max` of score maps and masks (n, H, W), from one sort. Errors as `aupro`."""
     masks = _check_maps(scores, masks)
-    ranked = rank_positives(scores, masks, "pixel")
+    return ranked_pixel_metrics(rank_positives(scores, masks, "pixel"), region_weights(masks))
+
+
+def ranked_pixel_metrics(ranked: RankedPositives, weights: NDArray[np.float64]) -> dict[MetricName, float]:
+    """As `pixel_metrics`, from ranked pixels and the masks' `region_weights`."""
     return {
         "pixel_auroc": ranked.auroc(),
-        "pixel_aupro": ranked.aupro(region_weights(masks) if weights is None else weights),
+        "pixel_aupro": ranked.aupro(weights),
         "pixel_f1_max": ranked.f1_max(),
     }
 

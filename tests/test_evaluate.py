@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import roc_auc_score
 
-from fod_bench.evaluate import Truth, evaluate
+from fod_bench.evaluate import Truth, evaluate, rank_on_device
 from fod_bench.methods.base import ScoreMaps
-from fod_bench.metrics import NonFiniteScoresError, aupro, f1_max
+from fod_bench.metrics import NonFiniteScoresError, aupro, f1_max, rank_positives
 from fod_bench.record import METRICS
 
 LABELS = np.array([0, 0, 1, 1, 1], np.uint8)
@@ -19,7 +20,7 @@ MASKS[2:, 4:9, 3:7] = 1
 def scoring(name: str, seed: int, pictures: int = 5) -> ScoreMaps:
     rng = np.random.default_rng(seed)
     maps = rng.normal(size=(pictures, 16, 16)).astype(np.float32) + MASKS[:pictures]
-    return ScoreMaps(name, maps, rng.normal(size=pictures).astype(np.float32))
+    return ScoreMaps(name, torch.from_numpy(maps), torch.from_numpy(rng.normal(size=pictures).astype(np.float32)))
 
 
 def test_every_scoring_gets_every_metric() -> None:
@@ -27,13 +28,13 @@ def test_every_scoring_gets_every_metric() -> None:
     found, undefined = evaluate(iter(given), Truth(LABELS, MASKS))
     assert list(found) == ["rec@8", "rec_div@8"] and undefined == {}
     for maps in given:
-        values = found[maps.score]
+        values, images, pixels = found[maps.score], maps.images.numpy(), maps.pixels.numpy()
         assert tuple(values) == METRICS
-        assert values["image_auroc"] == pytest.approx(roc_auc_score(LABELS, maps.images))
-        assert values["pixel_auroc"] == pytest.approx(roc_auc_score(MASKS.ravel(), maps.pixels.ravel()))
-        assert values["pixel_aupro"] == aupro(maps.pixels, MASKS)
-        assert values["image_f1_max"] == f1_max(maps.images, LABELS)
-        assert values["pixel_f1_max"] == f1_max(maps.pixels, MASKS)
+        assert values["image_auroc"] == pytest.approx(roc_auc_score(LABELS, images))
+        assert values["pixel_auroc"] == pytest.approx(roc_auc_score(MASKS.ravel(), pixels.ravel()))
+        assert values["pixel_aupro"] == aupro(pixels, MASKS)
+        assert values["image_f1_max"] == f1_max(images, LABELS)
+        assert values["pixel_f1_max"] == f1_max(pixels, MASKS)
 
 
 @pytest.mark.parametrize(
@@ -67,10 +68,33 @@ def test_a_score_that_is_not_finite_is_an_error_even_where_nothing_is_defined(va
     with pytest.raises(NonFiniteScoresError, match="1 of 1280 pixel scores are not finite"):
         evaluate([broken], Truth(LABELS, MASKS))
     with pytest.raises(NonFiniteScoresError, match="1 of 5 picture scores are not finite"):
-        evaluate(
-            [broken._replace(images=np.array([0, 0, 0, 0, value], np.float32))], Truth(np.zeros(5, np.uint8), MASKS)
-        )
+        evaluate([broken._replace(images=torch.tensor([0, 0, 0, 0, value]))], Truth(np.zeros(5, np.uint8), MASKS))
 
 
 def test_nothing_to_score_gives_nothing() -> None:
     assert evaluate([], Truth(LABELS, MASKS)) == ({}, {})
+
+
+@pytest.mark.parametrize("levels", [None, 7], ids=["no ties", "many ties"])
+def test_ranking_on_a_device_is_that_of_numpy(levels: int | None) -> None:
+    rng = np.random.default_rng(3)
+    maps = rng.normal(size=(5, 16, 16)).astype(np.float32)
+    if levels is not None:
+        maps = np.round(maps * levels) / levels  # zeros of both signs among them
+    expected = rank_positives(maps, MASKS, "pixel")
+    found = rank_on_device(torch.from_numpy(maps), Truth(LABELS, MASKS).defective(torch.device("cpu")))
+    assert found is not None and found.negatives == expected.negatives
+    for part in ("scores", "lower", "lower_or_equal"):
+        np.testing.assert_array_equal(getattr(found, part), getattr(expected, part))
+    given = maps[MASKS > 0]
+    np.testing.assert_array_equal(given[found.order], found.scores)
+    assert found.auroc() == expected.auroc() and found.f1_max() == expected.f1_max()
+
+
+def test_nothing_is_ranked_on_a_device_without_both_classes_or_with_a_score_that_is_not_finite() -> None:
+    maps = torch.zeros(5, 16, 16)
+    defective = Truth(LABELS, MASKS).defective(torch.device("cpu"))
+    assert rank_on_device(maps, torch.zeros_like(defective)) is None
+    assert rank_on_device(maps, torch.ones_like(defective)) is None
+    maps[0, 0, 0] = torch.inf
+    assert rank_on_device(maps, defective) is None

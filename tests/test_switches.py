@@ -100,7 +100,7 @@ def test_gradients_for_any_number_of_heads_and_layers(heads: int, layers: int) -
 def test_a_larger_training_holds_its_subsets_of_levels_to_the_bit(views: str, data: TrialData) -> None:
     """Why Table 14 takes one training beyond the main one, and why no scoring is a training of its own."""
 
-    def trained(*levels: int) -> dict[str, np.ndarray]:
+    def trained(*levels: int) -> dict[str, torch.Tensor]:
         settings = Settings(views=views, levels=levels, d_model={4: 8, 8: 8, 16: 16}, heads=2, layers=1)
         detector = FodMethod(training_setting(settings), data, 3407, CPU)
         for epoch in range(2):

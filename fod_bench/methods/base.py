@@ -45,9 +45,9 @@ class ScoreMaps(NamedTuple):
 
     score: str
     """Score name, e.g. `rec_div@8+16`."""
-    pixels: NDArray[np.float32]
-    """(m, s, s), larger is more anomalous."""
-    images: NDArray[np.float32]
+    pixels: Tensor
+    """(m, s, s), larger is more anomalous; where the method runs."""
+    images: Tensor
     """(m,)."""
 
 

@@ -95,8 +95,8 @@ class FodMethod:
             maps, smoothed = self._maps(parts, rule)
             for count in range(1, len(self.levels) + 1):
                 for subset in combinations(self.levels, count):
-                    pixels, images = _mean(maps, subset), image_scores(_mean(smoothed, subset))
-                    yield ScoreMaps(score_name(rule, subset), pixels.cpu().numpy(), images.cpu().numpy())
+                    images = image_scores(_mean(smoothed, subset))
+                    yield ScoreMaps(score_name(rule, subset), _mean(maps, subset), images)
 
     @torch.inference_mode()
     def score_pictures(self, features: dict[int, Tensor]) -> tuple[Tensor, Tensor]:
