@@ -228,7 +228,8 @@ class _Progress:
                 store.delete(info.name)
 
     def _record(self, started: str) -> Record:
-        trial, reference = self.trial, self.trial.reference
+        trial = self.trial
+        reference = trial.reference
         if reference is not None and self.data.reference is not None and self.data.reference.facts:
             reference = {**reference, "facts": self.data.reference.facts}
         steps = trial.setting["epochs"] * self.method.steps_per_epoch

@@ -42,8 +42,8 @@ def refused(**keys: Any) -> list[tuple[str, str]]:
         ({"lambda2": float("inf")}, "settings.lambda2", "finite"),
         ({"learning_rate": 0}, "settings.learning_rate", "greater than 0"),
         ({"views": "patch", "scoring": "rec_div"}, "settings.scoring", "`patch` have no correlations, so no `rec_div`"),
+        ({"measure": "cost", "reference": "nearest"}, "settings.reference", "takes mean, coreset or prototype"),
         ({"measure": "cost", "scoring": "rec"}, "settings.scoring", "no scoring rule; leave it out"),
-        ({"measure": "cost", "reference": "nearest"}, "settings.reference", "take `mean`, `coreset` or `prototype`"),
         (
             {"measure": "cost", "score_levels": [8]},
             "settings.score_levels",

@@ -20,11 +20,13 @@ from fod_bench.features.backbone import Backbone
 from fod_bench.features.weights import Weights
 from fod_bench.fod.cost import forward_flops
 from fod_bench.fod.model import View
+from fod_bench.job import ReferenceSpec
+from fod_bench.job.references import MeanReference, NearestReference, PrototypeReference
 from fod_bench.measurement import count_flops, measure, measure_trial
 from fod_bench.methods import TrialData
 from fod_bench.methods.fod import FodMethod
 from fod_bench.record import COSTS, Record, Trial, record_name
-from fod_bench.references.base import FixedReference, References
+from fod_bench.references.build import build_references
 from fod_bench.store import Store, open_store
 from fod_bench.trial import Interrupted
 
@@ -45,7 +47,12 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measurement, "ROUND_SECONDS", 0.0)
 
 
-def data(size: int = SIZE, channels: dict[int, int] = CHANNELS, train: int = 5) -> TrialData:
+def data(
+    size: int = SIZE,
+    channels: dict[int, int] = CHANNELS,
+    train: int = 5,
+    reference: ReferenceSpec = MeanReference(),  # noqa: B008 - it cannot be changed
+) -> TrialData:
     """Random features of pictures of `size` pixels, four of them to test on."""
     rng = np.random.default_rng(0)
 
@@ -58,8 +65,8 @@ def data(size: int = SIZE, channels: dict[int, int] = CHANNELS, train: int = 5) 
 
     masks, labels = np.zeros((4, size, size), np.uint8), np.array([0, 0, 1, 1], np.uint8)
     masks[2:, :9, :9] = 1
-    kept = {level: FixedReference(array[0][:, :, None]) for level, array in made(1).items()}
-    return TrialData(made(train), made(4), masks, labels, References(kept, {}))
+    learnt, tested = made(train), made(4)
+    return TrialData(learnt, tested, masks, labels, build_references(reference, learnt, tested, CPU))
 
 
 def setting(**changes: Any) -> dict[str, Any]:
@@ -68,8 +75,9 @@ def setting(**changes: Any) -> dict[str, Any]:
     return base | SHAPE | {"measure": "cost"} | changes
 
 
-def method(**changes: Any) -> FodMethod:
-    return FodMethod(measurement.WITHOUT_EFFECT | setting(**changes), data(), 0, CPU)
+def method(reference: ReferenceSpec | None = None, **changes: Any) -> FodMethod:
+    given = data(reference=reference or MeanReference())
+    return FodMethod(measurement.WITHOUT_EFFECT | setting(**changes), given, 0, CPU)
 
 
 def backbone(name: str = "resnet18") -> Backbone:
@@ -118,21 +126,20 @@ def test_operations_are_those_of_layers_and_attention_by_hand(view: View) -> Non
     assert everything - layers == attention_flops(view)
 
 
-@pytest.mark.parametrize("view", VIEWS)
-def test_the_estimate_of_a_plan_is_what_the_counter_finds(view: View) -> None:
-    measured = method(views=view)
+@pytest.mark.parametrize(("view", "references"), [*((view, 1) for view in VIEWS), ("inter", 2), ("full", 3)])
+def test_the_estimate_of_a_plan_is_what_the_counter_finds(view: View, references: int) -> None:
+    measured = method(PrototypeReference(per_position=references), views=view)
     given = {level: torch.randn(1, SIZE // level, SIZE // level, width) for level, width in CHANNELS.items()}
     for level, network in zip(measured.levels, measured.networks, strict=True):
         patches, d_model = (SIZE // level) ** 2, SHAPE["d_model"][str(level)]
         counts = []
         for forward in (network, lambda *parts, network=network: plain_fod.forward(network, *parts)):
             with torch.no_grad(), FlopCounterMode(display=False) as counter:
-                reference = measured.references[level].same_for_all() if network.ref_embed is not None else None
-                forward(given[level].flatten(1, 2), reference)
+                forward(given[level].flatten(1, 2), measured.references[level].of_any())
             counts.append(counter.get_total_flops())
         if view == "patch":  # its attention is one kernel, which not every device has a count for
             counts.pop(0)
-        expected = forward_flops(patches, CHANNELS[level], d_model, SHAPE["layers"], view, SHAPE["heads"])
+        expected = forward_flops(patches, CHANNELS[level], d_model, SHAPE["layers"], view, references, SHAPE["heads"])
         assert set(counts) == {expected}
 
 
@@ -166,6 +173,12 @@ def test_a_score_of_a_picture_is_that_of_the_test_split() -> None:
     pixels, images = detector.score_pictures(given)
     np.testing.assert_allclose(pixels.numpy(), expected.pixels, rtol=1e-5)
     np.testing.assert_allclose(images.numpy(), expected.images, rtol=1e-5)
+
+
+def test_a_picture_of_no_split_has_no_reference_that_depends_on_it() -> None:
+    given = {level: torch.from_numpy(array) for level, array in data().test.items()}
+    with pytest.raises(ValueError, match="the references depend on the picture"):
+        method(NearestReference()).score_pictures(given)
 
 
 def test_times_follow_from_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:

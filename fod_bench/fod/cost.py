@@ -7,12 +7,12 @@ from __future__ import annotations
 
 
 def forward_flops(
-    tokens: int, channels: int, d_model: int, layers: int, view: str, heads: int = 8, references: int = 1
+    tokens: int, channels: int, d_model: int, layers: int, view: str, references: int = 1, heads: int = 8
 ) -> float:
     """Floating-point operations of one picture's forward pass through one level's network.
 
-    N = `tokens` patches, each with M = `references` reference features where the view uses them. Their embedding is counted
-    once per picture, as it is when pictures come one at a time.
+    N = `tokens` patches, each with M = `references` reference features where the view uses them. Their embedding is counted once
+    per picture, as it is when pictures come one at a time.
     """
     # features embedded, keys and values projected, columns of S: N in the intra-image branch, N·M in the inter-image one
     branches = {"inter": [references], "full": [1, references]}.get(view, [1])
@@ -20,7 +20,7 @@ def forward_flops(
     embeddings = 2 * tokens * channels * d_model * embedded
     projections = sum(2 * tokens * d_model**2 * (1 + 2 * keys) for keys in branches)
     correlation = sum(2 * 2 * tokens**2 * keys * d_model for keys in branches)
-    sigma = len(branches) * 2 * tokens * d_model * 2 * heads if view != "patch" else 0
+    sigma = 2 * tokens * d_model * 2 * heads * (len(branches) if view != "patch" else 0)
     feed_forward = 2 * 2 * tokens * d_model * 4 * d_model
     output = 2 * tokens * channels * d_model
     return embeddings + output + layers * (projections + correlation + sigma + feed_forward)
@@ -30,4 +30,4 @@ def step_flops(
     tokens: int, channels: int, d_model: int, layers: int, view: str, batch: int, references: int = 1
 ) -> float:
     """Operations of one training step: forward, twice that backward, and S recomputed once, about 10 % more."""
-    return 3.3 * batch * forward_flops(tokens, channels, d_model, layers, view, references=references)
+    return 3.3 * batch * forward_flops(tokens, channels, d_model, layers, view, references)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field, ValidationError, field_validator
 
@@ -18,9 +18,6 @@ def _odd(side: int) -> int:
 
 class _Reference(Frozen):
     """What all kinds have in common."""
-
-    depends_on_picture: ClassVar[bool] = False
-    """Whether every picture has references of its own, which are known for those of the feature set only."""
 
     def references_per_position(self) -> int:
         """M: features that the inter-image branch looks at per position of the grid."""
@@ -61,7 +58,6 @@ class MeanReference(_Reference):
 class NearestReference(_Reference):
     """For each position of a picture the nearest normal feature around it (Eqs. 14 and 15)."""
 
-    depends_on_picture: ClassVar[bool] = True
     kind: Literal["nearest"] = "nearest"
     """The word for it."""
     neighbourhood: Annotated[WholeNumber, Field(ge=1), AfterValidator(_odd)] = 3
@@ -135,7 +131,6 @@ class PrototypeReference(_Reference):
 class CodebookReference(_Reference):
     """For each position of a picture the nearest code of a learned codebook (Eqs. 22 and 23)."""
 
-    depends_on_picture: ClassVar[bool] = True
     kind: Literal["codebook"] = "codebook"
     """The word for it."""
     codes: PositiveWholeNumber = 512

@@ -193,12 +193,9 @@ class Settings(SettingFields):
                 yield Problem(("scoring",), "`measure: cost` shows costs, which have no scoring rule; leave it out")
             if self.score_levels != "all":
                 yield Problem(("score_levels",), "`measure: cost` is of all trained levels together; leave it out")
-            if self.views in ("inter", "full") and self.reference.depends_on_picture:
-                yield Problem(
-                    ("reference",),
-                    f"`measure: cost` scores a picture outside the data set, for which there is no `{self.reference.kind}` "
-                    "reference; take `mean`, `coreset` or `prototype`",
-                )
+            if self.views in ("inter", "full") and self.reference.kind in ("nearest", "codebook"):
+                text = "depends on the picture, and finding it is not timed; `measure: cost` takes mean, coreset or prototype"
+                yield Problem(("reference",), f"a reference of kind `{self.reference.kind}` {text}")
         elif self.views == "patch" and self.scoring != "rec":
             yield Problem(
                 ("scoring",), f"views `patch` have no correlations, so no `{self.scoring}`; set `rec` or leave it out"

@@ -101,14 +101,11 @@ class FodMethod:
     @torch.inference_mode()
     def score_pictures(self, features: dict[int, Tensor]) -> tuple[Tensor, Tensor]:
         """See `Method`: Eq. 12, or the view's own form of it, mean over levels."""
-        parts = {
-            level: self._patch_scores(
-                level,
-                features[level].flatten(1, 2),
-                self.references[level].same_for_all() if self.references else None,
-            )
-            for level in self.levels
-        }
+        parts = {}
+        for level in self.levels:
+            given = features[level].flatten(1, 2)  # (n, N, C)
+            reference = self.references[level].of_any() if self.references else None
+            parts[level] = patch_scores(self.trainers[level].network(given, reference), given)
         maps, smoothed = self._maps(parts, rules(self.view)[-1])
         return _mean(maps, self.levels), image_scores(_mean(smoothed, self.levels))
 
@@ -124,15 +121,11 @@ class FodMethod:
         batches = []
         for start in range(0, len(self.test[level]), _TEST_BATCH):
             batch = slice(start, start + _TEST_BATCH)
+            features = self.test[level][batch].clone()  # into torch's own memory: see `__init__`
             reference = self.references[level].of("test", batch) if self.references else None
-            # `clone` brings the features into torch's own memory: see `__init__`
-            batches.append(self._patch_scores(level, self.test[level][batch].clone(), reference))
+            batches.append(patch_scores(self.trainers[level].network(features, reference), features))
         parts: list[Any] = [None if part[0] is None else torch.cat(part) for part in zip(*batches, strict=True)]
         return PatchScores(*parts)
-
-    def _patch_scores(self, level: int, features: Tensor, reference: Tensor | None) -> PatchScores:
-        """Score parts of pictures from one level's features (n, N, C), each (n, N)."""
-        return patch_scores(self.trainers[level].network(features, reference), features)
 
     def weights(self) -> State:
         """Parameters, `<level>/<parameter>`."""

@@ -32,8 +32,8 @@ class Lookup:
             return self._features
         return self._features[self._rows[split][pictures]]
 
-    def same_for_all(self) -> Tensor:
-        """References of any picture, (1, N·M, C). Raises ValueError where they depend on the picture."""
+    def of_any(self) -> Tensor:
+        """References of a picture of no split, (1, N·M, C). Raises `ValueError` where they depend on the picture."""
         if self._rows:
-            raise ValueError("these references depend on the picture, and are known for those of the feature set only")
+            raise ValueError("the references depend on the picture and are known for the pictures of the splits only")
         return self._features
