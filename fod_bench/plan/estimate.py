@@ -11,7 +11,8 @@ from fod_bench.errors import DamagedObjectError
 from fod_bench.features.feature_set import manifest_name
 from fod_bench.fod.cost import forward_flops, step_flops
 from fod_bench.job import Settings, backbone_strides
-from fod_bench.plan.make import PartPlan, Plan, TrialJob
+from fod_bench.plan.make import PartPlan, Plan
+from fod_bench.plan.trial_job import TrialJob
 from fod_bench.record import COST_SCORE, Counts, Record, record_name
 from fod_bench.references import reference_name
 from fod_bench.store import ObjectMissingError, Store
