@@ -194,7 +194,7 @@ class Orchestrator:
             self._backlog.spoilt(work.features.key)  # type: ignore[union-attr]
         if self._retries.again(work.key, kind, slot.mark):
             self._progress.note(f"again     {work.name}: {failure.reason}")
-            return Again(self._retries.pause(work.key) if kind == "store" else 0.0)
+            return Again(self._retries.pause(work.key))
         if kind == "store":
             raise StoreError(f"{failure.reason}; when that is put right, the same command goes on")
         return replace(failure, reason=self._retries.verdict(failure, kind))
