@@ -44,7 +44,7 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: setup
+bench: setup $(SWIFT_READY)
 	$(BIN)/python -m benchmarks
 
 docs: setup

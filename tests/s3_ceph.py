@@ -49,7 +49,8 @@ def ceph(folder: Path) -> Iterator[dict[str, Server]]:
         daemons.run(["ceph", "--connect-timeout", "60", "osd", "new", disk], environment)
         daemons.start("ceph-mgr", ["ceph-mgr", "-f", "-i", "x"], environment)
         daemons.run(["ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", disk], environment)
-        daemons.start("ceph-osd", ["ceph-osd", "-f", "-i", "0"], environment)
+        # Ceph 16's disk now and then ends without a word while it comes up for the first time.
+        daemons.start_stubbornly("ceph-osd", ["ceph-osd", "-f", "-i", "0"], environment, starts=5)
         daemons.start("radosgw", ["radosgw", "-f", "-n", "client.rgw"], environment)
         servers = {
             "ceph": Server(f"http://127.0.0.1:{plain}", _ACCESS_KEY, _SECRET_KEY),

@@ -120,6 +120,7 @@ class Daemons:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._restarts: dict[str, Callable[[], object]] = {}
 
     def __enter__(self) -> Daemons:
         return self
@@ -155,6 +156,12 @@ class Daemons:
         self._processes[name] = process
         return process
 
+    def start_stubbornly(self, name: str, command: Sequence[str], environment: Mapping[str, str], starts: int) -> None:
+        """`start` for a process that sometimes ends while it comes up: `wait` starts it anew, up to `starts` times in all."""
+        self.start(name, command, environment)
+        if starts > 1:
+            self._restarts[name] = lambda: self.start_stubbornly(name, command, environment, starts - 1)
+
     def run(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
         """Run `command` to its end. Raises `RuntimeError` with its last line if it fails."""
         done = subprocess.run(
@@ -167,8 +174,12 @@ class Daemons:
         """Poll until `condition` holds. Raises `RuntimeError` when a process ends before or it takes too long."""
         end = time.monotonic() + START_LIMIT
         while not condition():
-            for name, process in self._processes.items():
-                if process.poll() is not None:
+            for name, process in list(self._processes.items()):
+                if process.poll() is None:
+                    continue
+                if name in self._restarts:
+                    self._restarts.pop(name)()
+                else:
                     raise RuntimeError(f"{name} ended with {process.returncode}: {self.last_words(name)}")
             if time.monotonic() > end:
                 logs = "; ".join(f"{name}: {self.last_words(name, 200)}" for name in self._processes)

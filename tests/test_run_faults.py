@@ -139,11 +139,11 @@ def test_weights_that_do_not_fit_and_a_store_that_fails_on_a_cluster_of_somebody
 
 def test_workers_that_cannot_start_end_the_run_with_the_reason(bench: Bench) -> None:
     (bench.folder / "broken").mkdir()
-    (bench.folder / "broken/timm.py").write_text("raise ImportError('timm is broken on purpose')\n")
+    (bench.folder / "broken/torch.py").write_text("raise ImportError('torch is broken on purpose')\n")
     job = bench.job("stillborn", store="stillborn")
     done = bench.run("run", job, PYTHONPATH=str(bench.folder / "broken"), code=1)
     assert done.err.count("again     a worker did not start: ImportError") == 2
-    assert done.err.splitlines()[-1] == "fod-bench: workers do not start: ImportError: timm is broken on purpose"
+    assert done.err.splitlines()[-1] == "fod-bench: workers do not start: ImportError: torch is broken on purpose"
 
 
 def test_a_cluster_that_is_not_there_is_said_at_once(bench: Bench) -> None:

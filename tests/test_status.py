@@ -177,9 +177,11 @@ class TestCommand:
         save_trial(store, "a1")
         save_state(store, "tiny-1", tasks=[task("a2")])
         lines = call("--store", store.uri).stdout.splitlines()
+        heading = "run state done running waiting failed begun (UTC) left"
+        assert heading.split() in [line.split() for line in lines]
         big, tiny = (next(line for line in lines if line.startswith(name)) for name in ("big-1", "tiny-1"))
         assert big.split()[1:6] == ["complete", "1/1", "0", "0", "0"]
-        assert tiny.split()[1:6] == ["running", "1/2", "1", "0", "0"] and "about 10 min" in tiny
+        assert tiny.split()[1:6] == ["running", "1/2", "1", "0", "0"] and " ~10 min" in tiny
         (work,) = (line for line in lines if line.startswith("box"))
         assert work.split() == ["box", *name_of("a2").split(), "11:58:30", "1/4", "3/8", "0.2500"]
 

@@ -16,6 +16,7 @@ from scripted_server import XML, Answer, Request, part_of, refusal, serving
 
 from fod_bench.errors import DamagedObjectError, StoreError
 from fod_bench.store import ObjectMissingError, Store, open_store
+from fod_bench.store.s3_connection import read_time
 
 KEY, SECRET, TOKEN = "AKIAEXAMPLEKEYID0001", "wJalrXUtnFEMI-secret-part", "session-token-value"
 EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
@@ -50,6 +51,22 @@ def line(error: Exception) -> str:
     assert text.startswith("store s3://bucket/some/prefix: cannot ") and "\n" not in text
     assert not [secret for secret in (KEY, SECRET, TOKEN) if secret in everything]
     return text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-03-01T23:00:05Z",
+        "2026-03-01T23:00:05.000Z",
+        "2026-03-01T23:00:05.000000Z",
+        "2026-03-02T01:00:05+02:00",
+        "20260301T230005Z",
+        "Sun, 01 Mar 2026 23:00:05 GMT",
+        1772406005,
+    ],
+)
+def test_times_are_read_in_every_form(text: Any) -> None:
+    assert read_time(text).timestamp() == 1772406005
 
 
 class TestErrors:

@@ -13,10 +13,11 @@ from dataclasses import replace
 from typing import Any
 
 import ray
-from ray.exceptions import ActorUnavailableError, RayActorError, RayError
+from ray.exceptions import RayError
 
 from fod_bench.cluster.actor import RemoteWorker
 from fod_bench.cluster.backlog import Backlog, Work
+from fod_bench.cluster.deaths import Stillbirths, cause_of_death
 from fod_bench.cluster.failures import keep_failure, kept_failure
 from fod_bench.cluster.messages import Attempt, Done, Failure, Prepared, Status, Stopped, Taken
 from fod_bench.cluster.progress import Progress
@@ -29,8 +30,6 @@ from fod_bench.plan import TrialJob
 from fod_bench.record import record_name
 from fod_bench.store import Store
 
-STILLBORN = 3
-"""Workers in a row that may die before they come to life."""
 STOP_SECONDS = 30.0
 """Time that trials have to leave a checkpoint when the run is stopped."""
 _TICK = 0.25
@@ -62,7 +61,7 @@ class Orchestrator:
         self._lost: dict[str, str] = {}
         self._retries = Retries()
         self._alone: list[TrialJob] = []
-        self._stillborn = 0
+        self._stillbirths = Stillbirths()
 
     def run(self, trials: list[TrialJob]) -> None:
         """Do all of `trials`; failures are kept in the store and told to the progress.
@@ -105,8 +104,8 @@ class Orchestrator:
 
     def _scale(self, share: Share) -> None:
         """As many workers as the cluster holds and the work can keep busy."""
-        if self._slots and self._stillborn >= STILLBORN:
-            return  # some nodes cannot start one: those there are have to do
+        if not self._stillbirths.over:
+            return
         for _ in range(len(self._slots), min(share.fit(node_resources()), len(self._backlog))):
             remote: Any = ray.remote  # its stubs lack concurrency groups
             kind = remote(concurrency_groups={"control": 1}, num_cpus=share.cpus, num_gpus=share.gpus)(self._worker)
@@ -139,12 +138,7 @@ class Orchestrator:
         try:
             outcome = ray.get(task)
         except RayError as error:
-            if isinstance(error, ActorUnavailableError):  # no word of its death: the machine went, or the way there
-                kind, reason = "lost", "its worker is out of reach"
-            elif isinstance(error, RayActorError) and slot.on_lost_node():
-                kind, reason = "lost", "its machine was lost"
-            else:
-                kind, reason = "killed", "its worker died"
+            kind, reason = cause_of_death(error, slot.on_lost_node)
             self._drop(slot)
             outcome = self._again(work, kind, slot, Failure(reason, str(error), "worker"))
         if isinstance(outcome, Stopped):  # nobody here asked for it
@@ -194,7 +188,7 @@ class Orchestrator:
             self._backlog.spoilt(work.features.key)  # type: ignore[union-attr]
         if self._retries.again(work.key, kind, slot.mark):
             self._progress.note(f"again     {work.name}: {failure.reason}")
-            return Again(self._retries.pause(work.key) if kind == "store" else 0.0)
+            return Again(self._retries.pause(work.key))
         if kind == "store":
             raise StoreError(f"{failure.reason}; when that is put right, the same command goes on")
         return replace(failure, reason=self._retries.verdict(failure, kind))
@@ -235,9 +229,11 @@ class Orchestrator:
             if slot.asked is None:
                 slot.ask()
             elif ray.wait([slot.asked], timeout=0)[0]:
+                newborn = not slot.alive
                 try:
                     self._progress.status(slot.number, slot.work, slot.answer())
-                    self._stillborn = 0
+                    if newborn:
+                        self._stillbirths.forget()
                 except RayError as error:
                     if slot.task is None:  # otherwise `_finish` finds out what became of its work
                         self._lost_idle(slot, error)
@@ -259,9 +255,8 @@ class Orchestrator:
         self._drop(slot)
         if slot.alive:
             return
-        self._stillborn += 1
-        reason = str(error).strip().splitlines()[-1].strip()
-        if self._stillborn >= STILLBORN and not self._slots:
+        reason = self._stillbirths.add(error)
+        if self._stillbirths.too_many and not self._slots:
             raise ClusterError(f"workers do not start: {reason}")
         self._progress.note(f"again     a worker did not start: {reason}")
 

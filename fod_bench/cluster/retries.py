@@ -51,7 +51,7 @@ class Retries:
         return history.counts[kind] < _LIMITS[kind]
 
     def pause(self, key: str) -> float:
-        """Seconds to wait before work that the store failed is tried again: 1, 2, 4, ... up to 60."""
+        """Seconds to wait before work that something failed is tried again: 1, 2, 4, ... up to 60; 1 after progress."""
         counts = self._histories[key].counts or {}
         return min(60.0, 2.0 ** (sum(counts.values()) - 1))
 

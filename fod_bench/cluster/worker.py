@@ -21,7 +21,6 @@ from fod_bench.claims import Held, LostClaimError, sweep, take
 from fod_bench.cluster.messages import Attempt, Done, Failure, Prepared, Status, Stopped, Taken
 from fod_bench.cluster.session import PATIENCE_SECONDS
 from fod_bench.errors import DamagedObjectError, DatasetError, DivergedError, FodBenchError, StoreError, WeightsError
-from fod_bench.features.extract import extract
 from fod_bench.features.feature_set import FeatureSet, drop_features, load_features, save_features
 from fod_bench.features.request import FeatureRequest
 from fod_bench.features.weights import resolve_weights
@@ -148,6 +147,10 @@ class Worker:
         return self._held
 
     def _extract(self, request: FeatureRequest) -> FeatureSet:
+        from fod_bench.features.extract import (
+            extract,
+        )  # brings timm, which takes seconds that training need not wait for
+
         weights = request.weights
         if weights.path is not None and not weights.path.is_file():  # another machine than the planner's
             weights = resolve_weights(weights.backbone, "pretrained", 0, download=True)

@@ -32,13 +32,13 @@ def render(status: Status, detailed: bool) -> Group:
 
 
 def _overview(runs: list[RunStatus]) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for column in ("run", "state"):
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
+    table.add_column("run", overflow="fold")  # the one that gives way where it is narrow
+    table.add_column("state", no_wrap=True)
+    for column in ("done", "running", "waiting", "failed"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for column in ("begun (UTC)", "left"):
         table.add_column(column, no_wrap=True)
-    for column in ("recorded", "running", "waiting", "failed"):
-        table.add_column(column, justify="right")
-    table.add_column("begun (UTC)", no_wrap=True)
-    table.add_column("left")
     for run in runs:
         table.add_row(
             Text(run.run_id),
@@ -47,8 +47,8 @@ def _overview(runs: list[RunStatus]) -> Table:
             str(run.in_work),
             str(run.waiting),
             str(len(run.failed)),
-            _when(run.created),
-            _left(run),
+            _when(run.created)[5:],
+            "" if run.seconds_left is None else f"~{format_seconds(run.seconds_left)}",
         )
     return table
 

