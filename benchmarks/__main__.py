@@ -15,6 +15,7 @@ NAMES = (
     "bench_features",
     "bench_references",
     "bench_commands",
+    "bench_report",
     "bench_store",
     "bench_orchestrator",
 )

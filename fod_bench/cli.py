@@ -23,6 +23,7 @@ from fod_bench.commands.common import (
     guarded,
     load,
 )
+from fod_bench.errors import UsageError
 
 SOME_FAILED = 3
 
@@ -144,15 +145,28 @@ def report(
     store: StoreOption = None,
     table: Annotated[
         list[str] | None,
-        typer.Option(metavar="N|all", help="Table of the paper, a job's name, or all; may be repeated."),
+        typer.Option(
+            metavar="N|NAME|all",
+            help="Table of the paper (1 to 15), a job's name for its own table, or all; may be repeated. Default: what has rows.",
+        ),
     ] = None,
     format_: Annotated[
-        Literal["terminal", "markdown", "csv"], typer.Option("--format", help="How the tables are written.")
+        Literal["terminal", "markdown", "latex", "csv", "tidy"],
+        typer.Option("--format", help="How the tables are written; tidy is one CSV with every seed of every cell."),
     ] = "terminal",
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Write files there instead of printing.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write a file per table there, and tidy.csv, instead of printing."),
+    ] = None,
     selection: Annotated[
         Literal["best", "last"], typer.Option(help="Epoch shown: best on the test data (the paper's protocol) or last.")
     ] = "best",
+    figure: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME|all", help="Draw lambda (Figure 5), heads, layers or levels into --out, as SVG and PNG."
+        ),
+    ] = None,
     explain: Annotated[
         str | None, typer.Option(metavar="CELL", help="Tell where a number comes from, e.g. 'FOD/mvtec/bottle'.")
     ] = None,
@@ -161,12 +175,18 @@ def report(
 ) -> None:
     """Show results as the paper's tables, ours beside the published numbers, and as each job's own table.
 
-    Example: `fod-bench report jobs/paper.yaml --table 2 --format markdown --out results/mvtec`
+    Reads the store alone: no pictures, no GPU. Says what is missing, and which command would make it.
+
+    Example: `fod-bench report jobs/paper.yaml --table all --format latex --out results/paper`
     """
     from fod_bench.report import explain as explain_cell
-    from fod_bench.report import explanation_text, read_results, render_report
+    from fod_bench.report import explanation_text, figure_names, read_results, render_figures, render_report
     from fod_bench.store import open_store
 
+    if figure:
+        figure_names(figure)
+        if out is None:
+            raise UsageError("--figure needs --out DIR: figures are files")
     loaded = load(job, set_, store) if job is not None else None
     if loaded is not None:
         check_tables(loaded, table or [])
@@ -175,7 +195,12 @@ def report(
     if explain is not None:
         typer.echo(explanation_text(explain_cell(results, explain)))
         return
-    for path in render_report(results, table, format_, out, selection):
+    written = []
+    if figure and out is not None:
+        written += render_figures(results, figure, out, selection)
+    if table or not figure:
+        written += render_report(results, table, format_, out, selection, fed_only=loaded is not None)
+    for path in written:
         typer.echo(path, err=True)
 
 

@@ -50,7 +50,6 @@ def measure_trial(trial: Trial, data: TrialData, claim: Claim, control: Control,
             **trial.model_dump(exclude={"checkpoint_seconds"}),
             counts=data.counts(),
             primary_score=COST_SCORE,
-            epochs=[],
             costs=costs,
             run=RunInfo(
                 started=started,
@@ -65,7 +64,7 @@ def measure_trial(trial: Trial, data: TrialData, claim: Claim, control: Control,
                 versions=versions(),
             ),
         )
-        claim.commit(name, record.model_dump_json(indent=1).encode())
+        claim.commit(name, record.model_dump_json().encode())
     record = stored_record(trial, claim.store)
     tidy_trial(claim.store, trial.key, record.run.claim)
     return record

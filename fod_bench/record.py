@@ -2,6 +2,7 @@
 
 A worker writes a `Record`, the planner a `RunPlan`, a report reads both; nothing else passes between them. Both are
 plain JSON, complete in themselves, so that a table can be made from a store alone, without the data and without torch.
+What every epoch left lies beside the record (`curves.py`): a report of ten thousand records reads none of it.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[2] = 2
 
 MetricName = Literal["image_auroc", "pixel_auroc", "pixel_aupro", "image_f1_max", "pixel_f1_max"]
-METRICS: tuple[MetricName, ...] = ("image_auroc", "pixel_auroc", "pixel_aupro", "image_f1_max", "pixel_f1_max")
+METRICS: tuple[MetricName, ...] = get_args(MetricName)
 
 CostName = Literal["gflops", "learnable_params_m", "train_s_per_epoch", "inference_fps"]
 COSTS: tuple[CostName, ...] = get_args(CostName)
@@ -32,14 +33,9 @@ def score_name(rule: str, levels: list[int] | tuple[int, ...]) -> str:
     return f"{rule}@{'+'.join(str(level) for level in sorted(levels))}" if levels else rule
 
 
-class EpochResult(_Frozen):
-    """What one epoch left: mean training losses, and the metrics of every scoring where it was evaluated."""
-
-    epoch: int
-    """Number of epochs trained so far, from 1."""
-    losses: dict[str, float]
-    metrics: dict[str, dict[MetricName, float | None]] | None = None
-    """`{score name: {metric: value}}`; None for an epoch that was not evaluated. A value is None when undefined."""
+Selected = tuple[float | None, int | None, float | None, int | None]
+"""The two values of one metric that tables show, each with the number of epochs trained when it was taken: the highest over the
+evaluated epochs (the first of equals; selected on the test data, each metric for itself), and that of the last one."""
 
 
 class Training(_Frozen):
@@ -106,11 +102,16 @@ class RunInfo(_Frozen):
 class Record(Training):
     """The complete and immutable outcome of one trial."""
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: Literal[2] = SCHEMA_VERSION
     counts: Counts
     primary_score: str
     """Score name of the method's own scoring over all levels, e.g. `rec_div@8+16`; `cost` where costs are measured."""
-    epochs: list[EpochResult]
+    epochs: int = 0
+    """Number of epochs trained."""
+    selected: dict[str, dict[MetricName, Selected]] = Field(default_factory=dict)
+    """`{score name: {metric: (best, its epoch, last, its epoch)}}`; None where undefined. Empty where nothing is evaluated."""
+    curves: str = ""
+    """Digest of what every epoch left, `Curves.digest()`; empty where there is nothing."""
     undefined: dict[str, str] = Field(default_factory=dict)
     """`{metric: reason}` for metrics that this test split does not define."""
     costs: dict[str, float] = Field(default_factory=dict)
@@ -118,32 +119,24 @@ class Record(Training):
     Table 5: `gflops_all`, `backbone_s_per_epoch` (docs/metrics.md)."""
     run: RunInfo
 
-    def evaluated(self) -> list[EpochResult]:
-        """The epochs that have metrics, in order."""
-        return [result for result in self.epochs if result.metrics is not None]
-
     def scores(self) -> list[str]:
         """Every score name of the record."""
-        return [COST_SCORE] if self.costs else list(self.evaluated()[-1].metrics or {})
+        return [COST_SCORE] if self.costs else list(self.selected)
 
     def best(self, score: str, metric: MetricName) -> tuple[float | None, int | None]:
         """Highest value of `metric` over the evaluated epochs and its epoch: selected on test data, each metric for itself."""
-        found: list[tuple[float, int]] = []
-        for result in self.evaluated():
-            value = (result.metrics or {}).get(score, {}).get(metric)
-            if value is not None:
-                found.append((value, result.epoch))
-        return max(found, key=lambda pair: (pair[0], -pair[1])) if found else (None, None)
+        return self._selected(score, metric)[:2]
 
     def last(self, score: str, metric: MetricName) -> tuple[float | None, int | None]:
         """Value of `metric` at the last evaluated epoch and that epoch."""
-        result = self.evaluated()[-1]
-        value = (result.metrics or {}).get(score, {}).get(metric)
-        return value, (result.epoch if value is not None else None)
+        return self._selected(score, metric)[2:]
 
     def result_digest(self) -> str:
-        """SHA-256 over everything but `run` and `costs`: equal for two runs with the same result to the bit."""
+        """SHA-256 over everything but `run` and `costs`: equal for two runs with the same result to the bit, in every epoch."""
         return canonical_digest(self.model_dump(mode="json", exclude={"run", "costs"}))
+
+    def _selected(self, score: str, metric: MetricName) -> Selected:
+        return self.selected.get(score, {}).get(metric, (None, None, None, None))
 
 
 class Cell(_Frozen):
@@ -169,7 +162,7 @@ class Cell(_Frozen):
 class RunPlan(_Frozen):
     """What a run set out to do; stored as `runs/<run id>/plan.json`."""
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = 1
     run_id: str
     job: str
     created: str

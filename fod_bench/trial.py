@@ -18,13 +18,14 @@ import torch
 from fod_bench.checkpoints import Checkpoints
 from fod_bench.circumstances import device_name, now, versions
 from fod_bench.claims import Claim, LostClaimError
+from fod_bench.curves import Curves, EpochResult, curves_name
 from fod_bench.errors import DamagedObjectError, DivergedError
 from fod_bench.evaluate import Truth, evaluate
 from fod_bench.leftovers import tidy_trial
 from fod_bench.methods import Method, TrialData, method_class
 from fod_bench.methods.base import State
 from fod_bench.metrics import NonFiniteScoresError
-from fod_bench.record import EpochResult, MetricName, Record, RunInfo, Trial, record_name
+from fod_bench.record import MetricName, Record, RunInfo, Trial, record_name
 from fod_bench.store import ObjectMissingError, Store
 from fod_bench.store.tensors import load_tensors, save_tensors
 
@@ -213,11 +214,13 @@ class _Progress:
         self.undefined, self.seconds, self.kept, self.resumed_after = undefined, seconds, parts, resumed_after
 
     def finish(self, started: str) -> None:
-        """Store the weights worth keeping, then the record, if the claim still stands; then only they are left."""
+        """Store the weights worth keeping and the curves, then the record, if the claim still stands; then only they are left."""
         folder = f"trials/{self.trial.key}/{self.claim.name}"
         for part, weights in {**self.kept, "last": self.method.weights()}.items():
             save_tensors(self.claim.store, f"{folder}/{part}.safetensors", weights, {"key": self.trial.key})
-        self.claim.commit(record_name(self.trial.key), self._record(started).model_dump_json(indent=1).encode())
+        curves = Curves.of(self.trial.key, self.results)
+        self.claim.store.put(curves_name(self.trial.key, self.claim.name), curves.model_dump_json().encode())
+        self.claim.commit(record_name(self.trial.key), self._record(started, curves).model_dump_json().encode())
         tidy_trial(self.claim.store, self.trial.key, self.claim.name)
 
     def withdraw(self) -> None:
@@ -227,9 +230,8 @@ class _Progress:
             for info in list(store.list(f"trials/{self.trial.key}/{prefix}")):
                 store.delete(info.name)
 
-    def _record(self, started: str) -> Record:
-        trial = self.trial
-        reference = trial.reference
+    def _record(self, started: str, curves: Curves) -> Record:
+        trial, reference = self.trial, self.trial.reference
         if reference is not None and self.data.reference is not None and self.data.reference.facts:
             reference = {**reference, "facts": self.data.reference.facts}
         steps = trial.setting["epochs"] * self.method.steps_per_epoch
@@ -238,7 +240,9 @@ class _Progress:
             reference=reference,
             counts=self.data.counts(),
             primary_score=self.method.primary_score,
-            epochs=self.results,
+            epochs=self.epoch,
+            selected=curves.selected(),
+            curves=curves.digest(),
             undefined=self.undefined,
             run=RunInfo(
                 started=started,

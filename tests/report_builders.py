@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from fod_bench.curves import Curves, EpochResult
 from fod_bench.errors import DamagedObjectError
-from fod_bench.record import Cell, Counts, EpochResult, Record, RunInfo, RunPlan, plan_name, record_name
+from fod_bench.record import Cell, Counts, Record, RunInfo, RunPlan, plan_name, record_name
 from fod_bench.report import Results, Table, TableCell, read_results
+from fod_bench.report.published import AVERAGE, all_printed
 from fod_bench.store.base import ObjectInfo, ObjectMissingError
 
 SCORE = "rec_div@8+16"
@@ -56,8 +59,8 @@ class MemoryStore:
         return read_results(self, **options)  # type: ignore[arg-type]
 
 
-def record(key: str, cell: Cell, epochs: list[tuple[float | None, float | None]], **changes: Any) -> Record:
-    """The record of `cell` with image and pixel AUROC after every epoch."""
+def curves(key: str, cell: Cell, epochs: list[tuple[float | None, float | None]]) -> Curves:
+    """The curves of `cell` with image and pixel AUROC after every epoch."""
     results = [
         EpochResult(
             epoch=number,
@@ -74,6 +77,12 @@ def record(key: str, cell: Cell, epochs: list[tuple[float | None, float | None]]
         )
         for number, (image, pixel) in enumerate(epochs, 1)
     ]
+    return Curves.of(key, results)
+
+
+def record(key: str, cell: Cell, epochs: list[tuple[float | None, float | None]], **changes: Any) -> Record:
+    """The record of `cell` with image and pixel AUROC after every epoch; of none, a measurement without any."""
+    made = curves(key, cell, epochs) if epochs else None
     values: dict[str, Any] = {
         "key": key,
         "method": cell.method,
@@ -87,7 +96,9 @@ def record(key: str, cell: Cell, epochs: list[tuple[float | None, float | None]]
         "features": {"backbone": "tf_efficientnet_b6.aa_in1k", "image_size": 256, "levels": [8, 16]},
         "reference": {"kind": "mean"},
         "primary_score": cell.score,
-        "epochs": results,
+        "epochs": len(epochs),
+        "selected": made.selected() if made else {},
+        "curves": made.digest() if made else "",
         "run": RunInfo(
             started="2024-05-01T10:00:00Z",
             finished="2024-05-01T10:05:00Z",
@@ -121,13 +132,20 @@ class Run:
         *,
         seed: int = 3407,
         score: str = SCORE,
+        tables: list[int] | None = None,
+        part: str = "",
         **changes: Any,
     ) -> str:
-        """One cell; `epochs` are (image AUROC, pixel AUROC) per epoch, None leaves it without a record."""
-        key = "-".join((self.run_id, row, dataset, category, str(seed))).replace(" ", "")
-        cell = Cell(
-            row=row, method="fod", dataset=dataset, layout=dataset, category=category, seed=seed, score=score, key=key
+        """One cell; `epochs` are (image AUROC, pixel AUROC) per epoch, None leaves it without a record.
+
+        It feeds the run's tables, and is a row of the run's job, unless `tables` and `part` say otherwise.
+        """
+        key = re.sub(
+            r"[^\w.=+-]", "_", "-".join((self.run_id, row, dataset, category, str(seed))) + "-cost" * (score == "cost")
         )
+        place = {"dataset": dataset, "layout": dataset, "category": category, "seed": seed}
+        feeds = self.tables if tables is None else tables
+        cell = Cell(row=row, method="fod", score=score, key=key, part=part or self.job, tables=feeds, **place)
         self.cells.append(cell)
         if epochs is not None:
             self.store.put(record_name(key), record(key, cell, epochs, **changes).model_dump_json().encode())
@@ -143,6 +161,45 @@ class Run:
             cells=self.cells,
         )
         self.store.put(plan_name(self.run_id), plan.model_dump_json().encode())
+
+
+CATEGORIES = {"mvtec": MVTEC, "btad": ["01", "02", "03"], "mvtec3d": MVTEC3D}
+ABLATIONS = (4, *range(9, 16))
+PARTS = {1: "main", 2: "main", 3: "main", 6: "main", 7: "main", 8: "main", 4: "views", 9: "views"}
+
+
+def paper_store(seeds: tuple[int, ...] = (3407,)) -> MemoryStore:
+    """A run of every row of the paper's fifteen tables that this project can fill, its rows in parts by table."""
+    store = MemoryStore()
+    run = Run(store, "run-1", "paper", list(range(1, 16)))
+    rows: dict[tuple[str, str, str], list[int]] = {}
+    for position in all_printed():
+        number, row, dataset = position.table, position.row, position.dataset
+        if dataset != AVERAGE and (row == "FOD" or number in ABLATIONS):
+            tables = rows.setdefault((PARTS.get(number, f"table{number}"), row, dataset), [])
+            tables += [] if number in tables else [number]
+    for (part, row, dataset), tables in rows.items():
+        for category in CATEGORIES[dataset]:
+            for seed in seeds:
+                options: dict[str, Any] = {"seed": seed, "tables": tables, "part": part}
+                if tables == [5]:
+                    costs = {
+                        "gflops": 11.0,
+                        "learnable_params_m": 14.2,
+                        "train_s_per_epoch": 3.5,
+                        "inference_fps": 200.0,
+                    }
+                    run.add(row, dataset, category, [], score="cost", costs=costs, **options)
+                else:
+                    run.add(row, dataset, category, [value_of(row, category, seed)], **options)
+    run.save()
+    return store
+
+
+def value_of(row: str, category: str, seed: int = 3407) -> tuple[float, float]:
+    """Made-up image and pixel AUROC, different for every row, category and seed."""
+    offset = (sum(number * ord(letter) for number, letter in enumerate(row, 1)) % 97) / 2000 - seed % 10 / 100
+    return image(category, -offset), image(category, -offset) - 0.02
 
 
 def full_store(rows: tuple[str, ...] = ("FOD", "Patch-only")) -> MemoryStore:

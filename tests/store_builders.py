@@ -8,10 +8,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from report_builders import SCORE, record
+from report_builders import SCORE, curves, record
 from typer.testing import CliRunner, Result
 
 from fod_bench.cli import app
+from fod_bench.curves import curves_name
 from fod_bench.process import ProcessId
 from fod_bench.record import Cell, RunPlan, plan_name, record_name
 from fod_bench.state import DriverState, Ended, Task, state_name
@@ -60,12 +61,12 @@ def save_plan(
 
 def save_trial(store: Store, key: str, claim: str = CLAIM, features: str = "f1", reference: str = "r1") -> None:
     """A trial that is done."""
-    made = record(
-        key, cell(key), [(0.9, 0.8)], features={"key": features}, reference={"kind": "mean", "key": reference}
-    )
+    epochs: list[tuple[float | None, float | None]] = [(0.9, 0.8)]
+    made = record(key, cell(key), epochs, features={"key": features}, reference={"kind": "mean", "key": reference})
     made = made.model_copy(update={"run": made.run.model_copy(update={"claim": claim})})
     store.put(f"trials/{key}/{claim}/last.safetensors", b"last weights")
     store.put(f"trials/{key}/{claim}/best_image.safetensors", b"best weights")
+    store.put(curves_name(key, claim), curves(key, cell(key), epochs).model_dump_json().encode())
     store.put(record_name(key), made.model_dump_json().encode())
 
 

@@ -148,11 +148,25 @@ def test_a_report_prints_what_is_asked_for_or_says_how_to_get_it(bench: Bench, c
         store.put(name, data)
     tables = call("report", "--store", "reported", "--table", "2", "--table", "6")
     assert "Table 2" in tables.stdout and "Table 6" in tables.stdout and not tables.stderr
-    assert "no table '22': did you mean '2'?" in call("report", "--store", "reported", "--table", "22", code=2).stderr
+    assert (
+        "no table '22': the paper has 1 to 15" in call("report", "--store", "reported", "--table", "22", code=2).stderr
+    )
+
+    drawn = call("report", "--store", "reported", "--figure", "heads", "--out", "figures")
+    assert [Path(line).name for line in drawn.stderr.splitlines()] == ["figure-heads.svg", "figure-heads.png"]
+    assert "--figure needs --out" in call("report", "--store", "reported", "--figure", "heads", code=2).stderr
+    assert "did you mean 'layers'" in call("report", "--figure", "layer", "--out", "x", code=2).stderr
+
+    job = bench.job("paper", store="reported")
+    assert "Table 12" not in call("report", job, "--table", "all").stdout
+    assert "Table 12" in call("report", "--store", "reported", "--table", "all").stdout
 
     job = bench.job("two", datasets={"mvtec": {"layout": "mvtec", "root": "x"}}, tables=[2, 6], store="reported")
     not_fed = call("report", job, "--table", "2", "--table", "12", code=2).stderr
-    assert "--table 12: job 'two' feeds 2, 6 of the paper's tables" in not_fed and "give a job that feeds 12" in not_fed
+    assert (
+        "--table 12: job 'two' feeds 2, 6 of the paper's tables" in not_fed
+        and "`fod-bench run jobs/table12_heads.yaml` feeds 12" in not_fed
+    )
 
     empty = call("report", "--store", "empty", code=1).stderr
     assert "no run in store" in empty and "fod-bench run jobs/quickstart.yaml --store" in empty

@@ -39,11 +39,12 @@ class TestLs:
             "references": 1,
             "records": 2,
             "weights": 4,
+            "curves": 2,
             "runs": 2,
             "mark": 1,
             "unknown": 1,
         }
-        assert told["kinds"]["references"]["bytes"] == 400 and told["objects"] == 14
+        assert told["kinds"]["references"]["bytes"] == 400 and told["objects"] == 16
         assert told["bytes"] == sum(info.size for info in whole.list())
         table = call("ls", "--store", whole.uri).stdout
         assert "checkpoints" not in table
@@ -70,6 +71,7 @@ class TestLs:
             (f"features/k/{CLAIM}/test.safetensors", "features"),
             ("trials/k/checkpoints/00000001-ab-000001.safetensors", "checkpoints"),
             (f"trials/k/{CLAIM}/last.safetensors", "weights"),
+            (f"trials/k/{CLAIM}/curves.json", "curves"),
             ("trials/k/failure.log", "failures"),
             ("claims/k/00000001.beat", "claims"),
             ("runs/tiny-1.x/state/d1.json", "states"),
@@ -85,7 +87,7 @@ class TestLs:
 class TestVerify:
     def test_a_sound_store(self, whole: Store) -> None:
         done = call("verify", "--store", whole.uri)
-        assert not done.stdout and "13 objects" in done.stderr and "no fault found" in done.stderr
+        assert not done.stdout and "15 objects" in done.stderr and "no fault found" in done.stderr
 
     def test_every_damaged_object_is_named_and_nothing_changed(self, whole: Store) -> None:
         damaged = [f"features/f1/{CLAIM}/train.safetensors", "trials/a2/record.json"]
@@ -102,6 +104,7 @@ class TestVerify:
         [
             (f"features/f1/{CLAIM}/test.safetensors", "features/f1/manifest.json"),
             (f"trials/a1/{CLAIM}/last.safetensors", "trials/a1/record.json"),
+            (f"trials/a1/{CLAIM}/curves.json", "trials/a1/record.json"),
         ],
     )
     def test_a_part_that_is_missing_is_named(self, whole: Store, part: str, head: str) -> None:
@@ -125,16 +128,17 @@ class TestBucket:
         self, whole: Store, s3: Callable[[str], Server], tmp_path: Path
     ) -> None:
         address, back = s3("moto").address("housekeeping"), str(tmp_path / "back")
-        assert "12 objects" in call("cp", whole.uri, address).stderr
+        assert "14 objects" in call("cp", whole.uri, address).stderr
         assert not call("cp", whole.uri, address).stdout, "nothing is copied twice"
-        assert "13 objects" in call("verify", "--store", address).stderr
+        assert "15 objects" in call("verify", "--store", address).stderr
         save_trial(open_store(address), "b1")
         assert collected(open_store(address), "--older-than", "0") == {
             "trials/b1/record.json",
             f"trials/b1/{CLAIM}/best_image.safetensors",
+            f"trials/b1/{CLAIM}/curves.json",
             f"trials/b1/{CLAIM}/last.safetensors",
         }
-        assert "12 objects" in call("cp", address, back).stderr
+        assert "14 objects" in call("cp", address, back).stderr
         copied = open_store(back)
         assert names(copied) == names(whole) and all(copied.get(name) == whole.get(name) for name in names(whole))
 

@@ -14,7 +14,7 @@ from fod_bench.record import Record, record_name
 from fod_bench.store import Store, open_store
 from fod_bench.store.local import LocalStore
 
-WHOLE = ["*/best_image.safetensors", "*/best_pixel.safetensors", "*/last.safetensors", "record.json"]
+WHOLE = ["*/best_image.safetensors", "*/best_pixel.safetensors", "*/curves.json", "*/last.safetensors", "record.json"]
 
 
 class Dying(LocalStore):

@@ -6,11 +6,11 @@ import subprocess
 import sys
 
 import pytest
-from report_builders import MemoryStore, full_store, image
+from report_builders import MemoryStore, full_store, image, paper_store
 
 from fod_bench.errors import FodBenchError, UsageError
 from fod_bench.record import record_name
-from fod_bench.report import Results, explain, explanation_text
+from fod_bench.report import Results, explain, explanation_text, render_report
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,38 @@ def test_a_store_without_runs_says_which_command_makes_one() -> None:
         full_store(("FOD",)).read(run_ids=["run-2"])
 
 
+def test_a_cost_is_explained_with_its_device_and_without_an_epoch() -> None:
+    (found,) = explain(paper_store().read(), "FOD/mvtec/tile/gflops")
+    assert found.metrics["gflops"].best == 11.0 and found.metrics["gflops"].best_epoch is None
+    text = explanation_text([found])
+    assert "FLOPs         11\n" in text and "cpu, 2 threads" in text and "job table5, for Table 5" in text
+    everything = explain(paper_store().read(), "FOD/mvtec/tile")
+    assert {len(one.metrics) for one in everything} == {4, 5}
+
+
+def test_a_row_with_slashes_is_found_by_its_name() -> None:
+    (found,) = explain(paper_store().read(), "intra/no-entropy/none/div/btad/product01/pixel_auroc")
+    assert found.plan.job == "paper" and "job views, for Tables 4, 9" in explanation_text([found])
+
+
+def test_a_report_reads_plans_and_records_and_none_of_the_curves() -> None:
+    class Watched(MemoryStore):
+        def __init__(self) -> None:
+            super().__init__()
+            self.read_names: list[str] = []
+
+        def get(self, name: str) -> bytes:
+            self.read_names.append(name)
+            return super().get(name)
+
+    store = Watched()
+    store.objects = full_store(("FOD",)).objects
+    render_report(store.read(), ["1"], "csv")
+    assert len(store.read_names) == len(set(store.read_names)) == 29
+    assert {name.rpartition("/")[2] for name in store.read_names} == {"plan.json", "record.json"}
+
+
 def test_the_report_needs_neither_torch_nor_ray_nor_pandas() -> None:
-    code = "import sys, fod_bench.report; print([m for m in ('torch', 'ray', 'timm', 'pandas') if m in sys.modules])"
+    code = "import sys, fod_bench.report; print([m for m in ('torch', 'ray', 'timm', 'pandas', 'matplotlib') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

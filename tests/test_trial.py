@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
-from trial_builders import EPOCHS, STEPS, Watcher, method, names, run, trial, trial_data, weights_name
+from trial_builders import EPOCHS, STEPS, Watcher, curves, epochs, method, names, run, trial, trial_data, weights_name
 
 from fod_bench.claims import LostClaimError
+from fod_bench.curves import EpochResult
 from fod_bench.errors import DivergedError
 from fod_bench.record import METRICS, Record, Trial, record_name
 from fod_bench.store import Store, open_store
@@ -23,9 +24,14 @@ def store(tmp_path: Path) -> Store:
     return open_store(str(tmp_path / "store"))
 
 
+Undisturbed = tuple[Record, list[EpochResult]]
+
+
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Record:
-    return run(open_store(str(tmp_path_factory.mktemp("undisturbed"))))
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    store = open_store(str(tmp_path_factory.mktemp("undisturbed")))
+    record = run(store)
+    return record, epochs(store, record)
 
 
 class TestRecord:
@@ -36,6 +42,7 @@ class TestRecord:
         assert names(store) == [
             "*/best_image.safetensors",
             "*/best_pixel.safetensors",
+            "*/curves.json",
             "*/last.safetensors",
             "record.json",
         ]
@@ -43,9 +50,10 @@ class TestRecord:
             assert getattr(record, field) == getattr(asked, field)
         assert record.counts.model_dump() == {"train": 5, "test_good": 3, "test_defect": 4}
         assert record.primary_score == "rec_div@8+16" and record.undefined == {}
-        assert [result.epoch for result in record.epochs] == [1, 2, 3, 4]
+        results = epochs(store, record)
+        assert record.epochs == EPOCHS and [result.epoch for result in results] == [1, 2, 3, 4]
         assert len(record.scores()) == 9
-        for result in record.epochs:
+        for result in results:
             assert list(result.losses) == method().loss_names and result.metrics is not None
             assert all(tuple(values) == METRICS for values in result.metrics.values())
         assert record.run.resumed_after == [] and record.run.device.startswith("cpu")
@@ -55,13 +63,14 @@ class TestRecord:
             (0, EPOCHS, 1, STEPS, None),
             (0, EPOCHS, 2, STEPS, None),
             (0, EPOCHS, 3, STEPS, None),
-            (1, EPOCHS, 0, STEPS, record.epochs[0].losses["reconstruction"]),
+            (1, EPOCHS, 0, STEPS, results[0].losses["reconstruction"]),
         ]
 
-    def test_numbers_are_those_of_training_by_hand(self, undisturbed: Record) -> None:
+    def test_numbers_are_those_of_training_by_hand(self, undisturbed: Undisturbed) -> None:
+        record, results = undisturbed
         data, detector = trial_data(), method()
         images, pixels = [], []
-        for epoch, result in enumerate(undisturbed.epochs):
+        for epoch, result in enumerate(results):
             losses = torch.stack([detector.step(epoch, step) for step in range(STEPS)])
             assert list(result.losses.values()) == losses.double().mean(0).tolist()
             maps = next(maps for maps in detector.score_maps() if maps.score == "rec_div@8+16")
@@ -69,7 +78,7 @@ class TestRecord:
             pixels.append(roc_auc_score(data.masks.ravel(), maps.pixels.ravel()))
         for metric, values in (("image_auroc", images), ("pixel_auroc", pixels)):
             best = int(np.argmax(values))  # the first of equals
-            for found, epoch in ((undisturbed.best, best), (undisturbed.last, EPOCHS - 1)):
+            for found, epoch in ((record.best, best), (record.last, EPOCHS - 1)):
                 value, at = found("rec_div@8+16", metric)  # type: ignore[arg-type]
                 assert value == pytest.approx(values[epoch]) and at == epoch + 1
             assert best != EPOCHS - 1, "best and last are one: the data no longer tell them apart"
@@ -96,7 +105,7 @@ class TestRecord:
         far = {level: array + 30 * data.labels[:, None, None, None] for level, array in data.test.items()}
         data = replace(data, test={level: array.astype(np.float32) for level, array in far.items()})
         record, detector = run(store, data=data), method(data)
-        assert [value(record, index) for index in range(EPOCHS)] == [1.0] * EPOCHS
+        assert curves(store, record).metrics["rec_div@8+16"]["image_auroc"] == [1.0] * EPOCHS
         for step in range(STEPS):
             detector.step(0, step)
         kept, _ = load_tensors(store, weights_name(store, "best_image"))
@@ -104,13 +113,14 @@ class TestRecord:
         assert kept.keys() == expected.keys()
         assert all(np.array_equal(kept[name], expected[name]) for name in kept)
 
-    def test_only_due_epochs_and_the_last_are_evaluated(self, store: Store, undisturbed: Record) -> None:
-        record = run(store, trial(evaluate_every=3))
-        assert [result.epoch for result in record.evaluated()] == [3, 4]
-        assert [result.losses for result in record.epochs] == [result.losses for result in undisturbed.epochs]
-        assert record.evaluated() == [undisturbed.epochs[2], undisturbed.epochs[3]]
-        image = max((2, 3), key=lambda index: (value(undisturbed, index), -index))
-        assert record.best("rec_div@8+16", "image_auroc") == (value(undisturbed, image), image + 1)
+    def test_only_due_epochs_and_the_last_are_evaluated(self, store: Store, undisturbed: Undisturbed) -> None:
+        record, (_, results) = run(store, trial(evaluate_every=3)), undisturbed
+        found = epochs(store, record)
+        assert curves(store, record).evaluated == [3, 4]
+        assert [result.losses for result in found] == [result.losses for result in results]
+        assert [result.metrics for result in found] == [None, None, results[2].metrics, results[3].metrics]
+        image = max((2, 3), key=lambda index: (value(results[index]), -index))
+        assert record.best("rec_div@8+16", "image_auroc") == (value(results[image]), image + 1)
 
     @pytest.mark.parametrize(
         ("good", "defective", "undefined", "kept"),
@@ -128,11 +138,11 @@ class TestRecord:
         for name, reason in record.undefined.items():
             assert reason.startswith(undefined[name.split("_")[0]])
             assert record.best(record.primary_score, name) == record.last(record.primary_score, name) == (None, None)  # type: ignore[arg-type]
-        assert names(store) == [f"*/{part}.safetensors" for part in kept] + ["record.json"]
+        assert names(store) == [*sorted([*(f"*/{part}.safetensors" for part in kept), "*/curves.json"]), "record.json"]
 
 
-def value(record: Record, index: int) -> float:
-    found = (record.epochs[index].metrics or {})["rec_div@8+16"]["image_auroc"]
+def value(result: EpochResult) -> float:
+    found = (result.metrics or {})["rec_div@8+16"]["image_auroc"]
     assert found is not None
     return found
 

@@ -10,6 +10,7 @@ import torch
 
 from fod_bench.checkpoints import checkpoints_prefix
 from fod_bench.claims import Claim, take
+from fod_bench.curves import Curves, EpochResult, read_curves
 from fod_bench.fod.model import FODNetwork, NetworkShape, View
 from fod_bench.job.references import reference_spec
 from fod_bench.methods import TrialData
@@ -147,6 +148,31 @@ def names(store: Store) -> list[str]:
     """Objects in the store but claims; those of the small trial without their folder, and claims' names as `*`."""
     found = (info.name.removeprefix("trials/a1/") for info in store.list() if not info.name.startswith("claims/"))
     return [re.sub(r"\d{8}-[0-9a-f]{8}", "*", name) for name in found]
+
+
+def curves(store: Store, record: Record) -> Curves:
+    """The curves of a record that must have some."""
+    found = read_curves(store, record)
+    assert found is not None
+    return found
+
+
+def epochs(store: Store, record: Record) -> list[EpochResult]:
+    """The same, epoch by epoch."""
+    found = curves(store, record)
+    return [
+        EpochResult(
+            epoch=epoch,
+            losses={name: values[epoch - 1] for name, values in found.losses.items()},
+            metrics={
+                score: {metric: values[found.evaluated.index(epoch)] for metric, values in metrics.items()}
+                for score, metrics in found.metrics.items()
+            }
+            if epoch in found.evaluated
+            else None,
+        )
+        for epoch in range(1, record.epochs + 1)
+    ]
 
 
 def weights_name(store: Store, part: str) -> str:

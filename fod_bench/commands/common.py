@@ -67,14 +67,16 @@ def load(job: Path, overrides: list[str] | None, store: str | None) -> Job:
 
 
 def check_tables(job: Job, names: Sequence[str]) -> None:
-    """Raises `UsageError` for a table of the paper that is asked of a job which does not feed it."""
+    """Raises `UsageError` for a table of the paper that is asked of a job which does not feed it; says which job does."""
+    from fod_bench.report.forms import PAPER_TABLES, feeding_jobs
+
     fed = [str(number) for number in job.fed_tables()]
     for name in names:
-        if name in map(str, range(1, 16)) and name not in fed:
+        if name in map(str, PAPER_TABLES) and name not in fed:
             feeds = f"feeds {', '.join(fed)}" if fed else "feeds none"
             raise UsageError(
-                f"--table {name}: job {job.name!r} {feeds} of the paper's tables, as its `tables:` say; give a job that "
-                f"feeds {name}, or none for all runs in the store"
+                f"--table {name}: job {job.name!r} {feeds} of the paper's tables, as its `tables:` say; "
+                f"{feeding_jobs(int(name))} feeds {name}, and a report without a job shows what any run in the store feeds"
             )
 
 

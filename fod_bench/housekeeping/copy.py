@@ -22,9 +22,10 @@ from fod_bench.housekeeping.names import (
     kind_of,
     manifest_parts,
     plan_of,
+    record_folder,
     record_of,
+    record_parts,
     run_of,
-    weights_prefix,
 )
 from fod_bench.housekeeping.needs import needs_of
 from fod_bench.housekeeping.progress import Meter
@@ -33,7 +34,7 @@ from fod_bench.runs import trained_keys
 from fod_bench.store import ObjectInfo, ObjectMissingError, Store
 
 _WORKERS = 4
-_COPIED = ("features", "references", "records", "weights", "runs")
+_COPIED = ("features", "references", "records", "weights", "curves", "runs")
 
 
 class _Set(NamedTuple):
@@ -111,7 +112,7 @@ def _sets(infos: list[ObjectInfo]) -> Iterator[_Set]:
     for info in kinds["runs"]:
         of_runs.setdefault(run_of(info.name), []).append(info)
     groups = [("runs", "plan.json", of_runs), ("features", "manifest.json", by_key(kinds["features"]))]
-    groups.append(("trials", "record.json", by_key([*kinds["records"], *kinds["weights"]])))
+    groups.append(("trials", "record.json", by_key([*kinds["records"], *kinds["weights"], *kinds["curves"]])))
     for folder, last, found in groups:
         for key, objects in found.items():
             head = f"{folder}/{key}/{last}"
@@ -186,8 +187,8 @@ class _Copier:
             needed = manifest_parts(one.head, content)
             belonging = [there[name] for name in needed if name in there]
         else:
-            folder = weights_prefix(record_of(one.head, content))
-            needed = [f"{folder}last.safetensors"] if folder else []
+            record = record_of(one.head, content)
+            folder, needed = record_folder(record), record_parts(record)
             belonging = [info for name, info in there.items() if folder and name.startswith(folder)]
         for name in needed:
             if name not in there:

@@ -19,6 +19,7 @@ Kind = Literal[
     "references",
     "records",
     "weights",
+    "curves",
     "checkpoints",
     "failures",
     "claims",
@@ -35,6 +36,7 @@ _NAMES: dict[Kind, str] = {
     "references": r"references/[^/]+\.safetensors",
     "records": r"trials/[^/]+/record\.json",
     "weights": rf"trials/[^/]+/{_CLAIM}/[^/]+\.safetensors",
+    "curves": rf"trials/[^/]+/{_CLAIM}/curves\.json",
     "checkpoints": r"trials/[^/]+/checkpoints/[^/]+\.safetensors",
     "failures": r"trials/[^/]+/failure\.(json|log)",
     "claims": r"claims/[^/]+/\d+\.(json|beat)",
@@ -101,6 +103,12 @@ def plan_of(name: str, content: bytes) -> RunPlan:
         raise DamagedObjectError(f"object {name} is damaged: {describe(error)}") from error
 
 
-def weights_prefix(record: Record) -> str:
-    """Beginning of the names of the weights that the record stands for; empty where there are none, or it names no claim."""
-    return f"trials/{record.key}/{record.run.claim}/" if record.run.claim and not record.measures_cost else ""
+def record_folder(record: Record) -> str:
+    """Beginning of the names of the weights and curves that the record stands for; empty for a record that names no claim."""
+    return f"trials/{record.key}/{record.run.claim}/" if record.run.claim else ""
+
+
+def record_parts(record: Record) -> list[str]:
+    """Names of the objects without which the record is not whole. A measurement has none."""
+    folder = record_folder(record)
+    return [f"{folder}last.safetensors", f"{folder}curves.json"] if folder and record.curves else []

@@ -13,9 +13,9 @@ from fod_bench.housekeeping.names import (
     key_of,
     kind_of,
     manifest_parts,
+    record_folder,
     record_of,
     run_of,
-    weights_prefix,
 )
 from fod_bench.housekeeping.needs import Needs, needs_of
 from fod_bench.record import RunPlan, record_name
@@ -140,7 +140,7 @@ class _Search:
                 yield Heap(info.name, "its driver has gone", [info], "", info.name)
 
     def _of_trials(self) -> Iterator[Heap]:
-        parts: tuple[Kind, ...] = ("records", "failures", "weights", "checkpoints")
+        parts: tuple[Kind, ...] = ("records", "failures", "weights", "curves", "checkpoints")
         for key, objects in by_key(info for kind in parts for info in self.kinds.get(kind, [])).items():
             around = f"trials/{key}/"
             if key in self.alive:
@@ -148,10 +148,10 @@ class _Search:
             if key not in self.needs.trials:
                 yield Heap(f"trials/{key}", self.why, sorted(objects, key=_order), key, around)
                 continue
-            weights = [info for info in objects if kind_of(info.name) == "weights"]
+            results = [info for info in objects if kind_of(info.name) in ("weights", "curves")]
             if not any(info.name == record_name(key) for info in objects):
                 if key not in self.claims:  # a silent holder may still come back and commit
-                    yield from self._stray(weights, "", key, around, "no record stands for them")
+                    yield from self._stray(results, "", key, around, "no record stands for them")
                 continue
             why = "the trial has its record"
             for kind in ("failures", "checkpoints"):
@@ -160,13 +160,13 @@ class _Search:
                     yield Heap(f"trials/{key}/{kind}", why, done, key, around)
             if key in self.claims:
                 yield Heap(f"claims/{key}", why, self.claims[key], key, around)
-            if len({_folder(info.name) for info in weights}) > 1:  # as a rule there is one: no record need be read
-                yield from self._stray(weights, self._weights_kept(key), key, around, "their claim was lost")
+            if len({_folder(info.name) for info in results}) > 1:  # as a rule there is one: no record need be read
+                yield from self._stray(results, self._folder_kept(key), key, around, "their claim was lost")
 
-    def _weights_kept(self, key: str) -> str | None:
+    def _folder_kept(self, key: str) -> str | None:
         name = record_name(key)
         try:
-            return weights_prefix(record_of(name, self.store.get(name)))
+            return record_folder(record_of(name, self.store.get(name)))
         except (ObjectMissingError, DamagedObjectError):
             return None
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from fod_bench.errors import DamagedObjectError
-from fod_bench.housekeeping.names import kind_of, manifest_parts, plan_of, record_of, weights_prefix
+from fod_bench.housekeeping.names import kind_of, manifest_parts, plan_of, record_of, record_parts
 from fod_bench.housekeeping.progress import Meter
 from fod_bench.store import ObjectInfo, ObjectMissingError, Store
 
@@ -76,8 +76,7 @@ def _parts(name: str, content: bytes) -> list[str]:
     if kind_of(name) == "features":
         return manifest_parts(name, content)
     if kind_of(name) == "records":
-        weights = weights_prefix(record_of(name, content))
-        return [f"{weights}last.safetensors"] if weights else []
+        return record_parts(record_of(name, content))
     if name.endswith("/plan.json"):
         plan_of(name, content)
     return []

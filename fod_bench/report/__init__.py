@@ -1,18 +1,23 @@
 """Tables from the records of a store: the paper's, and one for any job."""
 
 from fod_bench.report.explain import Explanation, Selected, explain, explanation_text
-from fod_bench.report.paper import PAPER_TABLES, paper_table
+from fod_bench.report.figures import FIGURES, figure_names, render_figures
+from fod_bench.report.forms import PAPER_TABLES
+from fod_bench.report.paper import paper_table
 from fod_bench.report.plain import plain_table
-from fod_bench.report.render import build_tables, render_report
-from fod_bench.report.results import SELECTIONS, Observation, Results, Selection, read_results
+from fod_bench.report.render import FORMATS, build_tables, render_report
+from fod_bench.report.results import SELECTIONS, Observation, Outcome, Results, Selection, read_results
 from fod_bench.report.table import Column, Table, TableCell, TableRow
 
 __all__ = [
+    "FIGURES",
+    "FORMATS",
     "PAPER_TABLES",
     "SELECTIONS",
     "Column",
     "Explanation",
     "Observation",
+    "Outcome",
     "Results",
     "Selected",
     "Selection",
@@ -22,8 +27,10 @@ __all__ = [
     "build_tables",
     "explain",
     "explanation_text",
+    "figure_names",
     "paper_table",
     "plain_table",
     "read_results",
+    "render_figures",
     "render_report",
 ]

@@ -3,64 +3,52 @@
 from __future__ import annotations
 
 from fod_bench.record import COST_SCORE, COSTS
+from fod_bench.report.measures import BETTER, CONVENTION, MEASURES
 from fod_bench.report.published import MEAN
-from fod_bench.report.results import METRIC_TITLES, Results, Selection
-from fod_bench.report.table import Column, Table, TableRow
-from fod_bench.report.view import View
-
-CONVENTION = (
-    "GFLOPs: multiply-adds of the layers with weights, backbone included and the products of attention left out, for one picture. "
-    "Training: from stored features, without the backbone, whose pass is made once. Inference: one picture at a time, from picture "
-    "to map and score, backbone included."
-)
-
-
-def has_costs(results: Results, job: str, others: bool = False) -> bool:
-    """Whether the job has rows that show costs; with `others`, whether it has rows that show something else."""
-    return any((cell.score == COST_SCORE) != others for plan in results.plans if plan.job == job for cell in plan.cells)
+from fod_bench.report.results import Results, Selection, part_of
+from fod_bench.report.table import Column, Table, TableRow, rank
+from fod_bench.report.view import View, sentence
 
 
 def cost_table(results: Results, job: str, selection: Selection = "best") -> Table:
-    """The costs of every variant of `job` on each data set, mean over its categories."""
+    """The costs of every variant of `job` on each data set, mean over its categories.
+
+    The variants are those of its own runs and of runs that include it.
+    """
     view = View(
-        results, [plan for plan in results.plans if plan.job == job], selection, lambda cell: cell.score == COST_SCORE
+        results, results.plans, selection, lambda plan, cell: cell.score == COST_SCORE and part_of(plan, cell) == job
     )
-    several = len(view.datasets()) > 1
+    datasets = view.datasets()
     rows = tuple(
         TableRow(
             (row,),
             tuple(view.mean(row, dataset, view.categories(dataset), metric) for metric in COSTS),
-            dataset if several else "",
+            dataset if len(datasets) > 1 else "",
         )
-        for dataset in view.datasets()
+        for dataset in datasets
         for row in view.rows()
     )
-    on = "" if several or not view.datasets() else f" on {view.datasets()[0]}"
+    for dataset in datasets:
+        for index in range(len(COSTS)):
+            rank([cell for row in rows if (cell := row.cells[index]) is not None and cell.dataset == dataset])
+    on = f" on {datasets[0]}" if len(datasets) == 1 else ""
     return Table(
-        name=f"{job}-cost" if has_costs(results, job, others=True) else job,
+        name=f"{job}-cost" if _shows_more(results, job) else job,
         title=f"{job}: cost{on}, {MEAN} over categories",
-        caption=_caption(view),
+        caption=f"{sentence(view.caption())} {BETTER}",
         labels=("Variant",),
-        columns=tuple(Column(METRIC_TITLES[metric]) for metric in COSTS),
+        columns=tuple(Column(MEASURES[metric].heading) for metric in COSTS),
         rows=rows,
         selection=selection,
-        notes=(*([CONVENTION] if view.records() else []), *view.remarks()),
+        notes=(*([CONVENTION] if view.outcomes() else []), *view.remarks()),
     )
 
 
-def _caption(view: View) -> str:
-    """On which machine, with which settings."""
-    records = view.records()
-    if not records:
-        return "No result yet."
-    on = sorted({f"{record.run.device}, {record.run.threads} threads" for record in records})
-    batch = sorted({record.setting["batch_size"] for record in records})
-    of = sorted({f"{record.features['image_size']}×{record.features['image_size']} pixels" for record in records})
-    backbones = sorted({str(record.features["backbone"]) for record in records})
-    parts = (
-        f"Measured on {' and '.join(on)}",
-        f"training with batches of {' and '.join(map(str, batch))}",
-        " and ".join(of),
-        " and ".join(backbones),
-    )
-    return "; ".join(parts) + "."
+def has_costs(results: Results, job: str) -> bool:
+    """Whether the job has rows that show costs."""
+    return any(cell.score == COST_SCORE for plan in results.plans for cell in plan.cells if part_of(plan, cell) == job)
+
+
+def _shows_more(results: Results, job: str) -> bool:
+    """Whether the job has rows that show something else."""
+    return any(cell.score != COST_SCORE for plan in results.plans for cell in plan.cells if part_of(plan, cell) == job)

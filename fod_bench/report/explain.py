@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from fod_bench.errors import UsageError
-from fod_bench.record import COST_SCORE, METRICS, Cell, MetricName, Record, RunPlan, record_name
+from fod_bench.record import COSTS, METRICS, Cell, Record, RunPlan, record_name
+from fod_bench.report.measures import MEASURES, Metric
 from fod_bench.report.paper import paper_category
-from fod_bench.report.results import METRIC_TITLES, Results, nearest
-from fod_bench.report.view import View
+from fod_bench.report.results import SELECTIONS, Results, measured, nearest, part_of
+from fod_bench.report.view import View, of_part
 
 
 @dataclass(frozen=True)
 class Selected:
-    """The two numbers of one metric and the epochs they come from."""
+    """The two numbers of one metric and the epochs they come from; both are one for a cost, which has no epoch."""
 
     best: float | None
     best_epoch: int | None
@@ -34,8 +35,8 @@ class Explanation:
     cell: Cell
     location: str
     """Where the record lies, or would lie; empty while its key is not known."""
-    metrics: dict[MetricName, Selected]
-    """Empty without a record, and for costs, which the record holds."""
+    metrics: dict[Metric, Selected]
+    """Empty without a record."""
     record: Record | None
     problem: str | None = None
     """Why there is no number."""
@@ -55,18 +56,20 @@ def explain(results: Results, selector: str) -> list[Explanation]:
     pattern = re.compile(re.escape(selector.strip().strip("/")).replace(r"\*", ".*"), re.IGNORECASE)
     cells = [
         entry
-        for job in results.jobs()
-        for entry in View(results, [plan for plan in results.plans if plan.job == job], "best").cells.values()
+        for part in results.parts()
+        for entry in View(results, results.plans, "best", of_part(part)).cells.values()
     ]
     found = [
-        _explain(results, plan, cell, METRICS)
+        _explain(results, plan, cell, measured(cell))
         for plan, cell in cells
         if any(pattern.fullmatch(name) for name in _names(cell))
     ]
     if found:
         return found
     for plan, cell in cells:
-        wanted = [metric for metric in METRICS if any(pattern.fullmatch(f"{name}/{metric}") for name in _names(cell))]
+        wanted = [
+            metric for metric in measured(cell) if any(pattern.fullmatch(f"{name}/{metric}") for name in _names(cell))
+        ]
         if wanted:
             found.append(_explain(results, plan, cell, wanted))
     if found:
@@ -76,10 +79,10 @@ def explain(results: Results, selector: str) -> list[Explanation]:
     tail = asked.rsplit("/", 1)[-1]
     if (
         asked.count("/") >= 3
-        and tail not in METRICS
+        and tail not in (*METRICS, *COSTS)
         and any(re.fullmatch(pattern.pattern.rsplit("/", 1)[0], name, re.I) for name in names)
     ):
-        raise UsageError(f"no metric {tail!r} in {selector!r}: {nearest(tail, METRICS)}")
+        raise UsageError(f"no metric {tail!r} in {selector!r}: {nearest(tail, (*METRICS, *COSTS))}")
     raise UsageError(
         f"no cell {selector!r}, expected row/dataset/category or row/dataset/category/metric: {nearest(asked, names)}"
     )
@@ -95,8 +98,9 @@ def _names(cell: Cell) -> set[str]:
     return {"/".join((cell.row, cell.dataset, category)) for category in categories}
 
 
-def _explain(results: Results, plan: RunPlan, cell: Cell, metrics: Sequence[MetricName]) -> Explanation:
-    record = results.records.get(cell.key) if cell.key else None
+def _explain(results: Results, plan: RunPlan, cell: Cell, metrics: Sequence[Metric]) -> Explanation:
+    record = results.load(cell.key) if cell.key else None
+    outcome = results.outcome_of(cell)
     location = results.locations.get(cell.key, "") if cell.key else ""
     problem = None
     if cell.key is None:
@@ -104,18 +108,16 @@ def _explain(results: Results, plan: RunPlan, cell: Cell, metrics: Sequence[Metr
     elif record is None:
         damaged = results.damaged.get(record_name(cell.key))
         problem = f"its record is damaged: {damaged}" if damaged else "no record yet"
-    elif results.record_of(cell) is None:
-        problem = f"the record has no scoring {cell.score!r}; it has {', '.join(record.scores())}"
-    if record is None or problem:
+    elif outcome is None:
+        problem = f"the record has no scoring {cell.score!r}; it has {', '.join(record.scores()) or 'costs only'}"
+    if record is None or outcome is None or problem:
         return Explanation(plan, cell, location, {}, record, problem)
-    if cell.score == COST_SCORE:
-        return Explanation(plan, cell, location, {}, record)
-    selected = {
-        metric: Selected(
-            *record.best(cell.score, metric), *record.last(cell.score, metric), record.undefined.get(metric)
+    selected: dict[Metric, Selected] = {}
+    for metric in metrics:
+        (best, best_epoch), (last, last_epoch) = (
+            outcome.value(cell.score, metric, selection) for selection in SELECTIONS
         )
-        for metric in metrics
-    }
+        selected[metric] = Selected(best, best_epoch, last, last_epoch, record.undefined.get(metric))
     return Explanation(plan, cell, location, selected, record)
 
 
@@ -126,13 +128,15 @@ def _lines(explanation: Explanation, width: int) -> Iterator[str]:
         ("key", cell.key or "not known"),
         ("record", explanation.location),
         ("run", f"{plan.run_id} of job {plan.job}, planned {plan.created}"),
+        ("row of", f"job {part_of(plan, cell)}{_tables(cell)}"),
         ("score", cell.score),
     ]
     if explanation.problem:
         facts.append(("result", explanation.problem))
-    facts += [(METRIC_TITLES[metric], _numbers(selected)) for metric, selected in explanation.metrics.items()]
+    facts += [(MEASURES[metric].title, _numbers(selected)) for metric, selected in explanation.metrics.items()]
     if record is not None and not explanation.problem:
-        facts.append(("costs", _settings({name: f"{value:.6g}" for name, value in record.costs.items()})))
+        further = {name: f"{value:.6g}" for name, value in record.costs.items() if name not in COSTS}
+        facts.append(("further costs", _settings(further)))
     if record is not None:
         facts += [
             ("setting", _settings(record.setting)),
@@ -160,9 +164,15 @@ def _lines(explanation: Explanation, width: int) -> Iterator[str]:
             )
 
 
+def _tables(cell: Cell) -> str:
+    return f", for Table{'s' * (len(cell.tables) > 1)} {', '.join(map(str, cell.tables))}" if cell.tables else ""
+
+
 def _numbers(selected: Selected) -> str:
     if selected.best is None or selected.last is None:
         return f"n/a: {selected.undefined or 'the record gives no reason'}"
+    if selected.best_epoch is None:
+        return f"{selected.best:.6g}"
     return (
         f"{selected.best:.6f} best, at epoch {selected.best_epoch}; "
         f"{selected.last:.6f} last, at epoch {selected.last_epoch}"

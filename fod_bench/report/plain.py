@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from fod_bench.record import COST_SCORE, MetricName
+from fod_bench.report.measures import MEASURES, Metric
 from fod_bench.report.published import MEAN
-from fod_bench.report.results import METRIC_TITLES, Results, Selection
+from fod_bench.report.results import Results, Selection, part_of
 from fod_bench.report.table import Column, Table, TableCell, TableRow, rank
 from fod_bench.report.view import View, sentence
 
@@ -15,9 +16,13 @@ AUROCS: tuple[MetricName, ...] = ("image_auroc", "pixel_auroc")
 
 
 def plain_table(results: Results, job: str, selection: Selection = "best") -> Table:
-    """Image and pixel AUROC of every variant of `job` on every category, with a mean for each data set."""
-    plans = [plan for plan in results.plans if plan.job == job]
-    view = View(results, plans, selection, lambda cell: cell.score != COST_SCORE)
+    """Image and pixel AUROC of every variant of `job` on every category, with a mean for each data set.
+
+    The variants are those of its own runs and of runs that include it; what they cost is another table.
+    """
+    view = View(
+        results, results.plans, selection, lambda plan, cell: cell.score != COST_SCORE and part_of(plan, cell) == job
+    )
     places = [
         (dataset, category)
         for dataset in view.datasets()
@@ -39,13 +44,13 @@ def plain_table(results: Results, job: str, selection: Selection = "best") -> Ta
         labels = ("Variant",)
         columns = tuple(Column(category, dataset if several else "") for dataset, category in places)
         rows = tuple(
-            TableRow((row,), tuple(cells[metric, row, place] for place in places), METRIC_TITLES[metric])
+            TableRow((row,), tuple(cells[metric, row, place] for place in places), MEASURES[metric].heading)
             for metric in AUROCS
             for row in view.rows()
         )
     else:
         labels = ("Data set", "Category") if several else ("Category",)
-        columns = tuple(Column(row, METRIC_TITLES[metric]) for metric in AUROCS for row in view.rows())
+        columns = tuple(Column(row, MEASURES[metric].heading) for metric in AUROCS for row in view.rows())
         rows = tuple(
             TableRow(
                 place if several else place[1:],
@@ -66,7 +71,7 @@ def plain_table(results: Results, job: str, selection: Selection = "best") -> Ta
     )
 
 
-def _cell(view: View, row: str, dataset: str, category: str, metric: MetricName) -> TableCell:
+def _cell(view: View, row: str, dataset: str, category: str, metric: Metric) -> TableCell:
     if category == MEAN:
         return view.mean(row, dataset, view.categories(dataset), metric)
     return view.category(row, dataset, category, metric)

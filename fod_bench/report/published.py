@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
+from typing import NamedTuple, cast
 
-from fod_bench.record import MetricName
+from fod_bench.published import printed_lines
+from fod_bench.report.measures import Metric
 
 MEAN = "mean"
 """Name of the mean over categories where a category's name would stand."""
 
-DETAIL_TABLES = {2: (2,), 3: (7, 8), 6: (6,), 7: (7,), 8: (8,)}
-"""Tables that list the categories behind the means of a table."""
+AVERAGE = "average"
+"""Name of the average over data sets (Table 4) where a data set's name would stand."""
 
-ROUNDING = 0.001
-"""A mean of numbers of three digits, itself printed with three, may be off by this much."""
+_DETAIL_TABLES = {"mvtec": (2, 6), "btad": (7,), "mvtec3d": (8,)}
+"""Tables that list the categories of a data set."""
+
+
+class Position(NamedTuple):
+    """Where a number is printed."""
+
+    table: int
+    row: str
+    dataset: str
+    category: str
+    metric: Metric
 
 
 @dataclass(frozen=True)
@@ -38,63 +47,48 @@ class PrintedMethod:
     venue: str
 
 
-def printed(table: int, row: str, dataset: str, category: str, metric: MetricName) -> Printed | None:
-    """The number that `table` prints there, None if it has no such place."""
-    return _all_printed().get((table, row, dataset, category, metric))
+@cache
+def all_printed() -> dict[Position, Printed]:
+    """Every printed number, in the paper's order within a table."""
+    return {
+        Position(
+            int(line["table"]), line["row"], line["dataset"], line["category"], cast("Metric", line["metric"])
+        ): Printed(line["value"] or "/", float(line["value"]) if line["value"] else None)
+        for line in printed_lines("published.csv")
+    }
 
 
 def printed_rows(table: int) -> tuple[str, ...]:
-    """The methods of `table`, in its order."""
-    return tuple(dict.fromkeys(row for number, row, *_ in _all_printed() if number == table))
+    """The rows of `table`: methods, or settings."""
+    return tuple(dict.fromkeys(position.row for position in _printed_in(table)))
 
 
-def printed_categories(table: int, dataset: str) -> tuple[str, ...]:
-    """The categories of `dataset` behind the means of `table`, in the paper's order; without the mean."""
-    sources = DETAIL_TABLES.get(table, (2,))
-    return tuple(
-        dict.fromkeys(
-            category
-            for number, _, name, category, _ in _all_printed()
-            if number in sources and name == dataset and category != MEAN
-        )
-    )
+def printed_datasets(table: int) -> tuple[str, ...]:
+    """The data sets of `table`; `AVERAGE` last where it prints one."""
+    return tuple(dict.fromkeys(position.dataset for position in _printed_in(table)))
 
 
-def mean_that_does_not_add_up(table: int, row: str, dataset: str, metric: MetricName) -> str | None:
-    """A remark if the printed mean is not the mean of the printed categories, None if it is or none are printed."""
-    stated = printed(table, row, dataset, MEAN, metric)
-    values = [
-        entry.value
-        for (number, name, set_, category, metric_), entry in _all_printed().items()
-        if number in DETAIL_TABLES.get(table, ())
-        and (name, set_, metric_) == (row, dataset, metric)
-        and category != MEAN
-        and entry.value is not None
-    ]
-    if stated is None or stated.value is None or not values:
-        return None
-    average = sum(values) / len(values)
-    if abs(average - stated.value) <= ROUNDING:
-        return None
-    return f"the paper prints {stated.text}; the mean of the categories it prints is {average:.3f}."
+def printed_metrics(table: int) -> tuple[Metric, ...]:
+    """The metrics of `table`."""
+    return tuple(dict.fromkeys(position.metric for position in _printed_in(table)))
+
+
+@cache
+def printed_categories(dataset: str) -> tuple[str, ...]:
+    """The categories of `dataset`, in the paper's order; without the mean."""
+    tables = _DETAIL_TABLES.get(dataset, ())
+    found = (place.category for place in all_printed() if place.table in tables and place.dataset == dataset)
+    return tuple(dict.fromkeys(category for category in found if category != MEAN))
 
 
 @cache
 def table1_methods() -> tuple[PrintedMethod, ...]:
     """Table 1's groups, methods and venues, in its order."""
-    return tuple(PrintedMethod(line["group"], line["method"], line["venue"]) for line in _lines("table1_methods.csv"))
+    return tuple(
+        PrintedMethod(line["group"], line["method"], line["venue"]) for line in printed_lines("table1_methods.csv")
+    )
 
 
 @cache
-def _all_printed() -> dict[tuple[int, str, str, str, str], Printed]:
-    return {
-        (int(line["table"]), line["row"], line["dataset"], line["category"], line["metric"]): Printed(
-            line["value"] or "/", float(line["value"]) if line["value"] else None
-        )
-        for line in _lines("published.csv")
-    }
-
-
-def _lines(name: str) -> Iterator[dict[str, str]]:
-    text = resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
-    return csv.DictReader(text.splitlines())
+def _printed_in(table: int) -> tuple[Position, ...]:
+    return tuple(position for position in all_printed() if position.table == table)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import difflib
 import posixpath
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar, cast, get_args
 
 from pydantic import ValidationError
 
@@ -18,13 +18,13 @@ from fod_bench.record import (
     COSTS,
     METRICS,
     Cell,
-    CostName,
-    MetricName,
     Record,
     RunPlan,
+    Selected,
     plan_name,
     record_name,
 )
+from fod_bench.report.measures import Metric
 from fod_bench.runs import no_run
 from fod_bench.store.base import ObjectMissingError
 
@@ -42,24 +42,14 @@ Selection = Literal["best", "last"]
 """`best`: the epoch that is best on the test data, each metric for itself; `last`: the last evaluated epoch."""
 SELECTIONS: tuple[Selection, ...] = get_args(Selection)
 
-METRIC_TITLES: dict[MetricName | CostName, str] = {
-    "image_auroc": "image AUROC",
-    "pixel_auroc": "pixel AUROC",
-    "pixel_aupro": "pixel AUPRO",
-    "image_f1_max": "image F1-max",
-    "pixel_f1_max": "pixel F1-max",
-    "gflops": "GFLOPs",
-    "learnable_params_m": "parameters (M)",
-    "train_s_per_epoch": "training (s/epoch)",
-    "inference_fps": "inference (fps)",
-}
-
 
 class Observation(NamedTuple):
     """One number of one cell: a line of the tidy frame."""
 
     run: str
     job: str
+    part: str
+    """Name of the job whose row it is: the run's own, or one that it includes."""
     row: str
     method: str
     dataset: str
@@ -69,7 +59,7 @@ class Observation(NamedTuple):
     score: str
     key: str
     selection: Selection
-    metric: MetricName | CostName
+    metric: Metric
     value: float | None
     """None where the test split does not define the metric."""
     epoch: int | None
@@ -78,43 +68,87 @@ class Observation(NamedTuple):
     """Why the value is None."""
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What tables need of a record; the rest of it is not kept."""
+
+    key: str
+    seed: int
+    selected: dict[str, dict[str, Selected]]
+    """`Record.selected`, for the scorings that cells ask for."""
+    costs: dict[str, float]
+    undefined: dict[str, str]
+    epochs: int
+    image_size: int | None
+    backbone: str | None
+    batch_size: int | None
+    device: str
+    threads: int
+
+    def answers(self, score: str) -> bool:
+        """Whether there are values for a cell with that score name."""
+        return bool(self.costs) if score == COST_SCORE else score in self.selected
+
+    def value(self, score: str, metric: Metric, selection: Selection) -> tuple[float | None, int | None]:
+        """A value and its epoch; a cost has none."""
+        if score == COST_SCORE:
+            return self.costs.get(metric), None
+        best, best_epoch, last, last_epoch = self.selected[score].get(metric, (None,) * 4)
+        return (best, best_epoch) if selection == "best" else (last, last_epoch)
+
+
+def measured(cell: Cell) -> tuple[Metric, ...]:
+    """The metrics that a record of the cell has."""
+    return COSTS if cell.score == COST_SCORE else METRICS
+
+
+def part_of(plan: RunPlan, cell: Cell) -> str:
+    """Name of the job whose row the cell is."""
+    return cell.part or plan.job
+
+
 @dataclass(frozen=True)
 class Results:
-    """The plans and records of a store, as far as they could be read."""
+    """The plans and outcomes of a store, as far as they could be read."""
 
     plans: tuple[RunPlan, ...]
     """Oldest first."""
-    records: dict[str, Record]
+    outcomes: dict[str, Outcome]
     """By train key."""
+    load: Callable[[str], Record | None]
+    """The whole record of a train key, read again; None when it is gone."""
     locations: dict[str, str] = field(default_factory=dict)
     """Where a person finds the record of a train key, be it readable or not."""
     damaged: dict[str, str] = field(default_factory=dict)
     """`{store name: what is wrong with it}` for plans and records that cannot be used."""
 
     def jobs(self) -> tuple[str, ...]:
-        """Names of the jobs, the one planned first first."""
+        """Names of the jobs that ran, the one planned first first."""
         return tuple(dict.fromkeys(plan.job for plan in self.plans))
 
-    def record_of(self, cell: Cell) -> Record | None:
-        """The record that answers `cell`: there, readable, and with the cell's way of scoring."""
-        record = self.records.get(cell.key) if cell.key else None
-        return record if record is not None and cell.score in record.scores() else None
+    def parts(self, job: str | None = None) -> tuple[str, ...]:
+        """Names of the jobs that have rows, of the runs of `job` or of all: a job that ran, or one that it includes."""
+        chosen = (plan for plan in self.plans if job in (None, plan.job))
+        return tuple(dict.fromkeys(part_of(plan, cell) for plan in chosen for cell in plan.cells))
 
-    def observe(
-        self, plan: RunPlan, cell: Cell, selection: Selection, metric: MetricName | CostName
-    ) -> Observation | None:
-        """The number that `cell` of `plan` has, None when the cell has no usable record."""
-        record = self.record_of(cell)
-        if record is None:
+    def fed(self) -> frozenset[int]:
+        """Tables of the paper that some row feeds."""
+        return frozenset(number for plan in self.plans for cell in plan.cells for number in cell.tables)
+
+    def outcome_of(self, cell: Cell) -> Outcome | None:
+        """The outcome that answers `cell`: there, readable, and with the cell's way of scoring."""
+        outcome = self.outcomes.get(cell.key) if cell.key else None
+        return outcome if outcome is not None and outcome.answers(cell.score) else None
+
+    def observe(self, plan: RunPlan, cell: Cell, selection: Selection, metric: Metric) -> Observation | None:
+        """The number that `cell` of `plan` has, None when the cell has no usable record or is of another kind."""
+        outcome = self.outcome_of(cell)
+        if outcome is None or metric not in measured(cell):
             return None
-        epoch: int | None
-        if cell.score == COST_SCORE:
-            value, epoch = record.costs.get(metric), None
-        else:
-            value, epoch = (record.best if selection == "best" else record.last)(cell.score, metric)  # type: ignore[arg-type]
-        reason = record.undefined.get(metric, "the record gives no reason") if value is None else None
-        place = (cell.row, cell.method, cell.dataset, cell.layout, cell.category, cell.seed, cell.score, record.key)
-        return Observation(plan.run_id, plan.job, *place, selection, metric, value, epoch, reason)
+        value, epoch = outcome.value(cell.score, metric, selection)
+        reason = outcome.undefined.get(metric, "the record gives no reason") if value is None else None
+        place = (cell.row, cell.method, cell.dataset, cell.layout, cell.category, cell.seed, cell.score, outcome.key)
+        return Observation(plan.run_id, plan.job, part_of(plan, cell), *place, selection, metric, value, epoch, reason)
 
     @cached_property
     def observations(self) -> list[Observation]:
@@ -124,7 +158,7 @@ class Results:
             for plan in self.plans
             for cell in plan.cells
             for selection in SELECTIONS
-            for metric in (COSTS if cell.score == COST_SCORE else METRICS)
+            for metric in measured(cell)
         )
         return [observation for observation in found if observation is not None]
 
@@ -138,9 +172,9 @@ class Results:
 def read_results(store: Store, run_ids: Iterable[str] | None = None, job: str | None = None) -> Results:
     """Read the plans of `store` and the records of their cells.
 
-    `run_ids` and `job` narrow down the runs that are read. A damaged plan or record is left out and named in
-    `Results.damaged`. Raises `FodBenchError` when the store has no run (of that job), `UsageError` for a run id that
-    it does not have, `StoreError` when it cannot be read.
+    `run_ids` narrows this down to some runs, `job` to the runs of that job and its rows in runs that include it. A damaged
+    plan or record is left out and named in `Results.damaged`. Raises `FodBenchError` when the store has no run (of that
+    job), `UsageError` for a run id that it does not have, `StoreError` when it cannot be read.
     """
     available = [
         object_.name.split("/")[1]
@@ -158,8 +192,8 @@ def read_results(store: Store, run_ids: Iterable[str] | None = None, job: str | 
     read = (_read(store, plan_name(run_id), RunPlan.model_validate_json, damaged) for run_id in wanted)
     plans = sorted((plan for plan in read if plan is not None), key=lambda plan: (plan.created, plan.run_id))
     if job is not None:
-        jobs = sorted({plan.job for plan in plans})
-        plans = [plan for plan in plans if plan.job == job]
+        jobs = sorted({name for plan in plans for name in (plan.job, *(part_of(plan, cell) for cell in plan.cells))})
+        plans = [chosen for plan in plans if (chosen := _of_job(plan, job)) is not None]
         if not plans and jobs:
             raise FodBenchError(
                 f"no run of job {job!r} in store {store.uri}: `fod-bench run` with its job file makes one; "
@@ -168,11 +202,34 @@ def read_results(store: Store, run_ids: Iterable[str] | None = None, job: str | 
     if not plans:
         raise FodBenchError(f"no readable run in store {store.uri}: {describe_damaged(damaged)}")
 
-    keys = dict.fromkeys(cell.key for plan in plans for cell in plan.cells if cell.key)
+    scores: dict[str, set[str]] = {}
+    for plan in plans:
+        for cell in plan.cells:
+            if cell.key:
+                scores.setdefault(cell.key, set()).add(cell.score)
+
+    def load(key: str) -> Record | None:
+        return _read(store, record_name(key), partial(_usable_record, key), damaged)
+
+    def outcomes(batch: Sequence[str]) -> list[Outcome]:
+        records = (load(key) for key in batch)
+        return [_outcome(record, scores[record.key]) for record in records if record is not None]
+
+    keys = list(scores)
+    # A batch per call: with a call per record, handing them out takes longer than reading them from a folder.
+    size = max(1, len(keys) // (4 * _READERS))
     with ThreadPoolExecutor(_READERS) as pool:
-        found = pool.map(lambda key: _read(store, record_name(key), partial(_usable_record, key), damaged), keys)
-        records = {key: record for key, record in zip(keys, found, strict=True) if record is not None}
-    return Results(tuple(plans), records, {key: store.location(record_name(key)) for key in keys}, damaged)
+        batches = pool.map(outcomes, (keys[start : start + size] for start in range(0, len(keys), size)))
+        found = {outcome.key: outcome for batch in batches for outcome in batch}
+    return Results(tuple(plans), found, load, {key: store.location(record_name(key)) for key in keys}, damaged)
+
+
+def _of_job(plan: RunPlan, job: str) -> RunPlan | None:
+    """What of a plan belongs to `job`: all of its own runs, its rows in others, None where there are none."""
+    if plan.job == job:
+        return plan
+    cells = [cell for cell in plan.cells if part_of(plan, cell) == job]
+    return plan.model_copy(update={"cells": cells}) if cells else None
 
 
 def describe_damaged(damaged: dict[str, str]) -> str:
@@ -209,6 +266,26 @@ def _usable_record(key: str, data: bytes) -> Record:
     record = Record.model_validate_json(data)
     if record.key != key:
         raise ValueError(f"it is the record of another trial, {record.key}")
-    if not record.evaluated() and not record.costs:
+    if not record.selected and not record.costs:
         raise ValueError("it has no evaluated epoch")
     return record
+
+
+def _outcome(record: Record, scores: Set[str]) -> Outcome:
+    size, backbone = record.features.get("image_size"), record.features.get("backbone")
+    batch = record.setting.get("batch_size")
+    return Outcome(
+        key=record.key,
+        seed=record.seed,
+        selected={
+            score: cast("dict[str, Selected]", record.selected[score]) for score in record.selected if score in scores
+        },
+        costs=record.costs,
+        undefined=record.undefined,
+        epochs=record.epochs,
+        image_size=size if isinstance(size, int) else None,
+        backbone=str(backbone) if backbone else None,
+        batch_size=batch if isinstance(batch, int) else None,
+        device=record.run.device,
+        threads=record.run.threads,
+    )

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from fod_bench.record import CostName, MetricName
+from fod_bench.report.measures import MEASURES, Metric
 from fod_bench.report.results import Selection
 
 Mark = Literal["best", "second"]
 Part = Literal["ours", "paper", "Δ"]
 """What a cell shows: our number, the published one, the difference ours − published."""
 
-DIGITS = 3
 UNDEFINED = "n/a"
 
 
@@ -26,11 +26,11 @@ class TableCell:
     dataset: str
     category: str
     """A category or `mean`."""
-    metric: MetricName | CostName
+    metric: Metric
     value: float | None = None
     """Ours; the mean over seeds, and over categories where the cell is a mean. None without a result."""
-    deviation: float | None = None
-    """Sample standard deviation over seeds; None with fewer than two."""
+    by_seed: dict[int, float] = field(default_factory=dict)
+    """The value of each seed; empty for a mean whose categories do not all have the same seeds."""
     seeds: int = 0
     """Seeds that the value rests on."""
     covered: int = 0
@@ -53,6 +53,11 @@ class TableCell:
     """Footnotes on the published number."""
 
     @property
+    def deviation(self) -> float | None:
+        """Sample standard deviation over seeds; None with fewer than two."""
+        return statistics.stdev(self.by_seed.values()) if len(self.by_seed) > 1 else None
+
+    @property
     def complete(self) -> bool:
         """Whether there is a value and it rests on every category it should."""
         return self.value is not None and self.covered == self.expected
@@ -69,12 +74,18 @@ class TableCell:
         if part == "paper":
             return self.published_text
         if part == "Δ":
-            return _signed(self.difference)
+            return _signed(self.difference, self.digits)
         if self.value is None:
             return UNDEFINED if self.undefined else ""
-        deviation = f" ±{self.deviation:.{DIGITS}f}" if self.deviation is not None else ""
+        spread = self.deviation
+        deviation = f" ±{spread:.{self.digits}f}" if spread is not None else ""
         coverage = f" ({self.covered}/{self.expected})" if self.covered < self.expected else ""
-        return f"{self.value:.{DIGITS}f}{deviation}{coverage}"
+        return f"{self.value:.{self.digits}f}{deviation}{coverage}"
+
+    @property
+    def digits(self) -> int:
+        """Digits after the point."""
+        return MEASURES[self.metric].digits
 
     def mark_of(self, part: Part) -> Mark | None:
         """The mark of one part of the cell."""
@@ -131,15 +142,14 @@ class Table:
         return [cell for row in self.rows for cell in row.cells if cell is not None]
 
 
-def rank(cells: Sequence[TableCell | None]) -> None:
-    """Mark best and second best of cells that compete: ours among ours, published among published.
+def rank(cells: Sequence[TableCell]) -> None:
+    """Mark best and second best of cells of one metric that compete: ours among ours, published among published.
 
     Values are compared as printed, so that equal texts have equal marks. A mean over fewer categories than it should
     cover does not compete, and nothing is marked where there is no competitor.
     """
-    present = [cell for cell in cells if cell is not None]
-    ours = [(cell, round(cell.value, DIGITS)) for cell in present if cell.value is not None and cell.complete]
-    theirs = [(cell, round(cell.published, DIGITS)) for cell in present if cell.published is not None]
+    ours = [(cell, round(cell.value, cell.digits)) for cell in cells if cell.value is not None and cell.complete]
+    theirs = [(cell, round(cell.published, cell.digits)) for cell in cells if cell.published is not None]
     for cell, mark in _places(ours):
         cell.mark = mark
     for cell, mark in _places(theirs):
@@ -149,15 +159,16 @@ def rank(cells: Sequence[TableCell | None]) -> None:
 def _places(entries: list[tuple[TableCell, float]]) -> list[tuple[TableCell, Mark]]:
     if len(entries) < 2:
         return []
-    values = sorted({value for _, value in entries}, reverse=True)
+    upwards = MEASURES[entries[0][0].metric].lower_is_better
+    values = sorted({value for _, value in entries}, reverse=not upwards)
     marks: dict[float, Mark] = dict(zip(values, ("best", "second"), strict=False))
     return [(cell, marks[value]) for cell, value in entries if value in marks]
 
 
-def _signed(value: float | None) -> str:
+def _signed(value: float | None, digits: int) -> str:
     if value is None:
         return ""
-    rounded = round(value, DIGITS)
+    rounded = round(value, digits)
     if rounded == 0:
-        return f" {0:.{DIGITS}f}"
-    return f"{'+' if rounded > 0 else '−'}{abs(rounded):.{DIGITS}f}"
+        return f" {0:.{digits}f}"
+    return f"{'+' if rounded > 0 else '−'}{abs(rounded):.{digits}f}"

@@ -1,0 +1,184 @@
+"""The paper's Figure 5 and its like: AUROC against one hyper-parameter, ours beside the printed numbers, as SVG and PNG."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from fod_bench.errors import UsageError
+from fod_bench.report.discrepancies import DATASET_TITLES
+from fod_bench.report.files import write
+from fod_bench.report.forms import feeding_jobs
+from fod_bench.report.measures import MEASURES
+from fod_bench.report.paper import PaperTable
+from fod_bench.report.published import MEAN
+from fod_bench.report.results import Results, Selection, nearest
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Scale = Literal["log", "linear", "names"]
+
+_COLOURS = {"image_auroc": "#0072b2", "pixel_auroc": "#d55e00"}  # told apart by everybody, and in grey
+_MARKERS = {"image_auroc": "o", "pixel_auroc": "s"}
+_STYLE = {
+    "svg.hashsalt": "fod-bench",  # names within the file are drawn at random otherwise
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e5e5e5",
+    "legend.frameon": False,
+}
+_PANEL = (4.2, 2.8)  # inches of one panel; around all of them:
+_LEFT, _RIGHT, _BOTTOM, _TOP = 0.6, 0.2, 1.15, 0.8
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """One plot of a figure."""
+
+    parameter: str
+    """Beginning of the rows' names, before `=`."""
+    label: str
+    scale: Scale
+
+
+@dataclass(frozen=True)
+class _Figure:
+    """A figure drawn from one table of the paper."""
+
+    table: int
+    title: str
+    panels: tuple[_Panel, ...]
+
+
+FIGURES = {
+    "lambda": _Figure(
+        11,
+        "Loss weights λ1 and λ2 (the paper's Figure 5)",
+        (_Panel("lambda1", "λ1, with λ2 = 1", "log"), _Panel("lambda2", "λ2, with λ1 = 0.5", "log")),
+    ),
+    "heads": _Figure(12, "Heads of the attention", (_Panel("heads", "number of heads", "linear"),)),
+    "layers": _Figure(13, "Layers of the network", (_Panel("layers", "number of layers", "linear"),)),
+    "levels": _Figure(14, "Feature levels", (_Panel("levels", "levels, by their reduction", "names"),)),
+}
+
+
+def figure_names(names: Sequence[str]) -> list[str]:
+    """The figures asked for, `all` being every one. Raises `UsageError` for another name."""
+    for name in names:
+        if name not in (*FIGURES, "all"):
+            raise UsageError(f"no figure {name!r}: {nearest(name, [*FIGURES, 'all'])}")
+    return list(FIGURES) if "all" in names else list(dict.fromkeys(names))
+
+
+def render_figures(results: Results, names: Sequence[str], out: Path, selection: Selection = "best") -> list[Path]:
+    """Write `figure-<name>.svg` and `.png` into the folder `out`; the paths are returned. Equal results give equal bytes.
+
+    Only means over every category are drawn; what is missing is said in the figure. Raises `UsageError` for an unknown name,
+    `FodBenchError` for a folder that cannot be written.
+    """
+    written = []
+    for name in figure_names(names):
+        written += _draw(FIGURES[name], results, selection, out / f"figure-{name}")
+    return written
+
+
+def _draw(figure: _Figure, results: Results, selection: Selection, stem: Path) -> list[Path]:
+    from matplotlib.figure import Figure
+    from matplotlib.style import context
+
+    table = PaperTable(results, figure.table, selection)
+    width, height = _LEFT + _PANEL[0] * len(figure.panels) + _RIGHT, _BOTTOM + _PANEL[1] + _TOP
+    with context(["default", _STYLE]):
+        drawing = Figure(figsize=(width, height))
+        areas = drawing.subplots(1, len(figure.panels), sharey=True, squeeze=False)[0]
+        edges = {"left": _LEFT / width, "right": 1 - _RIGHT / width, "bottom": _BOTTOM / height}
+        drawing.subplots_adjust(**edges, top=1 - _TOP / height, wspace=0.06)
+        lines: dict[str, Any] = {}
+        for panel, area in zip(figure.panels, areas, strict=True):
+            lines |= _plot(table, panel, area)
+        areas[0].set_ylabel("AUROC")
+        title = f"{figure.title}, {DATASET_TITLES[table.datasets[0]]}"
+        drawing.text(0.5, 1 - 0.12 / height, title, ha="center", va="top", fontsize=10)
+        drawing.legend(
+            list(lines.values()), list(lines), loc="upper center", bbox_to_anchor=(0.5, 1 - 0.3 / height), ncols=2
+        )
+        caption = textwrap.fill(_caption(table, figure), int(width * 19))
+        drawing.text(0.1 / width, 0.1 / height, caption, va="bottom", fontsize=7, color="#555555")
+        return [_save(drawing, stem.with_name(f"{stem.name}.{form}"), form) for form in ("svg", "png")]
+
+
+def _plot(table: PaperTable, panel: _Panel, area: Axes) -> dict[str, Any]:
+    """Draw one panel; its lines by their names in the legend."""
+    places = _places(table, panel)
+    lines: dict[str, Any] = {}
+    for metric in table.metrics:
+        cells = [(place, table.cell(row, table.datasets[0], MEAN, metric)) for row, place in places.items()]
+        title, colour, marker = MEASURES[metric].title, _COLOURS[metric], _MARKERS[metric]
+        printed = [(place, cell.published) for place, cell in cells if cell.published is not None]
+        style: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 4}
+        (lines[f"{title}, published"],) = area.plot(
+            *zip(*printed, strict=True), linestyle="--", alpha=0.6, markerfacecolor="white", **style
+        )
+        ours = [(place, cell.value, cell.deviation or 0.0) for place, cell in cells if cell.complete]
+        if ours:
+            at, values, deviations = zip(*ours, strict=True)
+            spread = deviations if any(deviations) else None
+            lines[f"{title}, ours"] = area.errorbar(at, values, spread, capsize=3, **style)
+    if panel.scale == "log":
+        area.set_xscale("log")
+    area.set_xticks(list(places.values()), [_label(table, row) for row in places])
+    area.set_xticks([], minor=True)
+    area.set_xlabel(panel.label)
+    return lines
+
+
+def _places(table: PaperTable, panel: _Panel) -> dict[str, float]:
+    """Rows of the panel and where they stand on its axis, from left to right."""
+    rows = [row for row in table.rows if row.partition("=")[0] == panel.parameter]
+    if panel.scale == "names":
+        return {row: float(index) for index, row in enumerate(rows)}
+    values = {row: _number(row.partition("=")[2]) for row in rows}
+    return dict(sorted(((row, value) for row, value in values.items() if value is not None), key=lambda pair: pair[1]))
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:  # a row of ours that varies something else as well
+        return None
+
+
+def _label(table: PaperTable, row: str) -> str:
+    return table.form.name(row)[0].rpartition("= ")[2]
+
+
+def _caption(table: PaperTable, figure: _Figure) -> str:
+    """How our numbers came about, and how many are missing."""
+    rows = [row for panel in figure.panels for row in _places(table, panel)]
+    cells = [table.cell(row, table.datasets[0], MEAN, metric) for row in rows for metric in table.metrics]
+    whole = sum(cell.complete for cell in cells)
+    parts = [f"Ours: {table.view.caption()}."]
+    if any(cell.deviation is not None for cell in cells if cell.complete):
+        parts.append("Bars: one sample standard deviation to either side.")
+    if whole < len(cells):
+        parts.append(
+            f"{whole} of {len(cells)} points of ours rest on every category and are drawn; {feeding_jobs(figure.table)} "
+            "asks for all."
+        )
+    return " ".join([*parts, "The axis does not begin at 0."])
+
+
+def _save(drawing: Figure, path: Path, form: str) -> Path:
+    content = io.BytesIO()
+    # Neither a date nor the name of the program's version: they would differ where the drawing does not.
+    metadata = {"Date": None, "Creator": None} if form == "svg" else {"Software": None}
+    drawing.savefig(content, format=form, dpi=150, metadata=metadata)
+    return write(path, [content.getvalue()])
