@@ -27,6 +27,7 @@ ROUNDS = 5
 def split() -> Any:
     """Features of random numbers, and masks with a square defect of 2 % of the picture, as a trial gets them."""
     from fod_bench.methods import TrialData
+    from fod_bench.references.base import FixedReference, References
 
     rng = np.random.default_rng(0)
     masks, labels = np.zeros((PICTURES, SIZE, SIZE), np.uint8), np.arange(PICTURES) >= GOOD
@@ -38,7 +39,8 @@ def split() -> Any:
         for level, (channels, _) in WIDTHS.items()
     }
     train = {level: features[:4] for level, features in test.items()}
-    return TrialData(train, test, masks, labels.astype(np.uint8), {level: x.mean(0) for level, x in train.items()})
+    references = References({level: FixedReference(x.mean(0)[:, :, None]) for level, x in train.items()}, {})
+    return TrialData(train, test, masks, labels.astype(np.uint8), references)
 
 
 def measure() -> dict[str, float]:
@@ -71,7 +73,7 @@ def measure() -> dict[str, float]:
     def forward() -> None:
         with torch.inference_mode():
             for level, network in zip(WIDTHS, networks, strict=True):
-                network(batch[level].flatten(1, 2), method.reference[level])
+                network(batch[level].flatten(1, 2), method.references[level].same_for_all())
 
     def at_once(features: torch.Tensor, reference: torch.Tensor) -> NetworkOutput:
         """Stands for a network that takes no time."""

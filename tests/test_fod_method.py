@@ -9,15 +9,17 @@ import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter
-from trial_builders import CHANNELS, SIZE, VIEWS, method, trial_data
+from trial_builders import CHANNELS, CPU, SIZE, VIEWS, method, trial_data
 
 from fod_bench.fod.model import View
 from fod_bench.fod.score import SMOOTHING_SIGMA, patch_scores, rules, upsample
 from fod_bench.fod.train import LevelTrainer, LossWeights, losses
+from fod_bench.job.references import reference_spec
 from fod_bench.methods import METHODS, TrialData, method_class
 from fod_bench.methods.base import State
 from fod_bench.methods.fod import FodMethod
 from fod_bench.references.base import References
+from fod_bench.references.build import build_references
 
 
 def train(detector: FodMethod, epochs: int, first: int = 0) -> list[torch.Tensor]:
@@ -55,11 +57,9 @@ def countable(pictures: int) -> TrialData:
 
 def with_level_4(data: TrialData) -> TrialData:
     """The same with a third level, which is level 8 twice as fine."""
-    learnt, tested, known = (
-        part | {4: part[8].repeat(2, axis=-2).repeat(2, axis=-3)}
-        for part in (data.train, data.test, data.reference or {})
-    )
-    return TrialData(learnt, tested, data.masks, data.labels, known)
+    learnt, tested = (part | {4: part[8].repeat(2, axis=-2).repeat(2, axis=-3)} for part in (data.train, data.test))
+    references = build_references(reference_spec("mean"), learnt, tested, CPU)
+    return TrialData(learnt, tested, data.masks, data.labels, references)
 
 
 class TestBatches:
