@@ -58,7 +58,7 @@ def test_one_row_may_have_results_and_costs() -> None:
 def test_a_cost_is_explained(store: MemoryStore) -> None:
     found = explain(store.read(), "FOD/mvtec/bottle")
     text = explanation_text(found)
-    assert "training time 12\n" in text and "FLOPs         10.1\n" in text and "cpu, 2 threads" in text
+    assert "train_s_per_epoch=12" in text and "gflops=10.1" in text and "cpu, 2 threads" in text
 
 
 def test_the_frame_holds_costs_once(store: MemoryStore) -> None:
