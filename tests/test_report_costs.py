@@ -37,7 +37,7 @@ def test_a_job_of_measurements_has_a_table_of_costs(store: MemoryStore) -> None:
     assert cell(table, "FOD", "mean", "train_s_per_epoch").text("ours") == "13.0 (2/3)"
     assert cell(table, "Patch", "mean", "train_s_per_epoch").value == 6.5
     assert cell(table, "FOD", "mean", "gflops").value == pytest.approx(10.1)
-    for said in ("cpu with 2 threads", "batches of 4", "256×256", "tf_efficientnet_b6"):
+    for said in ("cpu, threads: 2", "batches of 4", "256×256", "tf_efficientnet_b6"):
         assert said in table.caption
     assert any("FOD on mvtec: wood" in note for note in table.notes), "what is missing is named"
     assert "costs,FOD,mvtec,mean,train_s_per_epoch,best,13.0" in long_form([table])
@@ -58,7 +58,7 @@ def test_one_row_may_have_results_and_costs() -> None:
 def test_a_cost_is_explained(store: MemoryStore) -> None:
     found = explain(store.read(), "FOD/mvtec/bottle")
     text = explanation_text(found)
-    assert "training time 12\n" in text and "FLOPs         10.1\n" in text and "cpu, 2 threads" in text
+    assert "train_s_per_epoch=12" in text and "gflops=10.1" in text and "cpu, 2 threads" in text
 
 
 def test_the_frame_holds_costs_once(store: MemoryStore) -> None:

@@ -82,7 +82,7 @@ def test_a_cost_is_explained_with_its_device_and_without_an_epoch() -> None:
     (found,) = explain(paper_store().read(), "FOD/mvtec/tile/gflops")
     assert found.metrics["gflops"].best == 11.0 and found.metrics["gflops"].best_epoch is None
     text = explanation_text([found])
-    assert "FLOPs         11\n" in text and "cpu, 2 threads" in text and "job table5, for Table 5" in text
+    assert "costs         gflops=11\n" in text and "cpu, 2 threads" in text and "job table5, for Table 5" in text
     everything = explain(paper_store().read(), "FOD/mvtec/tile")
     assert {len(one.metrics) for one in everything} == {4, 5}
 

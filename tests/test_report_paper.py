@@ -82,7 +82,7 @@ def test_table_5_shows_costs_with_the_better_side_marked_and_the_device_named() 
         "train_s_per_epoch": None,
         "inference_fps": None,
     }
-    assert "measured on cpu with 2 threads" in table.caption and "mean over categories" in table.caption
+    assert "measured on cpu, threads: 2" in table.caption and "mean over categories" in table.caption
     assert "selected on test data" not in table.caption and "↓ lower is better" in table.caption
     assert cell(table, "PatchCore", "mean", "learnable_params_m").text("paper") == "/"
 
@@ -145,6 +145,21 @@ def test_a_row_that_nobody_asked_for_is_named_with_the_job_that_does() -> None:
     run.save()
     (note,) = paper_table(store.read(), 12).notes
     assert note == "No run in this store asks for heads=4 on MVTec AD: `fod-bench run jobs/table12_heads.yaml` does."
+
+
+def test_categories_that_no_row_asks_for_are_named_once() -> None:
+    store = MemoryStore()
+    run = Run(store, "run-1", "job", [10])
+    for row in ("direct", "two_phase"):
+        for category in MVTEC[:14]:
+            run.add(row, "mvtec", category, [(0.9, 0.8)])
+    run.add("direct", "btad", "02", [(0.9, 0.8)])
+    run.save()
+    (note,) = paper_table(store.read(), 10).notes
+    assert note == (
+        "No run in this store asks for every row on MVTec AD (zipper); direct on BTAD (product01, product03); two_phase on BTAD; "
+        "every row on MVTec 3D-AD (RGB): `fod-bench run jobs/table10_optimization.yaml` does."
+    )
 
 
 def test_seeds_are_averaged_with_their_number_and_fewer_than_asked_for_are_said() -> None:

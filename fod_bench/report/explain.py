@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fod_bench.errors import UsageError
-from fod_bench.record import COSTS, METRICS, Cell, Record, RunPlan, record_name
+from fod_bench.record import COST_SCORE, COSTS, METRICS, Cell, Record, RunPlan, record_name
 from fod_bench.report.measures import MEASURES, Metric
 from fod_bench.report.paper import paper_category
 from fod_bench.report.results import SELECTIONS, Results, measured, nearest, part_of
@@ -133,10 +133,12 @@ def _lines(explanation: Explanation, width: int) -> Iterator[str]:
     ]
     if explanation.problem:
         facts.append(("result", explanation.problem))
-    facts += [(MEASURES[metric].title, _numbers(selected)) for metric, selected in explanation.metrics.items()]
-    if record is not None and not explanation.problem:
-        further = {name: f"{value:.6g}" for name, value in record.costs.items() if name not in COSTS}
-        facts.append(("further costs", _settings(further)))
+    if cell.score == COST_SCORE and record is not None and not explanation.problem:
+        further = {name: value for name, value in record.costs.items() if name not in COSTS}
+        costs = {name: selected.best for name, selected in explanation.metrics.items()} | further
+        facts.append(("costs", _settings({name: f"{value:.6g}" for name, value in costs.items() if value is not None})))
+    else:
+        facts += [(MEASURES[metric].title, _numbers(selected)) for metric, selected in explanation.metrics.items()]
     if record is not None:
         facts += [
             ("setting", _settings(record.setting)),
@@ -171,8 +173,6 @@ def _tables(cell: Cell) -> str:
 def _numbers(selected: Selected) -> str:
     if selected.best is None or selected.last is None:
         return f"n/a: {selected.undefined or 'the record gives no reason'}"
-    if selected.best_epoch is None:
-        return f"{selected.best:.6g}"
     return (
         f"{selected.best:.6f} best, at epoch {selected.best_epoch}; "
         f"{selected.last:.6f} last, at epoch {selected.last_epoch}"

@@ -138,16 +138,14 @@ def _letter(number: int) -> str:
 
 def _escape(text: str) -> str:
     """`text` as LaTeX sets it; what pdflatex's own fonts lack is named by its code point rather than lost."""
-    text = re.sub(r"λ(\d)", r"$\\lambda_\1$", " ".join(text.split())) if "λ" in text else " ".join(text.split())
-    return "".join(map(_spell, re.split(r"(\$\\lambda_\d\$)", text)))
+    pieces = re.split(r"λ(\d)", " ".join(text.split()))  # every other one is the digit of an index
+    return "".join(
+        rf"$\lambda_{piece}$" if index % 2 else "".join(map(_spell, piece)) for index, piece in enumerate(pieces)
+    )
 
 
-def _spell(text: str) -> str:
-    if re.fullmatch(r"\$\\lambda_\d\$", text):
-        return text
-    return "".join(_SPELLED.get(character) or _letter_of(character) for character in text)
-
-
-def _letter_of(character: str) -> str:
+def _spell(character: str) -> str:
+    if character in _SPELLED:
+        return _SPELLED[character]
     plain = character.isascii() or (ord(character) < 0x180 and unicodedata.category(character)[0] == "L")
     return character if plain else rf"\texttt{{U+{ord(character):04X}}}"

@@ -42,7 +42,7 @@ MEASURES: dict[str, Measure] = {
     "image_f1_max": Measure("image F1-max"),
     "pixel_f1_max": Measure("pixel F1-max"),
     "gflops": Measure("FLOPs", 1, "FLOPs, G ↓", lower_is_better=True),
-    "learnable_params_m": Measure("learnable parameters", 1, "learnable parameters, M ↓", lower_is_better=True),
+    "learnable_params_m": Measure("parameters", 1, "learnable parameters, M ↓", lower_is_better=True),
     "train_s_per_epoch": Measure("training time", 1, "training, s per epoch ↓", lower_is_better=True),
     "inference_fps": Measure("inference speed", 1, "inference, frames per s ↑"),
 }

@@ -204,20 +204,23 @@ class PaperTable:
         """What the table has place for and no run asks for, with the command that does."""
         if not self.view.cells:
             return [f"No run in this store feeds Table {self.number}: {feeding_jobs(self.number)} does."]
-        missing = []
-        for row in ("FOD",) if self.number in METHOD_TABLES else self.published:
-            for dataset in self.datasets:
-                if dataset == AVERAGE:
-                    continue
+        rows = ("FOD",) if self.number in METHOD_TABLES else self.published
+        missing: dict[str, list[str]] = {}
+        for dataset in self.datasets:
+            for row in rows if dataset != AVERAGE else ():
                 own, name = self.own_row(row), self.own_names.get(dataset)
                 asked = self.view.asked(own, name) if own is not None and name is not None else frozenset()
                 lacking = [known for known in printed_categories(dataset) if own_category(dataset, known) not in asked]
                 if lacking:
                     few = f" ({shortened(lacking)})" if asked else ""
-                    missing.append(f"{row} on {DATASET_TITLES[dataset]}{few}")
+                    missing.setdefault(f"{DATASET_TITLES[dataset]}{few}", []).append(row)
         if not missing:
             return []
-        return [f"No run in this store asks for {shortened(missing, '; ')}: {feeding_jobs(self.number)} does."]
+        listed = [
+            f"{'every row' if len(lacking) == len(rows) > 1 else shortened(lacking)} on {where}"
+            for where, lacking in missing.items()
+        ]
+        return [f"No run in this store asks for {shortened(listed, '; ')}: {feeding_jobs(self.number)} does."]
 
 
 def _taken_apart(row: str) -> tuple[str, str]:

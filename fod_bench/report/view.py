@@ -157,7 +157,7 @@ class View:
         else:
             parts.append(f"{len(seeds)} seeds ({listed}), mean ± sample standard deviation")
         if costs:
-            machines = sorted({f"{outcome.device} with {outcome.threads} threads" for outcome in outcomes})
+            machines = sorted({f"{outcome.device}, threads: {outcome.threads}" for outcome in outcomes})
             batches = sorted({outcome.batch_size for outcome in outcomes if outcome.batch_size is not None})
             parts.append("measured on " + " and ".join(machines))
             if batches:
