@@ -180,7 +180,7 @@ class Worker:
     def _make_reference(self, features: FeatureSet, spec: ReferenceSpec) -> Failure | None:
         """Make and store a reference; why it cannot be made, which is no fault of the features or of other references."""
         try:
-            made = build_references(spec, features.train, features.test, self.device)
+            made = build_references(spec, features.train, features.test, self.device, features.manifest["category"])
         except Exception as error:  # see `prepare`
             return _failure(error)
         about = {"kind": spec.kind, "features": features.key}

@@ -66,6 +66,8 @@ class LevelFeatures(NamedTuple):
     test: NDArray[np.float32]
     """(m, H, W, C)."""
     device: torch.device
+    name: str = ""
+    """Of the category, for people."""
 
     def generator(self, seed: int) -> torch.Generator:
         """Random numbers of this level alone, the same on every device: which other levels there are changes nothing."""

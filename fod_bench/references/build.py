@@ -32,6 +32,7 @@ def build_references(
     train: Mapping[int, NDArray[np.float32]],
     test: Mapping[int, NDArray[np.float32]],
     device: torch.device,
+    name: str = "",
 ) -> References:
     """References of every level, from features `{stride: (n, H, W, C)}` of the training and the test pictures.
 
@@ -46,7 +47,7 @@ def build_references(
         raise TrialError(problem)
     levels, facts = {}, dict[str, dict[str, float]]()
     for stride in train:
-        features = LevelFeatures(stride, train[stride], test[stride], device)
+        features = LevelFeatures(stride, train[stride], test[stride], device, name)
         levels[stride], found = _BUILDERS[spec.kind](spec, features)
         for fact, value in found.items():
             facts.setdefault(fact, {})[str(stride)] = value

@@ -44,7 +44,9 @@ def codebook_reference(spec: CodebookReference, level: LevelFeatures) -> Built:
         ).mean()
     used = len(chosen.unique())
     if used < _FEW * len(table):
-        _LOG.warning("codebook  level %d: only %d of %d codes are in use", level.stride, used, len(table))
+        _LOG.warning(
+            "codebook  %s, level %d: only %d of %d codes are in use", level.name, level.stride, used, len(table)
+        )
     reference = ChosenReference(chosen.cpu().numpy(), found.cpu().numpy(), table.cpu().numpy())
     return reference, {"codes": len(table), "codes_used": used, "cosine": float(cosine)}
 

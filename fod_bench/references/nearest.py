@@ -61,6 +61,6 @@ def _closest(queries: Tensor, candidates: Tensor, pictures: int, exclude_self: b
     for block in torch.arange(len(queries), device=queries.device).split(max(1, _BLOCK_ELEMENTS // len(candidates))):
         closeness = torch.addmm(lengths, queries[block], candidates.T)  # (R, n·w)
         if exclude_self:
-            closeness.unflatten(1, (pictures, -1))[torch.arange(len(block)), block] = -torch.inf
+            closeness.unflatten(1, (pictures, -1))[torch.arange(len(block), device=block.device), block] = -torch.inf
         best.append(closeness.argmax(1))
     return torch.cat(best)
