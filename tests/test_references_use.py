@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 from commands import DRAWN, TINY
-from trial_builders import CPU, EPOCHS, STEPS, Killed, Watcher, method, run, trial, trial_data
+from trial_builders import CPU, EPOCHS, STEPS, Killed, Watcher, curves, method, run, trial, trial_data
 
 from fod_bench.cluster.messages import Attempt, Done, Failure, Prepared
 from fod_bench.cluster.worker import Worker
@@ -101,7 +101,7 @@ class TestTrials:
         record = run(store, trial(reference=reference_spec(spec).model_dump()), data)
         assert record.reference is not None and data.reference is not None
         assert record.reference.get("facts", {}) == data.reference.facts
-        losses = [result.losses["reconstruction"] for result in record.epochs]
+        losses = curves(store, record).losses["reconstruction"]
         assert losses[-1] < losses[0]
 
     def test_killed_and_run_again_is_the_same_to_the_bit(self, spec: Any, store: Store, tmp_path: Path) -> None:

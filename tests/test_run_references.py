@@ -52,7 +52,7 @@ def test_what_cannot_be_made_ends_only_the_trainings_that_need_it(
     content = {"name": "tiny", "datasets": {"drawn": DRAWN}, "settings": TINY, "variants": ROWS, "seeds": [1, 2]}
     Path("job.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     trials = list(make_plan(load_job("job.yaml"), download=False).trials.values())
-    store, progress = open_store("store"), Progress(len(trials), stderr_console(), quiet=True)
+    store, progress = open_store("store"), Progress(trials, stderr_console(), quiet=True)
     orchestrator = Orchestrator(
         store, "none", Share(1, 0), progress, driver="d", checkpoint_seconds=1e9, lease_seconds=60
     )
