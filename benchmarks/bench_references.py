@@ -1,4 +1,7 @@
-"""What it takes to make reference features of a large category: seconds and memory of a process that does nothing else."""
+"""What it takes to make reference features of a large category, each in a process that does nothing else.
+
+Seconds are those of the processor, on one thread: what it takes on a core of its own, whatever else the machine is doing.
+"""
 
 from __future__ import annotations
 
@@ -27,9 +30,9 @@ from fod_bench.job.references import reference_spec
 from fod_bench.references.build import build_references
 torch.set_num_threads(int(sys.argv[4]))
 train, test = (numpy.load(path, mmap_mode="r") for path in sys.argv[2:4])
-start = time.perf_counter()
+start = time.process_time()
 build_references(reference_spec(json.loads(sys.argv[1])), {8: train}, {8: test}, torch.device("cpu"))
-seconds = time.perf_counter() - start
+seconds = time.process_time() - start
 print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20]))
 """
 THREADS = 1
@@ -37,7 +40,7 @@ THREADS = 1
 
 
 def run() -> list[Result]:
-    """Seconds and peak memory, libraries and mapped features included, of every kind that costs something."""
+    """Processor seconds and peak memory, libraries and mapped features included, of every kind that costs something."""
     results = []
     with tempfile.TemporaryDirectory(prefix="fod-bench-") as folder:
         train, many, test = (
