@@ -1,16 +1,8 @@
-"""The fused correlation operator: attention, its divergence from an RBF target, and its entropy, without an N×N tensor kept.
+"""The operator in PyTorch without an N×M tensor kept: the forward pass walks over blocks of query rows that fit the cache and
+keeps row sums only; the backward pass recomputes each block. Memory is O(N·d) instead of O(heads·N·M).
 
-One I2Correlation branch needs from its attention matrix S and its target matrix T (both N×M, rows summing to one):
-
-    output      S·V                                                        Eq. 4 and 9
-    divergence  Σ_j (T − S)·(log(T + ε) − log(S + ε))   per row            Eq. 6, both directions of the KL divergence at once
-    entropy     −Σ_j S·log(S + ε)                       per row            Eq. 7
-
-T is never built from its exponential: normalised rows of the RBF kernel (Eq. 5) are an outer product of a row over the
-grid's y and a row over its x, so N×(H+W) numbers stand for N×M. The forward pass walks over blocks of query rows that fit
-the cache and keeps row sums only; the backward pass recomputes each block. Memory is O(N·d) instead of O(heads·N·M).
-
-Shape letters: B pictures, h heads, N query patches, M = H·W reference patches, d channels of one head.
+It works on p = S/ε and t = T/ε: log(S + ε) = log ε + log1p(p), where log ε cancels in the divergence. It is as accurate, and
+log1p is faster than log in PyTorch's CPU kernels, as exp2 is than exp. Letters as in the package, g heads and R rows of a block.
 """
 
 from __future__ import annotations
@@ -18,82 +10,53 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-EPSILON = 1e-4
-"""Added inside every logarithm; part of the method, as in the authors' code."""
+from fod_bench.fod.correlation.result import EPSILON, Correlation
 
-_BLOCK_ELEMENTS = {"cpu": 1 << 18, "cuda": 1 << 25}
+BLOCK_ELEMENTS = {"cpu": 1 << 17, "cuda": 1 << 25}
 """Entries of S worked on at once, on a CPU per thread: a thread's part of the few buffers then fits its share of the cache;
 on a GPU they fill the device."""
 
 
-class Correlation(NamedTuple):
-    """What one branch's attention gives. Every part is differentiable.
-
-    The two divergences are the same numbers; they differ in where a gradient flows, which is the stop-gradient of Eq. 13.
-    """
-
-    output: Tensor
-    """(B, h, N, d): S·V."""
-    target_divergence: Tensor
-    """(B, h, N): Div(T, sg[S]); its gradient reaches the target's factors only."""
-    attention_divergence: Tensor
-    """(B, h, N): Div(sg[T], S); its gradient reaches query and key only."""
-    entropy: Tensor
-    """(B, h, N): Ent(S)."""
-
-
-def correlate(query: Tensor, key: Tensor, value: Tensor, target_y: Tensor, target_x: Tensor) -> Correlation:
-    """Attention with scale 1/√d, its divergence from the target and its entropy.
-
-    Args:
-        query: (B, h, N, d).
-        key, value: (B, h, M, d), M = H·W, in row-major order of the grid.
-        target_y: (B, h, N, H), the target's factor over the grid's rows; every row sums to one.
-        target_x: (B, h, N, W), its factor over the grid's columns; every row sums to one.
-
-    Raises:
-        ValueError: M is not H·W.
-    """
-    if key.shape[-2] != target_y.shape[-1] * target_x.shape[-1]:
-        raise ValueError(
-            f"{key.shape[-2]} reference patches do not form the target's {target_y.shape[-1]}×{target_x.shape[-1]} grid"
-        )
+def correlate_tiled(query: Tensor, key: Tensor, value: Tensor, target_y: Tensor, target_x: Tensor) -> Correlation:
+    """See `fod_bench.fod.correlation.correlate`."""
     return Correlation(*_Correlate.apply(query, key, value, target_y, target_x))
 
 
 class _Correlate(torch.autograd.Function):
-    """Works on p = S/ε and t = T/ε: log(S + ε) = log ε + log1p(p), where log ε cancels in the divergence. It is as accurate,
-    and log1p is faster than log in PyTorch's CPU kernels."""
-
     @staticmethod
     def forward(
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, target_y: Tensor, target_x: Tensor
     ) -> tuple[Tensor, ...]:
-        ctx.save_for_backward(query, key, value, target_y, target_x)
         output = torch.empty_like(query, memory_format=torch.contiguous_format)
-        divergence = query.new_empty(query.shape[:-1])
-        entropy = query.new_empty(query.shape[:-1])
+        divergence, entropy, top, inverse_sum = (query.new_empty(query.shape[:-1]) for _ in range(4))
         for head in _Head.all(query, key, value, target_y, target_x):
             for rows in head.blocks:
                 attention, p, t, difference = head.buffers(rows, 4)
-                head.block(rows, attention, p, t)
+                logits = head.logits(rows, out=attention)
+                highest = torch.amax(logits, -1, keepdim=True)
+                logits.sub_(highest).exp2_()
+                scale = logits.sum(-1, keepdim=True).reciprocal_()
+                attention.mul_(scale)
+                top[head.index][:, rows], inverse_sum[head.index][:, rows] = highest[..., 0], scale[..., 0]
+                head.relative(rows, attention, p, t)
                 torch.bmm(attention, head.value, out=output[head.index][:, rows])
                 torch.sub(t, p, out=difference)  # (T − S)/ε
                 p.log1p_()
                 divergence[head.index][:, rows] = _row_dot(difference, t.log1p_().sub_(p)).mul_(EPSILON)
                 entropy[head.index][:, rows] = _row_dot(p, attention).neg_().sub_(math.log(EPSILON))
+        ctx.save_for_backward(query, key, value, target_y, target_x, top, inverse_sum)
         return output, divergence, divergence.clone(), entropy
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value, target_y, target_x = ctx.saved_tensors
+        query, key, value, target_y, target_x, top, inverse_sum = ctx.saved_tensors
         output_gradient, to_target, to_attention, to_entropy = gradients
         query_gradient = torch.empty_like(query, memory_format=torch.contiguous_format)
         # transposed, (B, h, d, M): the products that add up here are faster with the long side last
@@ -103,7 +66,9 @@ class _Correlate(torch.autograd.Function):
             value_transposed = head.value.mT.contiguous()
             for rows in head.blocks:
                 attention, p, t, log_p, log_ratio, inverse, spare = head.buffers(rows, 7)
-                head.block(rows, attention, p, t)
+                logits = head.logits(rows, out=attention).sub_(top[head.index][:, rows, None])
+                logits.exp2_().mul_(inverse_sum[head.index][:, rows, None])
+                head.relative(rows, attention, p, t)
                 upstream = output_gradient[head.index][:, rows]
                 value_gradient[head.index].baddbmm_(upstream.mT, attention)
                 torch.log1p(p, out=log_p)
@@ -114,16 +79,11 @@ class _Correlate(torch.autograd.Function):
                 # dDiv/dT = log_ratio + (T − S)/(T + ε), and (T − S)/(T + ε) = 1 − inverse
                 grid = torch.sub(log_ratio, inverse, out=t).unflatten(-1, head.grid)  # (g, R, H, W)
                 y, x = head.target_y[:, rows], head.target_x[:, rows]
-                scale = to_target[head.index][:, rows, None]
-                y_gradient[head.index][:, rows] = (
-                    torch.mul(grid, x[:, :, None, :], out=spare.view_as(grid))
-                    .sum(-1)
-                    .add_(x.sum(-1, keepdim=True))
-                    .mul_(scale)
-                )
-                x_gradient[head.index][:, rows] = (
-                    torch.matmul(y[:, :, None, :], grid).squeeze(-2).add_(y.sum(-1, keepdim=True)).mul_(scale)
-                )
+                weight = to_target[head.index][:, rows, None]
+                y_sum = torch.mul(grid, x[:, :, None, :], out=spare.view_as(grid)).sum(-1)
+                y_gradient[head.index][:, rows] = y_sum.add_(x.sum(-1, keepdim=True)).mul_(weight)
+                x_sum = grid.mul_(y[:, :, :, None]).sum(-2)
+                x_gradient[head.index][:, rows] = x_sum.add_(y.sum(-1, keepdim=True)).mul_(weight)
 
                 # dDiv/dS = 1 − log_ratio − (T + ε)/(S + ε) and dEnt/dS = ε/(S + ε) − 1 − log(S + ε). Terms constant along a
                 # row are dropped: the softmax's own gradient removes them.
@@ -139,16 +99,18 @@ class _Correlate(torch.autograd.Function):
                 torch.bmm(logits_gradient, head.key, out=query_gradient[head.index][:, rows])
                 key_gradient[head.index].baddbmm_(head.query[:, rows].mT, logits_gradient)
         query_gradient.mul_(query.shape[-1] ** -0.5)
+        key_gradient.mul_(math.log(2.0))  # the query's factor for base 2 is in it
         return query_gradient, key_gradient.mT, value_gradient.mT, y_gradient, x_gradient
 
 
 class _Head:
-    """Some heads of one picture: what every block of their query rows needs. Letters as above, g heads and R rows of a block."""
+    """Some heads of one picture: what every block of their query rows needs."""
 
     def __init__(self, index: tuple[int, slice], rows: int, *tensors: Tensor) -> None:
         self.index = index
         query, self.key, self.value, self.target_y, self.target_x = (tensor[index] for tensor in tensors)
-        self.query = query * query.shape[-1] ** -0.5  # scaled once here, not N×M times
+        # scaled once here, not N×M times: by 1/√d, and to base 2
+        self.query = query * (query.shape[-1] ** -0.5 / math.log(2.0))
         self.grid = (self.target_y.shape[-1], self.target_x.shape[-1])
         self.blocks = [slice(row, min(row + rows, query.shape[1])) for row in range(0, query.shape[1], rows)]
         self._key_transposed = self.key.mT.contiguous()
@@ -159,7 +121,7 @@ class _Head:
         """Cut the work up so that a block stays below the device's block size."""
         pictures, heads, tokens, _ = query.shape
         on_cpu = query.device.type == "cpu"
-        budget = _BLOCK_ELEMENTS["cpu"] * torch.get_num_threads() if on_cpu else _BLOCK_ELEMENTS["cuda"]
+        budget = BLOCK_ELEMENTS["cpu"] * torch.get_num_threads() if on_cpu else BLOCK_ELEMENTS["cuda"]
         rows = max(1, min(tokens, budget // key.shape[-2]))
         group = max(1, budget // (rows * key.shape[-2]))
         for picture in range(pictures):
@@ -171,10 +133,12 @@ class _Head:
         shape = (len(self.key), rows.stop - rows.start, self.key.shape[1])
         return [flat[: math.prod(shape)].view(shape) for flat in _WORKSPACE.take(count, math.prod(shape), self.key)]
 
-    def block(self, rows: slice, attention: Tensor, p: Tensor, t: Tensor) -> None:
-        """Fill S, S/ε and T/ε of these rows, each (g, R, M)."""
-        logits = torch.bmm(self.query[:, rows], self._key_transposed, out=p)
-        torch.softmax(logits, -1, out=attention)
+    def logits(self, rows: slice, out: Tensor) -> Tensor:
+        """Q·Kᵀ/√d of these rows, to base 2, (g, R, M)."""
+        return torch.bmm(self.query[:, rows], self._key_transposed, out=out)
+
+    def relative(self, rows: slice, attention: Tensor, p: Tensor, t: Tensor) -> None:
+        """Fill S/ε and T/ε of these rows, each (g, R, M)."""
         torch.mul(attention, 1.0 / EPSILON, out=p)
         grid = t.unflatten(-1, self.grid)
         torch.mul(self._scaled_y[:, rows, :, None], self.target_x[:, rows, None, :], out=grid)
