@@ -43,6 +43,8 @@ class FodMethod:
         self.batch_size: int = setting["batch_size"]
         self.zero_gradient_step: bool = setting.get("zero_gradient_step", False)
         self.seed = seed
+        self.device = device
+        self._ordered = (-1, torch.empty(0, dtype=torch.long))  # an epoch and its order of the pictures
         self.image_size = data.masks.shape[-1]
         self.precision: Precision = setting.get("precision", "float32")
         try:
@@ -78,7 +80,9 @@ class FodMethod:
 
     def step(self, epoch: int, step: int) -> Tensor:
         """One step of every level on the next batch; losses (len(loss_names),)."""
-        chosen = self._order(epoch)[step * self.batch_size : (step + 1) * self.batch_size]
+        if epoch != self._ordered[0]:
+            self._ordered = epoch, self._order(epoch).to(self.device)
+        chosen = self._ordered[1][step * self.batch_size : (step + 1) * self.batch_size]
         terms: list[Tensor] = []
         for level, trainer in self.trainers.items():
             reference = self.references[level].of("train", chosen) if self.references else None

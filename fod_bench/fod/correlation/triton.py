@@ -52,7 +52,8 @@ class _Correlate(torch.autograd.Function):
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, target_y: Tensor, target_x: Tensor
     ) -> tuple[Tensor, ...]:
         tensors = [tensor.contiguous() for tensor in (query, key, value, target_y, target_x)]
-        tiling = Tiling(*query.shape[-2:], target_y.shape[-1], target_x.shape[-1], current_precision())
+        tokens, depth = query.shape[-2:]
+        tiling = Tiling(tokens, depth, target_y.shape[-1], target_x.shape[-1], current_precision())
         groups = query.shape[:2]
         output = torch.empty_like(tensors[0])
         divergence, entropy = (query.new_empty(query.shape[:-1]) for _ in range(2))
