@@ -91,6 +91,8 @@ class RunInfo(_Frozen):
     seconds_per_step: float
     device: str
     threads: int
+    correlation: str = ""
+    """Implementation of the correlation operator; empty where the method or its view has none."""
     host: str
     claim: str = ""
     """Claim it was written under; the kept weights lie in the folder of that name beside the record."""

@@ -252,6 +252,7 @@ class _Progress:
                 seconds_per_step=self.seconds["train"] / steps,
                 device=device_name(self.device),
                 threads=torch.get_num_threads(),
+                correlation=self.method.correlation,
                 host=socket.gethostname(),
                 claim=self.claim.name,
                 versions=versions(),

@@ -8,8 +8,7 @@ import trial_builders  # noqa: F401  sets the number of threads
 from torch import Tensor
 
 from benchmarks import plain_fod
-from fod_bench.fod import correlation
-from fod_bench.fod.correlation import Correlation, correlate
+from fod_bench.fod.correlation import Correlation, correlate, tiled
 from fod_bench.fod.target import kernel_widths, target_factors
 
 PARTS = Correlation._fields
@@ -53,7 +52,7 @@ def gradients(result: Correlation, leaves: list[Tensor], parts: tuple[str, ...] 
 def test_values_and_gradients_whatever_the_block(
     monkeypatch: pytest.MonkeyPatch, block: int, height: int, width: int
 ) -> None:
-    monkeypatch.setitem(correlation._BLOCK_ELEMENTS, "cpu", block)
+    monkeypatch.setitem(tiled.BLOCK_ELEMENTS, "cpu", block)
     leaves = inputs(2, 3, height, width)
     actual, expected = correlate(*leaves), plain(*leaves)
     torch.testing.assert_close(tuple(actual), tuple(expected), rtol=1e-10, atol=1e-12)

@@ -1,6 +1,8 @@
 """The network against numbers computed with the authors' code, through the same code that trains.
 
-`FOD_PARITY_FIXTURES` may name a folder with further `*.npz` files of the same form and any sizes.
+`FOD_PARITY_FIXTURES` may name a folder with further `*.npz` files of the same form and any sizes. `FOD_BENCH_CORRELATION` chooses
+the implementation of the correlation operator, as for any run; without it they are taken in turn, but for triton's, which
+takes several minutes where it is interpreted.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+from fod_bench.fod.correlation import VARIABLE
 from fod_bench.fod.model import FODNetwork, NetworkShape, position_code
 from fod_bench.fod.score import image_scores, patch_scores, upsample, upsample_smoothed
 from fod_bench.fod.train import LevelTrainer, LossWeights, losses
@@ -29,6 +32,11 @@ def _fixtures() -> list[Path]:
         assert found, f"FOD_PARITY_FIXTURES={extra}: no *.npz there"
         paths += found
     return paths
+
+
+@pytest.fixture(autouse=True, params=[os.environ[VARIABLE]] if os.environ.get(VARIABLE) else ["plain", "tiled"])
+def implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, request.param)
 
 
 class Fixture:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fod_bench.fod.model import BranchStatistics, FODNetwork, NetworkOutput, NetworkShape
+from fod_bench.fod.precision import Precision, matrix_products
 
 
 @dataclass(frozen=True)
@@ -89,19 +90,21 @@ class _Branch(NamedTuple):
 class LevelTrainer:
     """One level's network with its own Adam. Levels share nothing, so each trains as if it were alone."""
 
-    def __init__(self, network: FODNetwork, weights: LossWeights, learning_rate: float) -> None:
+    def __init__(
+        self, network: FODNetwork, weights: LossWeights, learning_rate: float, precision: Precision = "float32"
+    ) -> None:
         self.network = network
         self.weights = weights
+        self.precision: Precision = precision
         self.optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, fused=True)
 
     def step(self, features: Tensor, reference: Tensor | None) -> Losses:
         """One optimiser step on a batch (B, N, C); returns its loss terms, detached, from before the step."""
-        terms = losses(self.network(features, reference), features, self.weights)
-        terms.total.backward()
+        with matrix_products(self.precision, features.device):
+            terms = losses(self.network(features, reference), features, self.weights)
+            terms.total.backward()
         self.optimizer.step()
-        self.optimizer.zero_grad(
-            set_to_none=True
-        )  # after the step, so that no gradient is held through the next forward
+        self.optimizer.zero_grad(set_to_none=True)  # after the step: no gradient is held through the next forward pass
         return Losses(*(term.detach() for term in terms))
 
     def zero_gradient_step(self) -> None:

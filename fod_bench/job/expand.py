@@ -110,6 +110,7 @@ def training_setting(settings: Settings) -> dict[str, Any]:
         "views": settings.views,
         "learning_rate": settings.learning_rate,
         "batch_size": settings.batch_size,
+        "precision": settings.precision,
         "epochs": settings.epochs,
         "evaluate_every": min(settings.evaluate_every, settings.epochs),
     }

@@ -92,6 +92,9 @@ class SettingFields(Frozen):
     """Passes over the training pictures."""
     evaluate_every: PositiveWholeNumber = 1
     """Epochs between two evaluations on the test split; the last epoch is always evaluated."""
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    """Precision of the factors of matrix products; sums and all else are float32. `tf32` and `bfloat16` need a GPU;
+    `bfloat16` is the correlation operator's alone, the other products are then in TF32."""
     zero_gradient_step: Switch = False
     """Repeat an effect of the authors' loop: every level also moves by momentum on the other levels' steps."""
 

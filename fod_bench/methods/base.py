@@ -61,6 +61,8 @@ class Method(Protocol):
     """The method's own scoring over all levels."""
     networks: list[nn.Module]
     """What is trained."""
+    correlation: str
+    """Implementation of the correlation operator at work; empty where there is none."""
 
     def __init__(self, setting: dict[str, Any], data: TrialData, seed: int, device: torch.device) -> None: ...
 

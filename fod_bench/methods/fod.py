@@ -10,7 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from fod_bench.arrays import as_tensor
+from fod_bench.errors import TrialError
+from fod_bench.fod.correlation import implementation
 from fod_bench.fod.model import NetworkShape
+from fod_bench.fod.precision import Precision, check_precision, matrix_products
 from fod_bench.fod.score import PatchScores, Rule, image_scores, patch_scores, rules, upsample, upsample_smoothed
 from fod_bench.fod.train import LevelTrainer, LossWeights, build_network
 from fod_bench.methods.base import ScoreMaps, State, TrialData
@@ -40,7 +43,15 @@ class FodMethod:
         self.batch_size: int = setting["batch_size"]
         self.zero_gradient_step: bool = setting.get("zero_gradient_step", False)
         self.seed = seed
+        self.device = device
+        self._ordered = (-1, torch.empty(0, dtype=torch.long))  # an epoch and its order of the pictures
         self.image_size = data.masks.shape[-1]
+        self.precision: Precision = setting.get("precision", "float32")
+        try:
+            self.correlation = "" if self.view == "patch" else implementation(device)
+            check_precision(self.precision, device, self.correlation)
+        except ValueError as error:
+            raise TrialError(str(error)) from None
         # (n, N, C) and (m, N, C) per level, on the device for good. What a network is given is always a copy in
         # torch's own aligned memory: where shared arrays happen to lie would change the last bits of a product on a CPU.
         self.train = {level: as_tensor(data.train[level]).flatten(1, 2).to(device) for level in self.levels}
@@ -59,7 +70,7 @@ class FodMethod:
             height, width, channels = data.train[level].shape[1:]
             shape = NetworkShape(height, width, channels, widths[level], setting["heads"], setting["layers"], self.view)
             network = build_network(shape, seed).to(device)
-            self.trainers[level] = LevelTrainer(network, weights, setting["learning_rate"])
+            self.trainers[level] = LevelTrainer(network, weights, setting["learning_rate"], self.precision)
             self.grids[level] = (height, width)
         self.networks: list[nn.Module] = [trainer.network for trainer in self.trainers.values()]
         self.pictures = len(self.train[self.levels[0]])
@@ -69,7 +80,9 @@ class FodMethod:
 
     def step(self, epoch: int, step: int) -> Tensor:
         """One step of every level on the next batch; losses (len(loss_names),)."""
-        chosen = self._order(epoch)[step * self.batch_size : (step + 1) * self.batch_size]
+        if epoch != self._ordered[0]:
+            self._ordered = epoch, self._order(epoch).to(self.device)
+        chosen = self._ordered[1][step * self.batch_size : (step + 1) * self.batch_size]
         terms: list[Tensor] = []
         for level, trainer in self.trainers.items():
             reference = self.references[level].of("train", chosen) if self.references else None
@@ -105,7 +118,7 @@ class FodMethod:
         for level in self.levels:
             given = features[level].flatten(1, 2)  # (n, N, C)
             reference = self.references[level].of_any() if self.references else None
-            parts[level] = patch_scores(self.trainers[level].network(given, reference), given)
+            parts[level] = self._scores(level, given, reference)
         maps, smoothed = self._maps(parts, rules(self.view)[-1])
         return _mean(maps, self.levels), image_scores(_mean(smoothed, self.levels))
 
@@ -116,6 +129,12 @@ class FodMethod:
         smoothed = {level: upsample_smoothed(grid, self.image_size) for level, grid in grids.items()}
         return maps, smoothed
 
+    def _scores(self, level: int, features: Tensor, reference: Tensor | None) -> PatchScores:
+        """Score parts of pictures (n, N, C), each (n, N)."""
+        with matrix_products(self.precision, features.device):
+            output = self.trainers[level].network(features, reference)
+        return patch_scores(output, features)
+
     def _test_scores(self, level: int) -> PatchScores:
         """Score parts of all test pictures, each (m, N)."""
         batches = []
@@ -123,7 +142,7 @@ class FodMethod:
             batch = slice(start, start + _TEST_BATCH)
             features = self.test[level][batch].clone()  # into torch's own memory: see `__init__`
             reference = self.references[level].of("test", batch) if self.references else None
-            batches.append(patch_scores(self.trainers[level].network(features, reference), features))
+            batches.append(self._scores(level, features, reference))
         parts: list[Any] = [None if part[0] is None else torch.cat(part) for part in zip(*batches, strict=True)]
         return PatchScores(*parts)
 

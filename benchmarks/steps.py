@@ -1,0 +1,129 @@
+"""Measuring training steps, each kind in a process of its own, so that peak memory is its own."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import NamedTuple
+
+THREADS = 2
+RESULTS = Path(__file__).parent / "results"
+
+
+class Step(NamedTuple):
+    """One training step on random features, full view."""
+
+    levels: tuple[tuple[int, int, int], ...]
+    """(grid side, channels, d_m) of each level."""
+    pictures: int = 1
+    layers: int = 3
+
+    @property
+    def tokens(self) -> int:
+        """N, over all levels."""
+        return sum(side * side for side, _, _ in self.levels)
+
+    @property
+    def flops(self) -> float:
+        """Operations of its matrix products, those of the backward pass's recomputation included."""
+        from fod_bench.fod.cost import step_flops
+
+        return sum(
+            step_flops(side * side, channels, d_model, self.layers, "full", self.pictures)
+            for side, channels, d_model in self.levels
+        )
+
+
+PAPER = Step(((32, 72, 256), (16, 200, 512)))
+"""EfficientNet-b6's widths at 256 px: strides 8 and 16."""
+STRIDE_4 = Step(((64, 40, 128),))
+"""The same backbone's stride 4: N = 4096."""
+
+
+class Measured(NamedTuple):
+    """Of the fastest step: seconds of wall-clock, seconds of processors; then peak memory and that with torch loaded, MB."""
+
+    seconds: float
+    processor_seconds: float
+    peak_mb: float
+    loaded_mb: float
+
+    @property
+    def own_mb(self) -> float:
+        """Memory beyond PyTorch's own."""
+        return self.peak_mb - self.loaded_mb
+
+
+def measure(side: str, step: Step, repeats: int = 3) -> Measured:
+    """`side` is `baseline` (`plain_fod.py`: N×N tensors kept, two backward passes) or an implementation of the operator."""
+    environment = os.environ | {"FOD_BENCH_CORRELATION": "" if side == "baseline" else side}
+    command = [sys.executable, "-m", "benchmarks.steps", side, json.dumps(step), str(repeats)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
+    return Measured(*json.loads(done.stdout))
+
+
+def best(*measured: Measured) -> Measured:
+    """The least of each, over rounds."""
+    return Measured(*(min(values) for values in zip(*measured, strict=True)))
+
+
+def write(name: str, rows: list[dict[str, object]]) -> None:
+    """`benchmarks/results/NAME.csv`, each row with date and machine."""
+    about = {"date": f"{datetime.now(timezone.utc):%Y-%m-%d}", "machine": machine()}
+    RESULTS.mkdir(exist_ok=True)
+    with (RESULTS / f"{name}.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, [*about, *rows[0]])
+        writer.writeheader()
+        writer.writerows(about | row for row in rows)
+
+
+def machine() -> str:
+    """Processor, cores and how busy they were."""
+    info = Path("/proc/cpuinfo")
+    names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+    return f"{names[0] if names else 'unknown'}; {os.cpu_count()} cores; load {os.getloadavg()[0]:.0f}"
+
+
+def _peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _measure_here(side: str, step: Step, repeats: int) -> Measured:
+    import torch
+    import torch.optim
+
+    from benchmarks import plain_fod
+    from fod_bench.fod.model import NetworkShape
+    from fod_bench.fod.train import LevelTrainer, LossWeights, build_network
+
+    loaded = _peak_mb()
+    torch.set_num_threads(THREADS)
+    torch.manual_seed(0)
+    levels = []
+    for grid, channels, d_model in step.levels:
+        network = build_network(NetworkShape(grid, grid, channels, d_model, 8, step.layers, "full"), seed=0)
+        features = torch.randn(step.pictures, grid * grid, channels)
+        levels.append((LevelTrainer(network, LossWeights(), 1e-4), features, torch.randn(1, grid * grid, channels)))
+    seconds = processor_seconds = float("inf")
+    for _ in range(repeats):
+        start, processor_start = time.perf_counter(), time.process_time()
+        for trainer, features, reference in levels:
+            if side == "baseline":
+                plain_fod.step(trainer.network, trainer.optimizer, features, reference)
+            else:
+                trainer.step(features, reference)
+        seconds = min(seconds, time.perf_counter() - start)
+        processor_seconds = min(processor_seconds, time.process_time() - processor_start)
+    return Measured(seconds, processor_seconds, _peak_mb(), loaded)
+
+
+if __name__ == "__main__":
+    sides, pictures, layers = json.loads(sys.argv[2])
+    print(json.dumps(_measure_here(sys.argv[1], Step(tuple(map(tuple, sides)), pictures, layers), int(sys.argv[3]))))

@@ -1,0 +1,80 @@
+"""The correlation operator: attention, its divergence from an RBF target, and its entropy.
+
+One I2Correlation branch needs from its attention matrix S and its target matrix T (both N×M, rows summing to one):
+
+    output      S·V                                                        Eq. 4 and 9
+    divergence  Σ_j (T − S)·(log(T + ε) − log(S + ε))   per row            Eq. 6, both directions of the KL divergence at once
+    entropy     −Σ_j S·log(S + ε)                       per row            Eq. 7
+
+Normalised rows of the RBF kernel (Eq. 5) are an outer product of a row over the grid's y and a row over its x, so N×(H+W)
+numbers stand for T. Three implementations give the same numbers:
+
+    plain    the equations as written; autograd keeps every N×M tensor
+    tiled    PyTorch, block by block of query rows; keeps nothing of size N×M; any device
+    triton   kernels that do the same on a GPU
+
+Shape letters: B pictures, h heads, N query patches, M = H·W reference patches, d channels of one head.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from fod_bench.fod.correlation.plain import correlate_plain
+from fod_bench.fod.correlation.result import EPSILON, Correlation
+from fod_bench.fod.correlation.tiled import correlate_tiled
+
+__all__ = ["EPSILON", "IMPLEMENTATIONS", "VARIABLE", "Correlation", "correlate", "implementation"]
+
+Implementation = Literal["plain", "tiled", "triton"]
+IMPLEMENTATIONS: tuple[Implementation, ...] = get_args(Implementation)
+
+VARIABLE = "FOD_BENCH_CORRELATION"
+"""Environment variable that names the implementation; unset or empty, the device decides."""
+
+
+def correlate(query: Tensor, key: Tensor, value: Tensor, target_y: Tensor, target_x: Tensor) -> Correlation:
+    """Attention with scale 1/√d, its divergence from the target and its entropy.
+
+    Args:
+        query: (B, h, N, d).
+        key, value: (B, h, M, d), M = H·W, in row-major order of the grid.
+        target_y: (B, h, N, H), the target's factor over the grid's rows; every row sums to one.
+        target_x: (B, h, N, W), its factor over the grid's columns; every row sums to one.
+
+    Raises:
+        ValueError: M is not H·W, or the implementation asked for cannot be had (see `implementation`).
+    """
+    if key.shape[-2] != target_y.shape[-1] * target_x.shape[-1]:
+        raise ValueError(
+            f"{key.shape[-2]} reference patches do not form the target's {target_y.shape[-1]}×{target_x.shape[-1]} grid"
+        )
+    chosen = implementation(query.device)
+    if chosen == "triton":
+        from fod_bench.fod.correlation.triton import correlate_triton
+
+        return correlate_triton(query, key, value, target_y, target_x)
+    return (correlate_plain if chosen == "plain" else correlate_tiled)(query, key, value, target_y, target_x)
+
+
+def implementation(device: torch.device) -> Implementation:
+    """Which implementation works on this device: the one that `VARIABLE` names, else triton on a GPU that has it, else tiled.
+
+    Raises:
+        ValueError: the variable names none, or one that is not installed.
+    """
+    asked = os.environ.get(VARIABLE)
+    has_triton = find_spec("triton") is not None
+    if not asked:
+        return "triton" if device.type == "cuda" and has_triton else "tiled"
+    for name in IMPLEMENTATIONS:
+        if name == asked:
+            if name == "triton" and not has_triton:
+                raise ValueError(f"{VARIABLE}=triton: the package triton is not installed; install it, or name tiled")
+            return name
+    raise ValueError(f"{VARIABLE}={asked}: there is no such implementation; there are {', '.join(IMPLEMENTATIONS)}")

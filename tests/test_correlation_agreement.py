@@ -1,0 +1,201 @@
+"""The operator's three implementations against its equations in float64: values and gradients over random shapes.
+
+Triton's kernels run on a GPU where there is one, else in its interpreter (`conftest.py`).
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+import trial_builders  # noqa: F401  sets the number of threads
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from benchmarks import plain_fod
+from fod_bench.fod.correlation import IMPLEMENTATIONS, VARIABLE, Correlation, correlate, implementation
+from fod_bench.fod.precision import matrix_products
+from fod_bench.fod.target import kernel_widths, target_factors
+
+pytest.importorskip("triton")
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+NAMES = (*Correlation._fields, *(f"gradient of {name}" for name in ("query", "key", "value", "target_y", "target_x")))
+
+TOLERANCE = 3e-6
+"""Largest error of an entry in float32, as a share of its tensor's largest entry, or of 1 where that is smaller."""
+
+
+class Case(NamedTuple):
+    """A call of the operator."""
+
+    pictures: int
+    heads: int
+    queries: int
+    height: int
+    width: int
+    depth: int
+    spread: float
+    """Of query and key: 0.01 makes nearly uniform correlations, 30 nearly one-hot ones."""
+    sigma: float
+    """The target's kernel width before the sigmoid: −20 gives the smallest there is."""
+    seed: int
+
+    def inputs(self) -> list[Tensor]:
+        """Query, key, value and the target's factors, float64."""
+        generator = torch.Generator().manual_seed(self.seed)
+
+        def normal(*shape: int) -> Tensor:
+            return torch.randn(self.pictures, self.heads, *shape, generator=generator, dtype=torch.float64)
+
+        references = self.height * self.width
+        query, key = (self.spread * normal(count, self.depth) for count in (self.queries, references))
+        y, x = target_factors(kernel_widths(self.sigma + normal(references, 2).clamp(-2, 2)), self.height, self.width)
+        at = torch.randint(references, (self.queries,), generator=generator)  # M need not be N
+        return [query, key, normal(references, self.depth), y[:, :, at], x[:, :, at]]
+
+
+CASES = st.builds(
+    Case,
+    pictures=st.integers(1, 2),
+    heads=st.integers(1, 2),
+    queries=st.integers(1, 70),
+    height=st.integers(1, 9),
+    width=st.integers(1, 40),
+    depth=st.sampled_from((1, 4, 16, 24, 32, 40, 64, 128)),
+    spread=st.sampled_from((0.01, 0.3, 1.0, 3.0, 30.0)),
+    sigma=st.sampled_from((-20.0, -1.0, 0.0, 1.0, 20.0)),
+    seed=st.integers(0, 1000),
+)
+
+
+def outcome(inputs: list[Tensor], function=correlate) -> list[Tensor]:
+    """Values, then gradients of Σ w·value with weights that differ from entry to entry."""
+    leaves = [tensor.detach().clone().requires_grad_() for tensor in inputs]
+    parts = function(*leaves)
+    generator = torch.Generator().manual_seed(5)
+    weights = [torch.randn(part.shape, generator=generator, dtype=torch.float64).to(part) for part in parts]
+    total = sum((weight * part).sum() for weight, part in zip(weights, parts, strict=True))
+    return [part.detach().double().cpu() for part in (*parts, *torch.autograd.grad(total, leaves))]
+
+
+def written_down(query: Tensor, key: Tensor, value: Tensor, target_y: Tensor, target_x: Tensor) -> Correlation:
+    attention = torch.softmax(query @ key.mT / query.shape[-1] ** 0.5, -1)
+    target = (target_y[..., :, None] * target_x[..., None, :]).flatten(-2)
+    return Correlation(
+        attention @ value,
+        plain_fod.divergence(target, attention.detach()),
+        plain_fod.divergence(target.detach(), attention),
+        plain_fod.entropy(attention),
+    )
+
+
+def compare(found: list[Tensor], truth: list[Tensor], tolerance: float) -> None:
+    for name, actual, expected in zip(NAMES, found, truth, strict=True):
+        allowed = tolerance * max(1.0, float(expected.abs().max()))
+        assert float((actual - expected).abs().max()) <= allowed, name
+
+
+@pytest.mark.parametrize("name", IMPLEMENTATIONS)
+@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(case=CASES)
+@example(Case(1, 1, 64, 8, 8, 16, 30.0, -20.0, 1))
+@example(Case(1, 1, 64, 8, 8, 16, 0.01, -20.0, 2))
+@example(Case(1, 2, 50, 3, 40, 40, 1.0, 0.0, 3))
+@example(Case(2, 1, 7, 5, 6, 256, 1.0, 0.0, 4))
+def test_all_agree_with_the_equations(name: str, case: Case) -> None:
+    inputs = [tensor.float() for tensor in case.inputs()]
+    truth = outcome([tensor.double() for tensor in inputs], written_down)
+    with pytest.MonkeyPatch.context() as patch, matrix_products("float32", DEVICE):
+        patch.setenv(VARIABLE, name)
+        found = outcome([tensor.to(DEVICE) for tensor in inputs])
+    compare(found, truth, TOLERANCE * max(1.0, case.spread**2))
+
+
+@pytest.mark.parametrize("name", ["tiled", "triton"])
+def test_a_repetition_gives_the_same_bits(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(VARIABLE, name)
+    inputs = [tensor.float().to(DEVICE) for tensor in Case(2, 2, 60, 7, 9, 24, 1.0, 0.0, 5).inputs()]
+    first, second = outcome(inputs), outcome(inputs)
+    assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
+
+
+def test_bfloat16_products_have_float32_sums(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Near the truth as bfloat16's eight bits allow, and with more bits than it has."""
+    monkeypatch.setenv(VARIABLE, "triton")
+    inputs = [tensor.float() for tensor in Case(1, 2, 60, 8, 16, 32, 1.0, 0.0, 6).inputs()]
+    truth = outcome(inputs, written_down)
+    with matrix_products("bfloat16", DEVICE):
+        found = outcome([tensor.to(DEVICE) for tensor in inputs])
+    compare(found, truth, 0.05)
+    assert float((found[0] - truth[0]).abs().max()) > 1e-4
+    assert not torch.equal(found[0], found[0].bfloat16().double())
+
+
+def test_triton_refuses_float64(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "triton")
+    with pytest.raises(TypeError, match=r"works on float32, not torch\.float64"):
+        correlate(*Case(1, 1, 4, 2, 2, 4, 1.0, 0.0, 0).inputs())
+
+
+@pytest.mark.parametrize("name", ["", *IMPLEMENTATIONS])
+def test_the_variable_chooses(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(VARIABLE, name)
+    assert implementation(torch.device("cpu")) == (name or "tiled")
+    assert implementation(torch.device("cuda")) == (name or "triton")
+
+
+def test_an_unknown_name_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "fused")
+    with pytest.raises(ValueError, match=r"FOD_BENCH_CORRELATION=fused: .* there are plain, tiled, triton"):
+        correlate(*Case(1, 1, 4, 2, 2, 4, 1.0, 0.0, 0).inputs())
+
+
+def test_without_triton_it_is_missed_only_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fod_bench.fod.correlation.find_spec", lambda name: None)
+    assert implementation(torch.device("cuda")) == "tiled"
+    monkeypatch.setenv(VARIABLE, "triton")
+    with pytest.raises(ValueError, match="the package triton is not installed"):
+        implementation(torch.device("cuda"))
+
+
+_COMPILE = """
+import inspect
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from fod_bench.fod.correlation import triton as kernels
+
+arguments = kernels.Tiling(1024, 32, 32, 32, "{precision}").arguments(8)
+for kernel in (kernels.forward_kernel, kernels.query_kernel, kernels.key_kernel):
+    constants = {{name: value for name, value in arguments.items() if name.isupper()}}
+    options = {{"num_warps": arguments["num_warps"]}}
+    types = {{
+        name: "constexpr" if name.isupper() else "*fp32" if name.endswith("_at") else "fp32" if name == "scale" else "i32"
+        for name in inspect.signature(kernel.fn).parameters
+    }}
+    compiled = triton.compile(ASTSource(kernel, types, constants), target=GPUTarget("cuda", 80, 32), options=options)
+    assert compiled.asm["cubin"] and compiled.metadata.shared <= 96 * 1024, kernel
+"""
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_kernels_compile_for_a_gpu_without_one(precision: str, tmp_path: Path) -> None:
+    """In a process of its own: this one interprets."""
+    environment = {
+        "TRITON_CACHE_DIR": str(tmp_path),
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+        "PATH": "/usr/bin:/bin",
+    }
+    command = [sys.executable, "-c", _COMPILE.format(precision=precision)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_triton_is_imported_only_where_it_is_used() -> None:
+    program = "import sys, fod_bench.methods.fod; sys.exit('fod_bench.fod.correlation.triton' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
