@@ -11,6 +11,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 from trial_builders import CHANNELS, CPU, SIZE, VIEWS, method, trial_data
 
+from fod_bench.errors import TrialError
 from fod_bench.fod.model import View
 from fod_bench.fod.score import SMOOTHING_SIGMA, patch_scores, rules, upsample
 from fod_bench.fod.train import LevelTrainer, LossWeights, losses
@@ -288,3 +289,14 @@ def test_the_registry_finds_the_method() -> None:
     assert {name: method_class(name) for name in METHODS} == {"fod": FodMethod}
     with pytest.raises(KeyError):
         method_class("fodd")
+
+
+def test_the_correlation_at_work_is_named_and_what_cannot_be_had_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [method(views=view).correlation for view in ("full", "patch")] == ["tiled", ""]
+    monkeypatch.setenv("FOD_BENCH_CORRELATION", "plain")
+    assert method().correlation == "plain"
+    with pytest.raises(TrialError, match="precision tf32: this processor does not multiply in it"):
+        method(precision="tf32")
+    monkeypatch.setenv("FOD_BENCH_CORRELATION", "fast")
+    with pytest.raises(TrialError, match="there are plain, tiled, triton"):
+        method()
