@@ -33,13 +33,18 @@ START_LIMIT = 90.0
 """Seconds a server may take to answer; a busy machine takes long."""
 
 _MOTO = """
-import json, sys, threading
+import contextlib, json, sys, threading
 from moto.server import DomainDispatcherApplication, create_backend_app
 from moto.moto_server.werkzeug_app import MotoRequestHandler
 from werkzeug.serving import make_server
 application = DomainDispatcherApplication(create_backend_app)
+one_at_a_time = threading.Lock()
+def serve(environ, start_response):
+    # Moto looks for the object and puts it without a lock: on a busy machine two conditional puts may both find none.
+    with one_at_a_time if "HTTP_IF_NONE_MATCH" in environ else contextlib.nullcontext():
+        return application(environ, start_response)
 servers = [
-    make_server("127.0.0.1", 0, application, threaded=True, request_handler=MotoRequestHandler, ssl_context=context)
+    make_server("127.0.0.1", 0, serve, threaded=True, request_handler=MotoRequestHandler, ssl_context=context)
     for context in (None, tuple(sys.argv[1:]))
 ]
 print(json.dumps([server.server_port for server in servers]), flush=True)

@@ -125,7 +125,7 @@ def test_a_training_that_loses_its_worker_again_and_again_is_set_apart(
     uri = s3("moto").address("apart")
     store = open_store(uri)
     (node,) = cluster.nodes.add()
-    options = {"settings": {"epochs": 10}, "seeds": [1, 2], "checkpoint_seconds": 1000}
+    options = {"settings": LONG, "seeds": [1, 2], "checkpoint_seconds": 1000}
     job = cluster.bench.job("apart", store=uri, **options)
     running = cluster.run(job)
     victim = _at_work(store, running, node.workers).key
