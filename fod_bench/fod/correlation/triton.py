@@ -157,7 +157,7 @@ def _store_vectors(base, first, count, values, DEPTH: tl.constexpr, BLOCK: tl.co
 @triton.jit
 def _attention(logits, highest, inverse_sum, inside):
     """S of a tile, zero outside the grid; the other arguments are rows or columns of it."""
-    return tl.where(inside, tl.exp(logits - highest) * inverse_sum, 0.0)
+    return tl.exp(tl.where(inside, logits, float("-inf")) - highest) * inverse_sum
 
 
 @triton.jit
