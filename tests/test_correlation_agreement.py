@@ -145,8 +145,7 @@ def test_triton_refuses_float64(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", ["", *IMPLEMENTATIONS])
 def test_the_variable_chooses(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(VARIABLE, name)
-    assert implementation(torch.device("cpu")) == (name or "tiled")
-    assert implementation(torch.device("cuda")) == (name or "triton")
+    assert implementation() == (name or "tiled")
 
 
 def test_an_unknown_name_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,10 +156,10 @@ def test_an_unknown_name_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_triton_it_is_missed_only_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fod_bench.fod.correlation.find_spec", lambda name: None)
-    assert implementation(torch.device("cuda")) == "tiled"
+    assert implementation() == "tiled"
     monkeypatch.setenv(VARIABLE, "triton")
     with pytest.raises(ValueError, match="the package triton is not installed"):
-        implementation(torch.device("cuda"))
+        implementation()
 
 
 _COMPILE = """

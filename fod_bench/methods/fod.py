@@ -48,7 +48,7 @@ class FodMethod:
         self.image_size = data.masks.shape[-1]
         self.precision: Precision = setting.get("precision", "float32")
         try:
-            self.correlation = "" if self.view == "patch" else implementation(device)
+            self.correlation = "" if self.view == "patch" else implementation()
             check_precision(self.precision, device, self.correlation)
         except ValueError as error:
             raise TrialError(str(error)) from None

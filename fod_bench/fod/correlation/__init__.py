@@ -22,7 +22,6 @@ import os
 from importlib.util import find_spec
 from typing import Literal, get_args
 
-import torch
 from torch import Tensor
 
 from fod_bench.fod.correlation.plain import correlate_plain
@@ -35,7 +34,7 @@ Implementation = Literal["plain", "tiled", "triton"]
 IMPLEMENTATIONS: tuple[Implementation, ...] = get_args(Implementation)
 
 VARIABLE = "FOD_BENCH_CORRELATION"
-"""Environment variable that names the implementation; unset or empty, the device decides."""
+"""Environment variable that names the implementation; tiled when unset or empty."""
 
 
 def correlate(query: Tensor, key: Tensor, value: Tensor, target_y: Tensor, target_x: Tensor) -> Correlation:
@@ -54,7 +53,7 @@ def correlate(query: Tensor, key: Tensor, value: Tensor, target_y: Tensor, targe
         raise ValueError(
             f"{key.shape[-2]} reference patches do not form the target's {target_y.shape[-1]}×{target_x.shape[-1]} grid"
         )
-    chosen = implementation(query.device)
+    chosen = implementation()
     if chosen == "triton":
         from fod_bench.fod.correlation.triton import correlate_triton
 
@@ -62,19 +61,18 @@ def correlate(query: Tensor, key: Tensor, value: Tensor, target_y: Tensor, targe
     return (correlate_plain if chosen == "plain" else correlate_tiled)(query, key, value, target_y, target_x)
 
 
-def implementation(device: torch.device) -> Implementation:
-    """Which implementation works on this device: the one that `VARIABLE` names, else triton on a GPU that has it, else tiled.
+def implementation() -> Implementation:
+    """The implementation that `VARIABLE` names, else tiled: no GPU has judged the kernels yet, so they are asked for.
 
     Raises:
         ValueError: the variable names none, or one that is not installed.
     """
     asked = os.environ.get(VARIABLE)
-    has_triton = find_spec("triton") is not None
     if not asked:
-        return "triton" if device.type == "cuda" and has_triton else "tiled"
+        return "tiled"
     for name in IMPLEMENTATIONS:
         if name == asked:
-            if name == "triton" and not has_triton:
+            if name == "triton" and find_spec("triton") is None:
                 raise ValueError(f"{VARIABLE}=triton: the package triton is not installed; install it, or name tiled")
             return name
     raise ValueError(f"{VARIABLE}={asked}: there is no such implementation; there are {', '.join(IMPLEMENTATIONS)}")
