@@ -59,7 +59,7 @@ def run() -> list[Result]:
         job = Path(folder) / "many.yaml"
         job.write_text(MANY)
         plan = make_plan(load_job(job), download=False)
-        clock = Clock(len(plan.trials), stderr_console(), quiet=True)
+        clock = Clock(list(plan.trials.values()), stderr_console(), quiet=True)
         clock.times, clock.megabytes = [], []
         with ray_session(None):
             Orchestrator(
