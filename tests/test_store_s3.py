@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import socket
@@ -228,7 +229,32 @@ class TestPatience:
 
         with serving(script) as endpoint:
             assert at(endpoint).get("a") == content
-        assert ranges == [None, "bytes=1000-2999", "bytes=2000-2999"]
+        assert ranges == ["bytes=0-16777215", "bytes=1000-2999", "bytes=2000-2999"]
+
+    def test_a_server_that_ignores_ranges(self) -> None:
+        contents = {"small": b"x" * 1000, "large": bytes((16 << 20) + 1)}
+        digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+
+        def script(request: Request) -> Answer:
+            name = request.path.rpartition("/")[2]
+            return Answer(200, {"ETag": '"1"', "x-amz-meta-sha256": digests[name]}, contents[name])
+
+        with serving(script) as endpoint:
+            assert at(endpoint).get("small") == contents["small"]
+            with pytest.raises(StoreError, match="cannot read object large: the server does not give parts of objects"):
+                at(endpoint).get("large")
+
+    @pytest.mark.parametrize("status", [200, 206, 416])
+    def test_an_empty_object_has_no_range(self, status: int) -> None:
+        headers = {"ETag": '"1"', "x-amz-meta-sha256": hashlib.sha256(b"").hexdigest()}
+
+        def script(request: Request) -> Answer:
+            if status == 416 and "range" in request.headers:
+                return refusal(416, "InvalidRange")
+            return Answer(200 if status == 416 else status, headers)
+
+        with serving(script) as endpoint:
+            assert at(endpoint).get("a") == b"" and list(at(endpoint).stream("a")) == [b""]
 
     def test_of_two_values_no_mixture_is_read(self) -> None:
         values, asked = [b"first" * 100, b"other" * 100], []

@@ -51,7 +51,7 @@ class Store(Protocol):
         """Content of `name`, checked. Raises `ObjectMissingError`, `DamagedObjectError`."""
         ...
 
-    def stream(self, name: str) -> Iterator[bytes]:
+    def stream(self, name: str) -> Iterator[bytes | memoryview]:
         """Content of `name` in pieces, for what need not fit in memory.
 
         Raises as `get` does, `DamagedObjectError` only after the last piece: what was read is to be used after the end.

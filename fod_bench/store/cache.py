@@ -33,7 +33,7 @@ _STALLED_SECONDS = 60.0
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
-Pieces = Callable[[], Iterator[bytes]]
+Pieces = Callable[[], Iterator[bytes | memoryview]]
 
 
 class NodeCache:

@@ -9,8 +9,10 @@ nothing is built on any but `If-None-Match: *` on a single put.
 
 from __future__ import annotations
 
+import collections
 import email.utils
 import hashlib
+import io
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -83,9 +85,17 @@ class S3Store:
     def get(self, name: str) -> bytes:
         """See `Store.get`."""
         key = self._key(name)
-        return self._repeated(name, lambda: b"".join(self._checked(name, self._download(name, key))))
 
-    def stream(self, name: str) -> Iterator[bytes]:
+        def read() -> bytes:
+            download = self._download(name, key)
+            content = io.BytesIO(bytes(download.size))
+            with content.getbuffer() as room:
+                collections.deque(self._checked(name, download, room), maxlen=0)
+            return content.getvalue()  # that memory itself, where joining the pieces would take it twice
+
+        return self._repeated(name, read)
+
+    def stream(self, name: str) -> Iterator[bytes | memoryview]:
         """See `Store.stream`. Raises `StoreError` when the object is replaced in the middle of it."""
         try:
             yield from self._checked(name, self._download(name, self._key(name)))
@@ -104,7 +114,7 @@ class S3Store:
             if digest is None:
                 raise self._damaged(name, "it has no checksum")
 
-            def pieces() -> Iterator[bytes]:
+            def pieces() -> Iterator[memoryview]:
                 download = self._download(name, key)
                 if download.digest != digest:
                     raise ReplacedError
@@ -193,10 +203,10 @@ class S3Store:
         except MissingError:
             raise self._missing(name) from None
 
-    def _checked(self, name: str, download: Download) -> Iterator[bytes]:
+    def _checked(self, name: str, download: Download, room: memoryview | None = None) -> Iterator[memoryview]:
         """The pieces of a download; `DamagedObjectError` after the last if they are not what was put."""
         digest = hashlib.sha256()
-        for piece in download.pieces():
+        for piece in download.pieces(room):
             digest.update(piece)
             yield piece
         if download.digest is None:

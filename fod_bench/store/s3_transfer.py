@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
+from botocore.response import StreamingBody
+
 from fod_bench.errors import StoreError
 from fod_bench.store import files
 from fod_bench.store.s3_connection import Answer, Connection, metadata, status
@@ -22,7 +24,7 @@ from fod_bench.store.s3_errors import REQUEST_ERRORS, TruncatedAnswerError
 _MIB = 1 << 20
 SINGLE_BYTES = 64 * _MIB
 """An object up to this size is written by one request, and held in memory for it."""
-_RANGE_BYTES, _RANGES = 16 * _MIB, 4
+_RANGE_BYTES, _RANGES, _READ_BYTES = 16 * _MIB, 4, _MIB
 _PART_BYTES, _PARTS = 16 * _MIB, 4
 _MOST_PARTS = 10_000
 
@@ -157,56 +159,68 @@ class Download:
     """One object as it was when its reading began."""
 
     def __init__(self, connection: Connection, key: str, action: str) -> None:
-        """Ask for the object. Raises `MissingError`, `StoreError`."""
+        """Ask for the object's beginning. Raises `MissingError`, `StoreError`."""
         self._connection, self._key, self._action = connection, key, action
-        self._first = connection.call(action, "get_object", told=(404,), needs="ETag", Key=key)
+        self._first = self._ask(_range(0, _RANGE_BYTES))
+        if status(self._first) == 416:  # an empty object has no range
+            self._first = self._ask({})
         if status(self._first) == 404:
             raise MissingError
-        self.size = int(self._first["ContentLength"])
+        whole = self._first.get("ContentRange", "").rpartition("/")[2]
+        self.size = int(whole) if whole.isdecimal() else int(self._first["ContentLength"])
         self.etag = str(self._first["ETag"])
         self.digest: str | None = metadata(self._first).get("sha256")
 
-    def pieces(self) -> Iterator[bytes]:
-        """The content in order, a mebibyte at a time; can be asked for once. Raises `ReplacedError`, `StoreError`."""
+    def pieces(self, room: memoryview | None = None) -> Iterator[memoryview]:
+        """The content in order, some mebibytes at a time; can be asked for once.
+
+        Args:
+            room: where to put it, as large as the object; None: each piece has memory of its own.
+
+        Raises `ReplacedError`, `StoreError`.
+        """
         stop = threading.Event()
         starts = iter(range(_RANGE_BYTES, self.size, _RANGE_BYTES))
         pool = ThreadPoolExecutor(_RANGES)  # starts no thread before it is given work
-        pending: collections.deque[Future[list[bytes]]] = collections.deque()
+        pending: collections.deque[Future[memoryview]] = collections.deque()
+
+        def read(start: int) -> memoryview:
+            end = min(start + _RANGE_BYTES, self.size)
+            piece = memoryview(bytearray(end - start)) if room is None else room[start:end]
+            self._fill(piece, start, stop)
+            return piece
 
         def submit() -> None:
             if (start := next(starts, None)) is not None:
-                pending.append(pool.submit(self._read, start, min(start + _RANGE_BYTES, self.size), stop))
+                pending.append(pool.submit(read, start))
 
         try:
             for _ in range(_RANGES):
                 submit()
-            yield from self._read(0, min(_RANGE_BYTES, self.size), stop)
+            yield read(0)
             while pending:
                 part = pending.popleft().result()
                 submit()
-                part.reverse()
-                while part:  # given away one by one, so that the next part finds the room
-                    yield part.pop()
+                yield part
         finally:
             stop.set()
             pool.shutdown(cancel_futures=True)
 
-    def _read(self, start: int, end: int, stop: threading.Event) -> list[bytes]:
-        """Bytes `start` to `end`. A body that breaks off is continued where it did."""
-        pieces: list[bytes] = []
+    def _fill(self, piece: memoryview, start: int, stop: threading.Event) -> None:
+        """Read what begins at `start` into `piece`. A body that breaks off is continued where it did."""
+        done = 0
         trial = self._connection.trial(self._action, stop)
         while True:
             body = None
             try:
-                body = self._first.pop("Body", None) if start == 0 else None
+                body = self._first.pop("Body", None) if start + done == 0 else None
                 if body is None:
-                    body = self._range(start, end, stop)
-                while start < end and (piece := body.read(min(_MIB, end - start))):
-                    pieces.append(piece)
-                    start += len(piece)
+                    body = self._range(start + done, start + len(piece), stop)
+                while done < len(piece) and (count := body.readinto(piece[done : done + _READ_BYTES])):
+                    done += count
                     trial.progressed()
-                if start == end:
-                    return pieces
+                if done == len(piece):
+                    return
                 raise TruncatedAnswerError
             except REQUEST_ERRORS as error:
                 trial.failed(error)
@@ -214,19 +228,20 @@ class Download:
                 if body is not None:
                     body.close()
 
-    def _range(self, start: int, end: int, stop: threading.Event) -> BinaryIO:
-        answer = self._connection.call(
-            self._action,
-            "get_object",
-            told=(404, 416),
-            needs="ETag",
-            stop=stop,
-            Key=self._key,
-            Range=f"bytes={start}-{end - 1}",
-        )
+    def _range(self, start: int, end: int, stop: threading.Event) -> StreamingBody:
+        answer = self._ask(_range(start, end), stop)
         if status(answer) in (404, 416) or answer["ETag"] != self.etag:
             raise ReplacedError
         if not answer.get("ContentRange", "").startswith(f"bytes {start}-"):
             raise self._connection.error(self._action, "the server does not give parts of objects (it ignores Range)")
-        body: BinaryIO = answer["Body"]
+        body: StreamingBody = answer["Body"]
         return body
+
+    def _ask(self, which: dict[str, str], stop: threading.Event | None = None) -> Answer:
+        return self._connection.call(
+            self._action, "get_object", told=(404, 416), needs="ETag", stop=stop, Key=self._key, **which
+        )
+
+
+def _range(start: int, end: int) -> dict[str, str]:
+    return {"Range": f"bytes={start}-{end - 1}"}
