@@ -33,6 +33,9 @@ TINY: dict[str, Any] = {
 }
 """Settings of a training that takes a moment."""
 
+LONG: dict[str, Any] = {"epochs": 80, "evaluate_every": 40}
+"""What makes it one of some seconds, so that things happen to it, on a fast machine too."""
+
 DRAWN: dict[str, Any] = {
     "layout": "synthetic",
     "categories": ["weave"],
@@ -62,10 +65,14 @@ class Running:
         (os.killpg if group else os.kill)(self.process.pid, number)
         return sent
 
+    def said(self) -> str:
+        """What has come on standard error so far."""
+        return self._err.read_text()
+
     def finished(self) -> Finished:
         """Wait for the end."""
         code = self.process.wait(LIMIT)
-        return Finished(code, self._out.read_text(), self._err.read_text())
+        return Finished(code, self._out.read_text(), self.said())
 
     def processes(self) -> dict[int, str]:
         """Living processes that descend from this command: id to command line."""

@@ -7,10 +7,7 @@ import os
 import signal
 from typing import Any
 
-from commands import Bench, Running, wait_for
-
-LONG = {"epochs": 40, "evaluate_every": 20}
-"""A training that lasts long enough to be killed four times."""
+from commands import LONG, Bench, Running, wait_for
 
 
 def test_a_run_shows_its_table_and_the_next_one_reuses_everything(bench: Bench) -> None:
@@ -104,10 +101,14 @@ def _plan(bench: Bench, job: str) -> dict[str, Any]:
 
 
 def _stopped(bench: Bench, arguments: list[str], number: int, group: bool) -> str:
-    """Start a run, stop it in the middle of its trainings, and return what it said; checks what it left."""
+    """Start a run, stop it in the middle of its training, and return what it said; checks what it left."""
     running = bench.start(*arguments)
     _wait_for_checkpoint(bench, running, since=_written(bench))
+    (worker,) = _workers(running)
+    os.kill(worker, signal.SIGSTOP)  # so that the training is not over before the run has heeded the signal
     sent = running.signal(number, group)
+    wait_for(lambda: "stopping:" in running.said(), "the run to heed the signal")
+    os.kill(worker, signal.SIGCONT)
     done = running.finished()
     assert done.code == 130, done.err
     assert not done.out

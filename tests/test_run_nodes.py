@@ -9,15 +9,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 import pytest
-from commands import Bench, Finished, Running, wait_for
+from commands import LONG, Bench, Finished, Running, wait_for
 from ray_nodes import SETTINGS, Node, Nodes
 from s3_servers import Server
 from store_watch import Holder, digests_in, holders, left_behind, records_in, whole
 
 from fod_bench.store import Store, open_store
 
-LONG = {"epochs": 40, "evaluate_every": 20}
-"""A training of some seconds: long enough that something happens to it."""
 SECRETS = {
     "AWS_SECRET_ACCESS_KEY": "KeepMeOutOfEveryFile/0123456789",
     "AWS_SESSION_TOKEN": "AndMeOutOfThemToo/9876543210",

@@ -11,15 +11,12 @@ from os import kill
 from typing import Any
 
 import pytest
-from commands import Bench, Finished, Running, wait_for
+from commands import LONG, Bench, Finished, Running, wait_for
 from faulty_proxy import Fault, FaultyProxy
 from s3_servers import Server
 from store_watch import Holder, digests_in, holders, left_behind, records_in
 
 from fod_bench.store import Store, open_store
-
-LONG = {"epochs": 40, "evaluate_every": 20}
-"""A training of some seconds: long enough that something happens to it."""
 
 
 @pytest.fixture(scope="module")
