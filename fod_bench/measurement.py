@@ -45,7 +45,12 @@ def measure_trial(trial: Trial, data: TrialData, claim: Claim, control: Control,
     name = record_name(trial.key)
     if not claim.store.exists(name):
         started, clock = now(), time.perf_counter()
-        costs = measure(trial.setting, trial.features, data, trial.seed, device, pause=lambda: _pause(claim, control))
+        method = _method(trial, data, device)
+        # On the CPU: what is counted is the same everywhere, and a GPU's own kernels are hidden from the counter.
+        counted = method if device.type == "cpu" else _method(trial, data, torch.device("cpu"), precision="float32")
+        costs = measure(
+            method, counted, trial.setting["batch_size"], trial.features, device, lambda: _pause(claim, control)
+        )
         record = Record(
             **trial.model_dump(exclude={"checkpoint_seconds"}),
             counts=data.counts(),
@@ -56,9 +61,10 @@ def measure_trial(trial: Trial, data: TrialData, claim: Claim, control: Control,
                 finished=now(),
                 train_seconds=time.perf_counter() - clock,
                 evaluate_seconds=0.0,
-                seconds_per_step=costs["train_s_per_epoch"] / _steps_per_epoch(trial.setting, data),
+                seconds_per_step=costs["train_s_per_epoch"] / method.steps_per_epoch,
                 device=device_name(device),
                 threads=torch.get_num_threads(),
+                correlation=method.correlation,
                 host=socket.gethostname(),
                 claim=claim.name,
                 versions=versions(),
@@ -68,6 +74,10 @@ def measure_trial(trial: Trial, data: TrialData, claim: Claim, control: Control,
     record = stored_record(trial, claim.store)
     tidy_trial(claim.store, trial.key, record.run.claim)
     return record
+
+
+def _method(trial: Trial, data: TrialData, device: torch.device, **changes: Any) -> Method:
+    return method_class(trial.method)({**WITHOUT_EFFECT, **trial.setting, **changes}, data, trial.seed, device)
 
 
 def _pause(claim: Claim, control: Control) -> None:
@@ -80,28 +90,25 @@ def _pause(claim: Claim, control: Control) -> None:
 
 
 def measure(
-    setting: dict[str, Any],
+    method: Method,
+    counted: Method,
+    batch_size: int,
     features: dict[str, Any],
-    data: TrialData,
-    seed: int,
     device: torch.device,
     pause: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:
-    """The costs of a method under `setting` on `device`.
+    """The costs of `method` on `device`.
 
     Args:
+        counted: the same on the CPU, whose operations are counted.
+        batch_size: pictures of a training step.
         features: what a trial says of its features: backbone, levels, picture size.
         pause: called between two calls that are timed; what it raises ends the measurement.
     """
-    setting = {**WITHOUT_EFFECT, **setting}
-    kind = method_class(setting["method"])
-    method = kind(setting, data, seed, device)
     backbone = Backbone(Weights(features["backbone"], "random:0", None, 0), features["levels"])
-    size, batch = features["image_size"], setting["batch_size"]
-    pictures = torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(0))
+    size = features["image_size"]
+    pictures = torch.randn(batch_size, 3, size, size, generator=torch.Generator().manual_seed(0))
 
-    # On the CPU: what is counted is the same everywhere, and a GPU's own kernels are hidden from the counter.
-    counted = method if device.type == "cpu" else kind(setting, data, seed, torch.device("cpu"))
     layers, everything = count_flops(backbone, counted, pictures[:1])
 
     backbone, pictures = backbone.to(device), pictures.to(device)
@@ -163,7 +170,3 @@ def median_seconds(
     least, most = ROUNDS
     rounds = min(most, max(least, math.ceil(SECONDS / (once * calls))))
     return statistics.median(timed(calls) for _ in range(rounds))
-
-
-def _steps_per_epoch(setting: dict[str, Any], data: TrialData) -> int:
-    return math.ceil(data.counts().train / setting["batch_size"])

@@ -242,3 +242,10 @@ def test_the_driver_needs_ray_only_when_there_is_work() -> None:
     script = "import sys, fod_bench.cluster.run; print({'ray', 'torch', 'boto3'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_a_worker_needs_timm_only_to_extract() -> None:
+    """It takes seconds, for which every training would wait."""
+    script = "import sys, fod_bench.cluster.worker; print({'timm', 'torch'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "{'torch'}\n"

@@ -198,7 +198,8 @@ def test_times_follow_from_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FodMethod, "step", slow(2.0, FodMethod.step))
     monkeypatch.setattr(FodMethod, "score_pictures", slow(0.15, FodMethod.score_pictures))
     monkeypatch.setattr(Backbone, "forward", slow(0.1, Backbone.forward))
-    found = measure(setting(), {"backbone": "resnet18", "levels": [8, 16], "image_size": SIZE}, data(), 0, CPU)
+    measured = method()
+    found = measure(measured, measured, 2, {"backbone": "resnet18", "levels": [8, 16], "image_size": SIZE}, CPU)
     assert found["train_s_per_epoch"] == pytest.approx(2.0 * 3)  # five pictures, two by two
     assert found["inference_fps"] == pytest.approx(1 / 0.25)
     assert found["backbone_s_per_epoch"] == pytest.approx(0.1 * 3)
@@ -219,6 +220,7 @@ class TestTrial:
         assert Record.model_validate_json(store.get(record_name("a1"))) == record
         assert names(store) == ["record.json"]
         assert not list(store.list("claims/")), "the claim is gone"
+        assert record.run.correlation == "tiled", "what was timed"
         assert (
             record.epochs == 0 and not record.curves and record.scores() == ["cost"] and record.primary_score == "cost"
         )

@@ -10,14 +10,14 @@ import logging
 import socket
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
 
 from fod_bench.checkpoints import checkpoints_prefix
-from fod_bench.claims import Held, LostClaimError, sweep, take
+from fod_bench.claims import Claim, Held, LostClaimError, sweep, take
 from fod_bench.cluster.messages import Attempt, Done, Failure, Prepared, Status, Stopped, Taken
 from fod_bench.cluster.session import PATIENCE_SECONDS
 from fod_bench.errors import DamagedObjectError, DatasetError, DivergedError, FodBenchError, StoreError, WeightsError
@@ -25,14 +25,13 @@ from fod_bench.features.feature_set import FeatureSet, drop_features, load_featu
 from fod_bench.features.request import FeatureRequest
 from fod_bench.features.weights import resolve_weights
 from fod_bench.job import ReferenceSpec
-from fod_bench.measurement import measure_trial
 from fod_bench.methods import TrialData
-from fod_bench.record import Trial
+from fod_bench.record import Record, Trial
 from fod_bench.references import reference_key, reference_name
 from fod_bench.references.build import build_references
 from fod_bench.references.stored import load_references, save_references
 from fod_bench.store import ObjectMissingError, Store, open_store
-from fod_bench.trial import Interrupted, run_trial
+from fod_bench.trial import Control, Interrupted, run_trial
 
 _LOG = logging.getLogger(__name__)
 
@@ -147,9 +146,7 @@ class Worker:
         return self._held
 
     def _extract(self, request: FeatureRequest) -> FeatureSet:
-        from fod_bench.features.extract import (
-            extract,
-        )  # brings timm, which takes seconds that training need not wait for
+        from fod_bench.features.extract import extract  # with timm, for which training need not wait
 
         weights = request.weights
         if weights.path is not None and not weights.path.is_file():  # another machine than the planner's
@@ -218,8 +215,7 @@ class Worker:
             return Taken(trial.key, claim.entry.process.host)
         with claim.beating():
             try:
-                work = measure_trial if trial.measures_cost else run_trial
-                record = work(trial, data, claim, self, self.device)
+                record = _work(trial)(trial, data, claim, self, self.device)
             except (DivergedError, Interrupted, LostClaimError, StoreError):  # these have settled it, or cannot
                 raise
             except Exception:
@@ -239,6 +235,15 @@ class Worker:
         except (DamagedObjectError, ObjectMissingError) as error:
             return replace(_failure(error), kind="features")
         return TrialData(self._held.train, self._held.test, self._held.masks, self._held.labels, reference)
+
+
+def _work(trial: Trial) -> Callable[[Trial, TrialData, Claim, Control, torch.device], Record]:
+    """What does the trial: training it, or measuring its cost."""
+    if not trial.measures_cost:
+        return run_trial
+    from fod_bench.measurement import measure_trial  # with timm, see `Worker._extract`
+
+    return measure_trial
 
 
 def _failure(error: Exception) -> Failure:

@@ -118,7 +118,7 @@ def training_setting(settings: Settings) -> dict[str, Any]:
         setting["optimization"] = settings.optimization
         setting["lambda1"] = settings.lambda1
         setting["lambda2"] = settings.lambda2 if settings.entropy else 0.0
-    if settings.views in ("inter", "full"):
+    if settings.uses_reference:
         setting["reference"] = settings.reference.model_dump()
     if len(settings.levels) > 1:
         setting["zero_gradient_step"] = settings.zero_gradient_step

@@ -173,6 +173,11 @@ class Settings(SettingFields):
         """The levels whose maps make the score."""
         return self.levels if self.score_levels == "all" else self.score_levels
 
+    @property
+    def uses_reference(self) -> bool:
+        """Whether the views look at reference features."""
+        return self.views in ("inter", "full")
+
     def _contradictions(self) -> Iterator[Problem]:
         strides = backbone_strides(self.backbone)
         for level in self.levels:
@@ -196,7 +201,7 @@ class Settings(SettingFields):
                 yield Problem(("scoring",), "`measure: cost` shows costs, which have no scoring rule; leave it out")
             if self.score_levels != "all":
                 yield Problem(("score_levels",), "`measure: cost` is of all trained levels together; leave it out")
-            if self.views in ("inter", "full") and self.reference.kind in ("nearest", "codebook"):
+            if self.uses_reference and self.reference.kind in ("nearest", "codebook"):
                 text = "depends on the picture, and finding it is not timed; `measure: cost` takes mean, coreset or prototype"
                 yield Problem(("reference",), f"a reference of kind `{self.reference.kind}` {text}")
         elif self.views == "patch" and self.scoring != "rec":

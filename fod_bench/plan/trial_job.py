@@ -38,7 +38,7 @@ class TrialJob:
     @property
     def uses_reference(self) -> bool:
         """Whether the views look at reference features."""
-        return self.settings.views in ("inter", "full")
+        return self.settings.uses_reference
 
     @property
     def measures_cost(self) -> bool:

@@ -13,7 +13,7 @@ from fod_bench.report.view import View, sentence
 def cost_table(results: Results, job: str, selection: Selection = "best") -> Table:
     """The costs of every variant of `job` on each data set, mean over its categories.
 
-    The variants are those of its own runs and of runs that include it.
+    The variants are those of its own runs and of runs that include it; there may be none.
     """
     view = View(
         results, results.plans, selection, lambda plan, cell: cell.score == COST_SCORE and part_of(plan, cell) == job
@@ -42,11 +42,6 @@ def cost_table(results: Results, job: str, selection: Selection = "best") -> Tab
         selection=selection,
         notes=(*([CONVENTION] if view.outcomes() else []), *view.remarks()),
     )
-
-
-def has_costs(results: Results, job: str) -> bool:
-    """Whether the job has rows that show costs."""
-    return any(cell.score == COST_SCORE for plan in results.plans for cell in plan.cells if part_of(plan, cell) == job)
 
 
 def _shows_more(results: Results, job: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 from rich.console import Console
 
 from fod_bench.errors import UsageError
-from fod_bench.report.costs import cost_table, has_costs
+from fod_bench.report.costs import cost_table
 from fod_bench.report.files import write
 from fod_bench.report.forms import PAPER_TABLES
 from fod_bench.report.latex import document, latex
@@ -70,9 +70,8 @@ def build_tables(
         if _is_number(name):
             tables.append(paper_table(results, int(name), selection))
             continue
-        plain = plain_table(results, name, selection)
-        tables += [plain] if plain.rows else []
-        tables += [cost_table(results, name, selection)] if has_costs(results, name) else []
+        own = (plain_table(results, name, selection), cost_table(results, name, selection))
+        tables += [table for table in own if table.rows]
     return tables
 
 
