@@ -259,3 +259,26 @@ class TestWeights:
         backbone = Backbone(resolve_weights("resnet18", "random", 0, download=False), [16, 4, 8])
         shapes = [tuple(level.shape) for level in backbone(torch.zeros(1, 3, SIZE, SIZE))]
         assert backbone.levels == [4, 8, 16] and shapes == [(1, 16, 16, 64), (1, 8, 8, 128), (1, 4, 4, 256)]
+
+    @pytest.mark.parametrize(
+        ("architecture", "level", "stages"),
+        [
+            ("mobilenetv2_100", 16, 5),
+            ("mobilenetv2_100", 2, 1),
+            ("mobilenetv3_small_050", 8, 2),
+            ("efficientnet_b0", 32, 7),
+        ],
+    )
+    def test_stages_that_no_level_needs_are_left_out_and_change_nothing(
+        self, architecture: str, level: int, stages: int
+    ) -> None:
+        backbone = Backbone(Weights(architecture, "random:0", None, 0), [level])
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            whole = timm.create_model(architecture, features_only=True, pretrained=False).eval()
+        whole.to(memory_format=torch.channels_last)
+        assert len(backbone.network.blocks) == stages
+        pictures = torch.rand(2, 3, SIZE, SIZE).to(memory_format=torch.channels_last)
+        with torch.inference_mode():
+            (found,), expected = backbone.network(pictures), whole(pictures)
+        assert torch.equal(found, expected[whole.feature_info.reduction().index(level)])

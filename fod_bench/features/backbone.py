@@ -9,6 +9,8 @@ from typing import Any
 import timm
 import torch
 from safetensors.torch import load_file
+from timm.models.efficientnet import EfficientNetFeatures
+from timm.models.mobilenetv3 import MobileNetV3Features
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -49,6 +51,11 @@ def _create(weights: Weights, levels: list[int]) -> nn.Module:
         network: nn.Module = timm.create_model(architecture, features_only=True, out_indices=indices, pretrained=False)
         if weights.path is not None:
             _load(network, weights.path, weights.backbone, _outline(architecture).state_dict().keys())
+    if isinstance(
+        network, EfficientNetFeatures | MobileNetV3Features
+    ):  # others leave out by themselves what is not needed
+        deepest = max(info["stage"] for info in network.feature_info.get_dicts())  # the stem is stage 0
+        network.blocks = network.blocks[:deepest]
     return network
 
 
