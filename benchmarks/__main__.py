@@ -11,6 +11,7 @@ from rich.table import Table
 NAMES = (
     "bench_step",
     "bench_growth",
+    "bench_training",
     "bench_metrics",
     "bench_evaluate",
     "bench_features",

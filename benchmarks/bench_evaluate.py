@@ -1,8 +1,7 @@
 """Evaluation of a category of the paper's size: what one more way of scoring costs, and all nine against one.
 
-110 pictures at 256 px, 80 of them defective, EfficientNet-b6's widths (72 and 200 channels), d_m 256 and 512, 8 heads, 3 layers,
-both branches, two threads. Maps and metrics are timed on all pictures; the networks on a batch of them, scaled to all. The parts
-of an evaluation are printed by `python -m benchmarks.bench_evaluate`.
+110 pictures at 256 px, 80 of them defective, in the paper's setting, two threads. Maps and metrics are timed on all pictures; the
+networks on a batch of them, scaled to all. The parts of an evaluation are printed by `python -m benchmarks.bench_evaluate`.
 """
 
 from __future__ import annotations
@@ -10,40 +9,13 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable
-from typing import Any
-
-import numpy as np
 
 from benchmarks import Result
+from benchmarks.category import SIZE, TEST, WIDTHS, data, method
 
-PICTURES, GOOD, SIZE = 110, 30, 256
-WIDTHS = {8: (72, 256), 16: (200, 512)}
-"""`{stride: (channels, d_m)}`."""
 PASSED = 8
 """Pictures that the networks are timed on: one batch."""
 ROUNDS = 5
-
-
-def split() -> Any:
-    """Features of random numbers, and masks with a square defect of 2 % of the picture, as a trial gets them."""
-    import torch
-
-    from fod_bench.job.references import MeanReference
-    from fod_bench.methods import TrialData
-    from fod_bench.references.build import build_references
-
-    rng = np.random.default_rng(0)
-    masks, labels = np.zeros((PICTURES, SIZE, SIZE), np.uint8), np.arange(PICTURES) >= GOOD
-    for mask in masks[GOOD:]:
-        y, x = rng.integers(0, SIZE - 37, 2)
-        mask[y : y + 37, x : x + 37] = 1
-    test = {
-        level: rng.standard_normal((PICTURES, SIZE // level, SIZE // level, channels), dtype=np.float32)
-        for level, (channels, _) in WIDTHS.items()
-    }
-    train = {level: features[:4] for level, features in test.items()}
-    references = build_references(MeanReference(), train, test, torch.device("cpu"))
-    return TrialData(train, test, masks, labels.astype(np.uint8), references)
 
 
 def measure() -> dict[str, float]:
@@ -53,48 +25,38 @@ def measure() -> dict[str, float]:
     from fod_bench.evaluate import Truth, evaluate
     from fod_bench.fod.model import BranchStatistics, NetworkOutput
     from fod_bench.fod.score import image_scores, upsample, upsample_smoothed
-    from fod_bench.methods.fod import FodMethod
     from fod_bench.metrics import rank_positives, region_weights
 
     torch.set_num_threads(2)
-    setting = {
-        "levels": list(WIDTHS),
-        "d_model": {str(level): d_model for level, (_, d_model) in WIDTHS.items()},
-        "heads": 8,
-        "layers": 3,
-        "views": "full",
-        "learning_rate": 1e-4,
-        "batch_size": 1,
-    }
-    data = split()
-    method = FodMethod(setting, data, 0, torch.device("cpu"))
-    truth = Truth(data.labels, data.masks)
+    given = data(train=4)
+    fod = method(given, torch.device("cpu"))
+    truth = Truth(given.labels, given.masks)
     generator = torch.Generator().manual_seed(0)
-    batch = {level: torch.from_numpy(data.test[level][:PASSED]) for level in WIDTHS}
-    networks = [trainer.network for trainer in method.trainers.values()]
+    batch = {level: torch.from_numpy(given.test[level][:PASSED]) for level in WIDTHS}
+    networks = [trainer.network for trainer in fod.trainers.values()]
 
     def forward() -> None:
         with torch.inference_mode():
             for level, network in zip(WIDTHS, networks, strict=True):
-                network(batch[level].flatten(1, 2), method.references[level].of_any())
+                network(batch[level].flatten(1, 2), fod.references[level].of_any())
 
     def at_once(features: torch.Tensor, reference: torch.Tensor) -> NetworkOutput:
         """Stands for a network that takes no time."""
         statistics = BranchStatistics(*(torch.rand(features.shape[:2], generator=generator) for _ in range(3)))
         return NetworkOutput(features.flip(0), statistics, statistics)
 
-    seconds = {"networks": min(_seconds(forward) for _ in range(ROUNDS)) * PICTURES / PASSED}
-    for trainer in method.trainers.values():
+    seconds = {"networks": min(_seconds(forward) for _ in range(ROUNDS)) * TEST / PASSED}
+    for trainer in fod.trainers.values():
         trainer.network = at_once
 
     def scored(count: int) -> Callable[[], object]:
         """What follows the networks, for the first `count` scorings."""
-        return lambda: evaluate(itertools.islice(method.score_maps(), count), truth)
+        return lambda: evaluate(itertools.islice(fod.score_maps(), count), truth)
 
-    coarse = torch.rand(PICTURES, 16, 16, generator=generator)
+    coarse = torch.rand(TEST, 16, 16, generator=generator)
     pixels = upsample(coarse, SIZE)
     values, smoothed = pixels.numpy(), upsample_smoothed(coarse, SIZE)
-    ranked = rank_positives(values, data.masks, "pixel")
+    ranked = rank_positives(values, given.masks, "pixel")
     timed: dict[str, Callable[[], object]] = {
         "one scoring": scored(1),
         "nine scorings": scored(9),
@@ -102,11 +64,11 @@ def measure() -> dict[str, float]:
         "  upsampling and blur, a level": lambda: upsample_smoothed(coarse, SIZE),
         "  mean of two levels": lambda: (pixels + pixels).div_(2),
         "  image scores": lambda: image_scores(smoothed),
-        "  sort and search": lambda: rank_positives(values, data.masks, "pixel"),
+        "  sort and search": lambda: rank_positives(values, given.masks, "pixel"),
         "  AUROC": ranked.auroc,
         "  F1-max": ranked.f1_max,
         "  AUPRO": lambda: ranked.aupro(truth.region_weights),
-        "  regions of the masks (once)": lambda: region_weights(data.masks),
+        "  regions of the masks (once)": lambda: region_weights(given.masks),
     }
     seconds |= dict.fromkeys(timed, float("inf"))
     for _ in range(ROUNDS):  # in turn: the machine's speed drifts

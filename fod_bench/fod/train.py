@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from fod_bench.fod.model import BranchStatistics, FODNetwork, NetworkOutput, NetworkShape
 from fod_bench.fod.precision import Precision, matrix_products
+from fod_bench.fod.recorded import Recorded, Recorder
 
 
 @dataclass(frozen=True)
@@ -91,21 +92,36 @@ class LevelTrainer:
     """One level's network with its own Adam. Levels share nothing, so each trains as if it were alone."""
 
     def __init__(
-        self, network: FODNetwork, weights: LossWeights, learning_rate: float, precision: Precision = "float32"
+        self,
+        network: FODNetwork,
+        weights: LossWeights,
+        learning_rate: float,
+        precision: Precision = "float32",
+        recorder: Recorder | None = None,
     ) -> None:
+        """`recorder`: by which steps are recorded and replayed; None: they are not."""
         self.network = network
         self.weights = weights
         self.precision: Precision = precision
-        self.optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, fused=True)
+        on_gpu = next(network.parameters()).is_cuda
+        self.optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, fused=True, capturable=on_gpu)
+        self.recorded = None if recorder is None else Recorded(self._step, recorder)
 
     def step(self, features: Tensor, reference: Tensor | None) -> Losses:
-        """One optimiser step on a batch (B, N, C); returns its loss terms, detached, from before the step."""
+        """One optimiser step on a batch (B, N, C); returns its loss terms, detached, from before the step.
+
+        Where steps are recorded the next one overwrites the terms.
+        """
+        return Losses(*(self.recorded or self._step)(features, reference).unbind())
+
+    def _step(self, features: Tensor, reference: Tensor | None) -> Tensor:
+        """The loss terms, side by side."""
         with matrix_products(self.precision, features.device):
             terms = losses(self.network(features, reference), features, self.weights)
             terms.total.backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)  # after the step: no gradient is held through the next forward pass
-        return Losses(*(term.detach() for term in terms))
+        return torch.stack(terms).detach()
 
     def zero_gradient_step(self) -> None:
         """A step with all gradients zero: the network moves by its momentum alone. No effect before the first real step.

@@ -14,6 +14,7 @@ from fod_bench.errors import TrialError
 from fod_bench.fod.correlation import implementation
 from fod_bench.fod.model import NetworkShape
 from fod_bench.fod.precision import Precision, check_precision, matrix_products
+from fod_bench.fod.recorded import CudaGraphs, graphs_wanted
 from fod_bench.fod.score import PatchScores, Rule, image_scores, patch_scores, rules, upsample, upsample_smoothed
 from fod_bench.fod.train import LevelTrainer, LossWeights, build_network
 from fod_bench.methods.base import ScoreMaps, State, TrialData
@@ -50,6 +51,7 @@ class FodMethod:
         try:
             self.correlation = "" if self.view == "patch" else implementation()
             check_precision(self.precision, device, self.correlation)
+            recorder = CudaGraphs() if graphs_wanted(device) else None
         except ValueError as error:
             raise TrialError(str(error)) from None
         # (n, N, C) and (m, N, C) per level, on the device for good. What a network is given is always a copy in
@@ -70,7 +72,7 @@ class FodMethod:
             height, width, channels = data.train[level].shape[1:]
             shape = NetworkShape(height, width, channels, widths[level], setting["heads"], setting["layers"], self.view)
             network = build_network(shape, seed).to(device)
-            self.trainers[level] = LevelTrainer(network, weights, setting["learning_rate"], self.precision)
+            self.trainers[level] = LevelTrainer(network, weights, setting["learning_rate"], self.precision, recorder)
             self.grids[level] = (height, width)
         self.networks: list[nn.Module] = [trainer.network for trainer in self.trainers.values()]
         self.pictures = len(self.train[self.levels[0]])
@@ -181,6 +183,9 @@ class FodMethod:
                 optimizer.state[parameter] = {
                     moment: as_tensor(state[f"{name}/{moment}"]).to(parameter.device, copy=True) for moment in _MOMENTS
                 }
+        for trainer in self.trainers.values():
+            if trainer.recorded is not None:
+                trainer.recorded.forget()
 
     def _parameters(self) -> Iterator[tuple[str, nn.Parameter, torch.optim.Optimizer]]:
         """Every parameter with its name `<level>/<parameter>` and the optimiser that moves it."""
