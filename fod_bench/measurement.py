@@ -111,6 +111,7 @@ def measure(
 
     layers, everything = count_flops(backbone, counted, pictures[:1])
 
+    backbone.precision = features.get("precision", "float32")  # which the CPU need not have
     backbone, pictures = backbone.to(device), pictures.to(device)
     steps = method.steps_per_epoch
     done = iter(range(1 << 62))

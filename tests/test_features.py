@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from fod_bench.datasets import Category, SyntheticSettings, open_category
-from fod_bench.errors import DatasetError, JobError, WeightsError
+from fod_bench.errors import DatasetError, JobError, TrialError, WeightsError
 from fod_bench.features import extract as extraction
 from fod_bench.features.backbone import Backbone
 from fod_bench.features.extract import extract
@@ -158,6 +159,22 @@ class TestExtraction:
         assert (found.manifest["layout"], found.manifest["category"]) == ("folder", "nut")
         parts = [*found.train.values(), *found.test.values(), found.masks, found.labels]
         assert found.nbytes() == sum(part.size * part.itemsize for part in parts)
+
+    def test_a_lower_precision_is_another_feature_set_near_the_exact_one(self, category: Category) -> None:
+        exact = request(category)
+        rough = replace(exact, precision="bfloat16")
+        assert rough.key != exact.key == replace(exact, precision="float32").key
+        assert "precision" not in exact.describe() and rough.describe()["precision"] == "bfloat16"
+        expected, found = extract(exact, CPU), extract(rough, CPU)
+        assert found.manifest["precision"] == "bfloat16"
+        for level, features in found.train.items():
+            assert features.dtype == np.float32
+            error = np.linalg.norm(features - expected.train[level]) / np.linalg.norm(features)
+            assert 1e-4 < error < 0.03, level
+
+    def test_a_precision_that_the_device_lacks_is_refused(self, category: Category) -> None:
+        with pytest.raises(TrialError, match="backbone_precision tf32: this processor does not multiply in it"):
+            extract(replace(request(category), precision="tf32"), CPU)
 
     def test_random_weights_follow_their_seed_alone(self, category: Category) -> None:
         def digest(seed: int) -> bytes:

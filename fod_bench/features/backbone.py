@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from timm.models.mobilenetv3 import MobileNetV3Features
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fod_bench.errors import JobError, WeightsError
+from fod_bench.errors import JobError, TrialError, WeightsError
 from fod_bench.features.weights import Weights
 from fod_bench.job.backbones import backbone_strides
 
@@ -22,18 +23,40 @@ from fod_bench.job.backbones import backbone_strides
 class Backbone(nn.Module):
     """Feature levels of pictures, pooled, channels last. In evaluation mode and without gradients."""
 
-    def __init__(self, weights: Weights, levels: Sequence[int]) -> None:
-        """Raises `WeightsError` when the file does not fit the backbone, `JobError` for a stride it lacks."""
+    def __init__(self, weights: Weights, levels: Sequence[int], precision: str = "float32") -> None:
+        """`precision`: of the factors of products, `float32`, `tf32` or `bfloat16`.
+
+        Raises `WeightsError` when the file does not fit the backbone, `JobError` for a stride it lacks.
+        """
         super().__init__()
-        self.levels = sorted(levels)
+        self.levels, self.precision = sorted(levels), precision
         self.network = _create(weights, self.levels)
         self.network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
     @torch.inference_mode()
     def forward(self, pictures: Tensor) -> list[Tensor]:
-        """(n, 3, s, s) normalised pictures to one (n, s/stride, s/stride, C) tensor per level, finest first."""
-        levels = self.network(pictures.to(memory_format=torch.channels_last))
-        return [functional.avg_pool2d(level, 3, 1, 1).permute(0, 2, 3, 1) for level in levels]
+        """(n, 3, s, s) normalised pictures to one (n, s/stride, s/stride, C) float32 tensor per level, finest first.
+
+        Raises `TrialError` where the pictures' device does not have the precision.
+        """
+        with _products(self.precision, pictures.device):
+            levels = self.network(pictures.to(memory_format=torch.channels_last))
+        return [functional.avg_pool2d(level.float(), 3, 1, 1).permute(0, 2, 3, 1) for level in levels]
+
+
+@contextmanager
+def _products(precision: str, device: torch.device) -> Iterator[None]:
+    """Inside the block products of layers are computed in this precision."""
+    if precision == "tf32" and device.type != "cuda":
+        raise TrialError(
+            "backbone_precision tf32: this processor does not multiply in it; use float32 or bfloat16, or a GPU"
+        )
+    # PyTorch's default for convolutions is TF32
+    with (
+        torch.backends.cudnn.flags(enabled=True, allow_tf32=precision == "tf32"),
+        torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"),
+    ):
+        yield
 
 
 def _create(weights: Weights, levels: list[int]) -> nn.Module:

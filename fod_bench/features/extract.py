@@ -30,12 +30,13 @@ def extract(request: FeatureRequest, device: torch.device) -> FeatureSet:
     Raises:
         DatasetError: a picture or mask cannot be read, or a split is empty; names it.
         WeightsError: the weights do not fit the backbone.
+        TrialError: `device` does not have the precision.
     """
     category, size = request.category, request.image_size
     for split, samples in (("training", category.train), ("test", category.test)):
         if not samples:
             raise DatasetError(f"category {category.name}: no {split} picture")
-    backbone = Backbone(request.weights, request.levels).to(device)
+    backbone = Backbone(request.weights, request.levels, request.precision).to(device)
     train = _run(backbone, category, category.train, size, device)
     test = _run(backbone, category, category.test, size, device)
     masks = np.zeros((len(category.test), size, size), np.uint8)  # (m, s, s)

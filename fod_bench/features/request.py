@@ -24,10 +24,12 @@ class FeatureRequest:
     weights: Weights
     image_size: int
     levels: tuple[int, ...]
+    precision: str = "float32"
+    """Of the backbone's products."""
 
     @cached_property
     def key(self) -> str:
-        """Hash of the content the features are made of: pictures, weights, size, levels, preprocessing."""
+        """Hash of the content the features are made of: pictures, weights, precision, size, levels, preprocessing."""
         return canonical_digest({**self._content(), "fingerprint": self.fingerprint})[:32]
 
     @property
@@ -40,7 +42,7 @@ class FeatureRequest:
         return {"key": self.key, **self._content()}
 
     def _content(self) -> dict[str, Any]:
-        return {
+        content = {
             "backbone": self.weights.backbone,
             "weights": self.weights.digest,
             "image_size": self.image_size,
@@ -48,3 +50,4 @@ class FeatureRequest:
             "preprocessing": PREPROCESSING,
             "pooling": POOLING,
         }
+        return content if self.precision == "float32" else {**content, "precision": self.precision}

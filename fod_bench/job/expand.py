@@ -122,6 +122,8 @@ def training_setting(settings: Settings) -> dict[str, Any]:
         setting["reference"] = settings.reference.model_dump()
     if len(settings.levels) > 1:
         setting["zero_gradient_step"] = settings.zero_gradient_step
+    if settings.backbone_precision != "float32":
+        setting["backbone_precision"] = settings.backbone_precision
     if settings.measure == "cost":
         return {key: value for key, value in setting.items() if key not in _NO_COST} | {"measure": "cost"}
     return setting

@@ -116,7 +116,7 @@ def _source(trial: TrialJob) -> Hashable:
     if trial.features is not None:
         return trial.features.key
     settings = trial.settings
-    weights = (settings.backbone, settings.weights, settings.weights_seed)
+    weights = (settings.backbone, settings.weights, settings.weights_seed, settings.backbone_precision)
     return (trial.dataset, trial.category, *weights, settings.image_size, settings.levels)
 
 

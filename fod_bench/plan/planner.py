@@ -74,14 +74,14 @@ class Planner:
     def _features_of(self, spec: CellSpec) -> FeatureRequest | None:
         settings = spec.settings
         wanted = (settings.backbone, settings.weights, settings.weights_seed)
-        identity = (_place(spec), *wanted, settings.image_size, settings.levels)
+        identity = (_place(spec), *wanted, settings.image_size, settings.levels, settings.backbone_precision)
         if identity not in self._features:
             opened, weights = self._open(spec), self._find_weights(*wanted)
             self._features[identity] = None
             if opened is not None and weights is not None:
                 category, fingerprint = opened
                 self._features[identity] = FeatureRequest(
-                    category, fingerprint, weights, settings.image_size, settings.levels
+                    category, fingerprint, weights, settings.image_size, settings.levels, settings.backbone_precision
                 )
         return self._features[identity]
 

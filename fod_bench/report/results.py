@@ -272,7 +272,7 @@ def _usable_record(key: str, data: bytes) -> Record:
 
 
 def _outcome(record: Record, scores: Set[str]) -> Outcome:
-    size, backbone = record.features.get("image_size"), record.features.get("backbone")
+    size, backbone, precision = (record.features.get(name) for name in ("image_size", "backbone", "precision"))
     batch = record.setting.get("batch_size")
     return Outcome(
         key=record.key,
@@ -284,7 +284,7 @@ def _outcome(record: Record, scores: Set[str]) -> Outcome:
         undefined=record.undefined,
         epochs=record.epochs,
         image_size=size if isinstance(size, int) else None,
-        backbone=str(backbone) if backbone else None,
+        backbone=None if not backbone else f"{backbone} in {precision}" if precision else str(backbone),
         batch_size=batch if isinstance(batch, int) else None,
         device=record.run.device,
         threads=record.run.threads,
