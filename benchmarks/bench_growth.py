@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from benchmarks import Result
+from benchmarks.bench_step import OURS
 from benchmarks.steps import Measured, Step, best, measure, write
 
 WIDTHS = (72, 128)
@@ -26,12 +27,12 @@ def exponent(curve: dict[int, float]) -> float:
 
 def run() -> list[Result]:
     """Exponents; memory is what a step needs beyond one of 16 patches, which holds parameters and the like."""
-    least = measure("tiled", Step(((4, *WIDTHS),), layers=1)).peak_mb
+    least = measure(OURS, Step(((4, *WIDTHS),), layers=1)).peak_mb
     rows: list[dict[str, object]] = []
     time: dict[str, float] = {}
     memory: dict[str, float] = {}
     for name, steps in CURVES.items():
-        rounds = [{size: measure("tiled", step) for size, step in steps.items()} for _ in range(ROUNDS)]
+        rounds = [{size: measure(OURS, step) for size, step in steps.items()} for _ in range(ROUNDS)]
         curve: dict[int, Measured] = {size: best(*(each[size] for each in rounds)) for size in steps}
         rows += [
             {

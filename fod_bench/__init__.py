@@ -1,7 +1,8 @@
 """fod-bench: reproduce *Focus the Discrepancy* (ICCV 2023) and compare anomaly detectors over whole benchmarks."""
 
-from fod_bench.processor import avoid_slow_sorting
+from fod_bench.processor import avoid_slow_sorting, sleep_when_idle
 
 __version__ = "0.1.0"
 
 avoid_slow_sorting()
+sleep_when_idle()

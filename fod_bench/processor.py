@@ -1,4 +1,4 @@
-"""A setting of numpy that this package's metrics depend on for their speed."""
+"""Settings of other packages that this one depends on for its speed, made before they are imported."""
 
 from __future__ import annotations
 
@@ -29,3 +29,13 @@ def avoid_slow_sorting(cpu_info: Path = Path("/proc/cpuinfo")) -> None:
     if amd and "avx512f" in about.get("flags", "").split():
         renamed = tuple(map(int, version("numpy").split(".")[:2])) >= (2, 4)
         os.environ[_VARIABLE] = "X86_V4 AVX512_ICL AVX512_SPR" if renamed else "AVX512_SKX AVX512_ICL AVX512_SPR"
+
+
+def sleep_when_idle() -> None:
+    """Have the threads of OpenMP, by which PyTorch shares an operation, give the processor up after about a tenth of a millisecond.
+
+    By default they keep it busy for some milliseconds, which the correlation operator's own threads would need. GNU's
+    library reads the variable once, when PyTorch is first imported; where the user said something else, nothing is changed.
+    """
+    if "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")

@@ -1,4 +1,4 @@
-"""The operator's three implementations against its equations in float64: values and gradients over random shapes.
+"""The operator's implementations against its equations in float64: values and gradients over random shapes.
 
 Triton's kernels run on a GPU where there is one, else in its interpreter (`conftest.py`).
 """
@@ -23,6 +23,7 @@ from fod_bench.fod.precision import matrix_products
 from fod_bench.fod.target import kernel_widths, target_factors
 
 pytest.importorskip("triton")
+CPU = torch.device("cpu")
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 NAMES = (*Correlation._fields, *(f"gradient of {name}" for name in ("query", "key", "value", "target_y", "target_x")))
 
@@ -116,7 +117,7 @@ def test_all_agree_with_the_equations(name: str, case: Case) -> None:
     compare(found, truth, TOLERANCE * max(1.0, case.spread**2))
 
 
-@pytest.mark.parametrize("name", ["tiled", "triton"])
+@pytest.mark.parametrize("name", ["tiled", "numba", "triton"])
 def test_a_repetition_gives_the_same_bits(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(VARIABLE, name)
     inputs = [tensor.float().to(DEVICE) for tensor in Case(2, 2, 60, 7, 9, 24, 1.0, 0.0, 5).inputs()]
@@ -136,30 +137,32 @@ def test_bfloat16_products_have_float32_sums(monkeypatch: pytest.MonkeyPatch) ->
     assert not torch.equal(found[0], found[0].bfloat16().double())
 
 
-def test_triton_refuses_float64(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(VARIABLE, "triton")
-    with pytest.raises(TypeError, match=r"works on float32, not torch\.float64"):
+@pytest.mark.parametrize("name", ["numba", "triton"])
+def test_float64_is_refused_by_what_lacks_it(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(VARIABLE, name)
+    with pytest.raises(TypeError, match=r"works on float32.*, not (on )?torch\.float64"):
         correlate(*Case(1, 1, 4, 2, 2, 4, 1.0, 0.0, 0).inputs())
 
 
 @pytest.mark.parametrize("name", ["", *IMPLEMENTATIONS])
 def test_the_variable_chooses(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(VARIABLE, name)
-    assert implementation() == (name or "tiled")
+    assert implementation(CPU) == (name or "numba")
+    assert implementation(CPU, torch.float64) == implementation(torch.device("cuda")) == (name or "tiled")
 
 
 def test_an_unknown_name_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "fused")
-    with pytest.raises(ValueError, match=r"FOD_BENCH_CORRELATION=fused: .* there are plain, tiled, triton"):
+    with pytest.raises(ValueError, match=r"FOD_BENCH_CORRELATION=fused: .* there are plain, tiled, numba, triton"):
         correlate(*Case(1, 1, 4, 2, 2, 4, 1.0, 0.0, 0).inputs())
 
 
 def test_without_triton_it_is_missed_only_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fod_bench.fod.correlation.find_spec", lambda name: None)
-    assert implementation() == "tiled"
+    assert implementation(torch.device("cuda")) == "tiled"
     monkeypatch.setenv(VARIABLE, "triton")
     with pytest.raises(ValueError, match="the package triton is not installed"):
-        implementation()
+        implementation(torch.device("cuda"))
 
 
 _COMPILE = """
@@ -195,6 +198,37 @@ def test_the_kernels_compile_for_a_gpu_without_one(precision: str, tmp_path: Pat
     assert done.returncode == 0, done.stderr
 
 
-def test_triton_is_imported_only_where_it_is_used() -> None:
-    program = "import sys, fod_bench.methods.fod; sys.exit('fod_bench.fod.correlation.triton' in sys.modules)"
+def test_compilers_are_imported_only_where_they_are_used() -> None:
+    program = (
+        "import sys, fod_bench.methods.fod; found = [f'fod_bench.fod.correlation.{name}' for name in ('numba', 'triton')]; "
+        "sys.exit(any(name in sys.modules for name in found))"
+    )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["tiled", "numba"])
+def test_threads_take_the_heads_to_the_same_bits(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """In training, and where nothing is trained, with buffers made in the other mode before."""
+    monkeypatch.setenv(VARIABLE, name)
+    inputs = [tensor.float() for tensor in Case(2, 5, 60, 7, 9, 24, 1.0, 0.0, 5).inputs()]
+    alone = outcome(inputs)
+    torch.set_num_threads(3)
+    try:
+        together = outcome(inputs)
+        with torch.inference_mode():
+            values = correlate(*inputs)
+        again = outcome(inputs)
+    finally:
+        torch.set_num_threads(1)
+    for found in (together, again, [value.double() for value in values]):
+        assert all(torch.equal(one, other) for one, other in zip(found, alone, strict=False))
+
+
+def test_kernels_are_made_where_no_folder_can_be_written_to(tmp_path: Path) -> None:
+    program = (
+        "import numba.core.caching as caching; caching.CompileResultCacheImpl._locator_classes = []\n"
+        "import torch; from fod_bench.fod.correlation import correlate\n"
+        "t = torch.full((1, 1, 4, 2), 0.5); print(correlate(*[torch.ones(1, 1, 4, 2)] * 3, t, t).entropy.sum())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("tensor(5.5")

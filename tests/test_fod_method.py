@@ -292,11 +292,11 @@ def test_the_registry_finds_the_method() -> None:
 
 
 def test_the_correlation_at_work_is_named_and_what_cannot_be_had_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert [method(views=view).correlation for view in ("full", "patch")] == ["tiled", ""]
+    assert [method(views=view).correlation for view in ("full", "patch")] == ["numba", ""]
     monkeypatch.setenv("FOD_BENCH_CORRELATION", "plain")
     assert method().correlation == "plain"
     with pytest.raises(TrialError, match="precision tf32: this processor does not multiply in it"):
         method(precision="tf32")
     monkeypatch.setenv("FOD_BENCH_CORRELATION", "fast")
-    with pytest.raises(TrialError, match="there are plain, tiled, triton"):
+    with pytest.raises(TrialError, match="there are plain, tiled, numba, triton"):
         method()

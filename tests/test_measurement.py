@@ -222,7 +222,7 @@ class TestTrial:
         assert Record.model_validate_json(store.get(record_name("a1"))) == record
         assert names(store) == ["record.json"]
         assert not list(store.list("claims/")), "the claim is gone"
-        assert record.run.correlation == "tiled", "what was timed"
+        assert record.run.correlation == "numba", "what was timed"
         assert (
             record.epochs == 0 and not record.curves and record.scores() == ["cost"] and record.primary_score == "cost"
         )

@@ -34,7 +34,9 @@ def _fixtures() -> list[Path]:
     return paths
 
 
-@pytest.fixture(autouse=True, params=[os.environ[VARIABLE]] if os.environ.get(VARIABLE) else ["plain", "tiled"])
+@pytest.fixture(
+    autouse=True, params=[os.environ[VARIABLE]] if os.environ.get(VARIABLE) else ["plain", "tiled", "numba"]
+)
 def implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, request.param)
 

@@ -1,4 +1,4 @@
-"""The switch of numpy's sorting, on described processors; each case in a process that has not imported numpy."""
+"""The switch of numpy's sorting, on described processors, and that of idle threads; each case in a process of its own."""
 
 from __future__ import annotations
 
@@ -80,3 +80,22 @@ def test_numpy_understands_the_names_and_sorts() -> None:
         command = [sys.executable, "-c", script]
         done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ | {VARIABLE: names})
         assert done.stdout == "True\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("", "10000"),
+        ("os.environ['GOMP_SPINCOUNT'] = '7'", "7"),
+        ("os.environ['OMP_WAIT_POLICY'] = 'active'", "None"),
+        ("sys.modules['torch'] = sys", "None"),
+    ],
+    ids=["nothing", "a count", "a policy", "torch is there"],
+)
+def test_idle_threads_sleep_unless_the_user_says_otherwise(before: str, after: str) -> None:
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+    }
+    script = f"import os, sys\n{before}\nimport fod_bench\nprint(os.environ.get('GOMP_SPINCOUNT'))"
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, env=environment)
+    assert done.stdout.strip() == after

@@ -57,7 +57,7 @@ class TestRecord:
             assert list(result.losses) == method().loss_names and result.metrics is not None
             assert all(tuple(values) == METRICS for values in result.metrics.values())
         assert record.run.resumed_after == [] and record.run.device.startswith("cpu")
-        assert record.run.correlation == "tiled"
+        assert record.run.correlation == "numba"
         assert 0 < record.run.seconds_per_step == pytest.approx(record.run.train_seconds / (EPOCHS * STEPS))
         assert watcher.steps == EPOCHS * STEPS
         assert watcher.reports[:4] == [

@@ -49,7 +49,7 @@ class FodMethod:
         self.image_size = data.masks.shape[-1]
         self.precision: Precision = setting.get("precision", "float32")
         try:
-            self.correlation = "" if self.view == "patch" else implementation()
+            self.correlation = "" if self.view == "patch" else implementation(device)
             check_precision(self.precision, device, self.correlation)
             recorder = CudaGraphs() if graphs_wanted(device) else None
         except ValueError as error:

@@ -7,10 +7,11 @@ One I2Correlation branch needs from its attention matrix S and its target matrix
     entropy     −Σ_j S·log(S + ε)                       per row            Eq. 7
 
 Normalised rows of the RBF kernel (Eq. 5) are an outer product of a row over the grid's y and a row over its x, so N×(H+W)
-numbers stand for T. Three implementations give the same numbers:
+numbers stand for T. Four implementations give the same numbers:
 
     plain    the equations as written; autograd keeps every N×M tensor
     tiled    PyTorch, block by block of query rows; keeps nothing of size N×M; any device
+    numba    the same, a block in compiled loops; a CPU
     triton   kernels that do the same on a GPU
 
 Shape letters: B pictures, h heads, N query patches, M = H·W reference patches, d channels of one head.
@@ -19,9 +20,11 @@ Shape letters: B pictures, h heads, N query patches, M = H·W reference patches,
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Literal, get_args
 
+import torch
 from torch import Tensor
 
 from fod_bench.fod.correlation.plain import correlate_plain
@@ -30,11 +33,11 @@ from fod_bench.fod.correlation.tiled import correlate_tiled
 
 __all__ = ["EPSILON", "IMPLEMENTATIONS", "VARIABLE", "Correlation", "correlate", "implementation"]
 
-Implementation = Literal["plain", "tiled", "triton"]
+Implementation = Literal["plain", "tiled", "numba", "triton"]
 IMPLEMENTATIONS: tuple[Implementation, ...] = get_args(Implementation)
 
 VARIABLE = "FOD_BENCH_CORRELATION"
-"""Environment variable that names the implementation; tiled when unset or empty."""
+"""Environment variable that names the implementation; when unset or empty it is numba on a CPU, tiled elsewhere."""
 
 
 def correlate(query: Tensor, key: Tensor, value: Tensor, target_y: Tensor, target_x: Tensor) -> Correlation:
@@ -53,23 +56,33 @@ def correlate(query: Tensor, key: Tensor, value: Tensor, target_y: Tensor, targe
         raise ValueError(
             f"{key.shape[-2]} reference patches do not form the target's {target_y.shape[-1]}×{target_x.shape[-1]} grid"
         )
-    chosen = implementation()
+    return _function(implementation(query.device, query.dtype))(query, key, value, target_y, target_x)
+
+
+def _function(chosen: Implementation) -> Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Correlation]:
+    """What compiles is imported where it is used."""
     if chosen == "triton":
         from fod_bench.fod.correlation.triton import correlate_triton
 
-        return correlate_triton(query, key, value, target_y, target_x)
-    return (correlate_plain if chosen == "plain" else correlate_tiled)(query, key, value, target_y, target_x)
+        return correlate_triton
+    if chosen == "numba":
+        from fod_bench.fod.correlation.numba import correlate_numba
+
+        return correlate_numba
+    return correlate_plain if chosen == "plain" else correlate_tiled
 
 
-def implementation() -> Implementation:
-    """The implementation that `VARIABLE` names, else tiled: no GPU has judged the kernels yet, so they are asked for.
+def implementation(device: torch.device, dtype: torch.dtype = torch.float32) -> Implementation:
+    """The implementation that `VARIABLE` names, else numba for float32 on a CPU, and tiled.
+
+    No GPU has judged the kernels of triton yet, so they are asked for.
 
     Raises:
         ValueError: the variable names none, or one that is not installed.
     """
     asked = os.environ.get(VARIABLE)
     if not asked:
-        return "tiled"
+        return "numba" if device.type == "cpu" and dtype == torch.float32 else "tiled"
     for name in IMPLEMENTATIONS:
         if name == asked:
             if name == "triton" and find_spec("triton") is None:
