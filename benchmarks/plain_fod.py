@@ -57,7 +57,7 @@ def _target(branch, hidden: Tensor, references: int) -> Tensor:
     raw = branch.sigma(hidden).unflatten(-1, (branch.heads, 2)).transpose(1, 2)  # (B, h, N, 2)
     widths = 3.0 ** (torch.sigmoid(5.0 * raw) + 1e-5) - 1.0
     vertical, horizontal = widths[..., 0:1], widths[..., 1:2]  # (B, h, N, 1)
-    index = torch.arange(height * width)
+    index = torch.arange(height * width, device=hidden.device)
     y, x = index // width, index % width
     dy, dx = (y[:, None] - y[None, :]) ** 2, (x[:, None] - x[None, :]) ** 2  # (N, N)
     kernel = torch.exp(-dy / (2 * vertical**2) - dx / (2 * horizontal**2)) / (2 * torch.pi * vertical * horizontal)

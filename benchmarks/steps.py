@@ -1,4 +1,4 @@
-"""Measuring training steps, each kind in a process of its own, so that peak memory is its own."""
+"""Measuring training steps, each kind in a process of its own, so that peak memory is its own. On a GPU where there is one."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ STRIDE_4 = Step(((64, 40, 128),))
 
 
 class Measured(NamedTuple):
-    """Of the fastest step: seconds of wall-clock and of processors; then peak memory, and that of the libraries alone, MB."""
+    """Of the fastest step: seconds of wall-clock and of processors; then peak memory, and that of the libraries alone, MB. On a
+    GPU it is the memory of tensors there."""
 
     seconds: float
     processor_seconds: float
@@ -62,8 +63,13 @@ class Measured(NamedTuple):
 
 
 def measure(side: str, step: Step, repeats: int = 3) -> Measured:
-    """`side` is `baseline` (`plain_fod.py`: N×N tensors kept, two backward passes) or an implementation of the operator."""
-    environment = os.environ | {"FOD_BENCH_CORRELATION": "" if side == "baseline" else side}
+    """`side` is `baseline` (`plain_fod.py`: N×N tensors kept, two backward passes), or an implementation of the operator, with
+    `+graphs` where its steps are recorded."""
+    name, _, graphs = side.partition("+")
+    environment = os.environ | {
+        "FOD_BENCH_CORRELATION": "" if side == "baseline" else name,
+        "FOD_BENCH_CUDA_GRAPHS": "1" if graphs else "0",
+    }
     if side == "baseline":
         environment["GOMP_SPINCOUNT"] = "300000"  # what it is without `fod_bench.processor`; better for this side
     command = [sys.executable, "-m", "benchmarks.steps", side, json.dumps(step), str(repeats)]
@@ -102,30 +108,42 @@ def _measure_here(side: str, step: Step, repeats: int) -> Measured:
 
     from benchmarks import plain_fod
     from fod_bench.fod.model import NetworkShape
+    from fod_bench.fod.recorded import CudaGraphs, graphs_wanted
     from fod_bench.fod.train import LevelTrainer, LossWeights, build_network
 
     torch.set_num_threads(THREADS)
     torch.manual_seed(0)
+    on_gpu = torch.cuda.is_available()
+    device = torch.device("cuda" if on_gpu else "cpu")
+    recorder = CudaGraphs() if graphs_wanted(device) else None
+
+    def trainer(shape: NetworkShape) -> LevelTrainer:
+        return LevelTrainer(build_network(shape, seed=0).to(device), LossWeights(), 1e-4, recorder=recorder)
+
     # A first step loads some 200 MB of modules, on whichever side.
-    smallest = build_network(NetworkShape(2, 2, 4, 8, 2, 1, "full"), seed=0)
-    LevelTrainer(smallest, LossWeights(), 1e-4).step(torch.randn(1, 4, 4), torch.randn(1, 4, 4))
-    loaded = _peak_mb()
+    smallest = NetworkShape(2, 2, 4, 8, 2, 1, "full")
+    trainer(smallest).step(torch.randn(1, 4, 4, device=device), torch.randn(1, 4, 4, device=device))
+    loaded = 0.0 if on_gpu else _peak_mb()
     levels = []
     for grid, channels, d_model in step.levels:
-        network = build_network(NetworkShape(grid, grid, channels, d_model, 8, step.layers, "full"), seed=0)
-        features = torch.randn(step.pictures, grid * grid, channels)
-        levels.append((LevelTrainer(network, LossWeights(), 1e-4), features, torch.randn(1, grid * grid, channels)))
+        features = torch.randn(step.pictures, grid * grid, channels, device=device)
+        reference = torch.randn(1, grid * grid, channels, device=device)
+        shape = NetworkShape(grid, grid, channels, d_model, 8, step.layers, "full")
+        levels.append((trainer(shape), features, reference))
     seconds = processor_seconds = float("inf")
     for _ in range(repeats):
         start, processor_start = time.perf_counter(), time.process_time()
-        for trainer, features, reference in levels:
+        for level, features, reference in levels:
             if side == "baseline":
-                plain_fod.step(trainer.network, trainer.optimizer, features, reference)
+                plain_fod.step(level.network, level.optimizer, features, reference)
             else:
-                trainer.step(features, reference)
+                level.step(features, reference)
+        if on_gpu:
+            torch.cuda.synchronize()
         seconds = min(seconds, time.perf_counter() - start)
         processor_seconds = min(processor_seconds, time.process_time() - processor_start)
-    return Measured(seconds, processor_seconds, _peak_mb(), loaded)
+    peak = torch.cuda.max_memory_allocated() / 2**20 if on_gpu else _peak_mb()
+    return Measured(seconds, processor_seconds, peak, loaded)
 
 
 if __name__ == "__main__":

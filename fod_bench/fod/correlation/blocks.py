@@ -163,11 +163,11 @@ class Head:
         self._key_transposed = self.key.mT.contiguous()
 
     @classmethod
-    def all(cls, budget: int, query: Tensor, key: Tensor, *others: Tensor) -> Iterator[Head]:
-        """Cut the work up so that a block has at most `budget` entries of S, or one row."""
+    def all(cls, budget: int, threads: int, query: Tensor, key: Tensor, *others: Tensor) -> Iterator[Head]:
+        """Cut the work up so that a block has at most `budget` entries of S, or one row, and each thread a part of the heads."""
         pictures, heads, tokens, _ = query.shape
         rows = max(1, min(tokens, budget // key.shape[-2]))
-        group = max(1, budget // (rows * key.shape[-2]))
+        group = max(1, min(budget // (rows * key.shape[-2]), -(-heads // threads)))
         for picture in range(pictures):
             for head in range(0, heads, group):
                 yield cls((picture, slice(head, head + group)), rows, query, key, *others)
@@ -192,8 +192,8 @@ def each_head(work: Callable[[Head], None], arithmetic: Arithmetic, *inputs: Ten
     """Do the work of all heads. On a CPU as many threads as PyTorch has take whole heads each, and nothing has to be waited for
     within one."""
     device = inputs[0].device
-    heads = Head.all(arithmetic.block_elements(device), *inputs)
     threads = torch.get_num_threads() if device.type == "cpu" else 1
+    heads = Head.all(arithmetic.block_elements(device), threads, *inputs)
     if threads == 1:
         for head in heads:
             work(head)
