@@ -125,6 +125,19 @@ def test_a_repetition_gives_the_same_bits(monkeypatch: pytest.MonkeyPatch, name:
     assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
 
 
+@pytest.mark.parametrize("name", IMPLEMENTATIONS)
+@pytest.mark.parametrize("fault", [float("nan"), float("inf")])
+@pytest.mark.parametrize("tensor", range(5), ids=["query", "key", "value", "target_y", "target_x"])
+def test_what_is_not_finite_is_seen(monkeypatch: pytest.MonkeyPatch, name: str, fault: float, tensor: int) -> None:
+    """A training that diverges must not go on with numbers that look like any other."""
+    monkeypatch.setenv(VARIABLE, name)
+    inputs = [given.float().to(DEVICE) for given in Case(1, 1, 20, 4, 8, 16, 1.0, 0.0, 3).inputs()]
+    inputs[tensor][0, 0, 3, 1] = fault
+    found = dict(zip(NAMES, outcome(inputs), strict=True))
+    assert not all(found[part].isfinite().all() for part in ("output", "target_divergence"))
+    assert not found["gradient of query" if tensor < 3 else "gradient of target_y"].isfinite().all()
+
+
 def test_bfloat16_products_have_float32_sums(monkeypatch: pytest.MonkeyPatch) -> None:
     """Near the truth as bfloat16's eight bits allow, and with more bits than it has."""
     monkeypatch.setenv(VARIABLE, "triton")

@@ -211,6 +211,8 @@ class _Crew:
     def each(self, work: Callable[[Head], None], heads: Iterable[Head], threads: int) -> None:
         """Do the work of each head in some thread, in the caller's mode."""
         if self._pool is None or self._threads != threads:
+            if self._pool is not None:
+                self._pool.shutdown(wait=False)
             self._pool = ThreadPoolExecutor(threads, "correlate", initializer=torch.set_num_threads, initargs=(1,))
             self._threads = threads
         mode = torch.is_inference_mode_enabled()
@@ -238,11 +240,11 @@ class _Workspace(threading.local):
         cut = self._cut.get((name, dtype, shape))
         if cut is None:
             elements, flat = math.prod(shape), self._flat.get((name, dtype))
-            if flat is None or flat.numel() < elements:
-                self._cut.clear()
-                with torch.inference_mode(False):  # a tensor made in inference mode could not be written to in training
+            with torch.inference_mode(False):  # a tensor made in inference mode could not be written to in training
+                if flat is None or flat.numel() < elements:
+                    self._cut.clear()
                     flat = self._flat[name, dtype] = torch.empty(elements, dtype=dtype)
-            cut = self._cut[name, dtype, shape] = flat[:elements].view(shape)
+                cut = self._cut[name, dtype, shape] = flat[:elements].view(shape)
         return cut
 
 

@@ -44,6 +44,8 @@ class _Compiled:
     def forward(
         self, given: Rows, logits: Tensor, divergence: Tensor, entropy: Tensor, highest: Tensor, inverse_sum: Tensor
     ) -> Tensor:
+        torch.amax(logits, -1, keepdim=True, out=highest)
+        torch.mul(highest, 0.0, out=inverse_sum)  # NaN where a row is not finite, which the loop would not notice
         _forward(*_flat(logits, given.scaled_y, given.x), *_flat_rows(highest, inverse_sum, divergence, entropy))
         return logits
 
@@ -149,19 +151,15 @@ def _exp2(x):
 
 @_compiled
 def _forward(logits, scaled_y, x, highest, inverse_sum, divergence, entropy):
-    """`Arithmetic.forward` of rows (R, M): logits become the attention."""
+    """`Arithmetic.forward` of rows (R, M): logits become the attention. `highest` is given, and 0 or NaN as `inverse_sum`."""
     width = x.shape[1]
     for row in range(len(logits)):
-        entries, x_row = logits[row], x[row]
-        most = entries[0]
-        for j in range(len(entries)):
-            most = max(most, entries[j])
-        total = _zero
+        entries, x_row, most, total = logits[row], x[row], highest[row], _zero
         for j in range(len(entries)):
             power = _exp2(entries[j] - most)
             entries[j] = power
             total += power
-        scale = _one / total
+        scale = inverse_sum[row] + _one / total
         divergence_sum = entropy_sum = 0.0  # float64: their terms cancel
         for at_y in range(scaled_y.shape[1]):
             line, factor = entries[at_y * width : (at_y + 1) * width], scaled_y[row, at_y]
@@ -175,8 +173,7 @@ def _forward(logits, scaled_y, x, highest, inverse_sum, divergence, entropy):
                 line_entropy += s * log_p
             divergence_sum += line_divergence
             entropy_sum += line_entropy
-        highest[row], inverse_sum[row] = most, scale
-        divergence[row], entropy[row] = divergence_sum, entropy_sum
+        inverse_sum[row], divergence[row], entropy[row] = scale, divergence_sum, entropy_sum
 
 
 @_compiled
