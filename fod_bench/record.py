@@ -91,6 +91,8 @@ class RunInfo(_Frozen):
     seconds_per_step: float
     device: str
     threads: int
+    packed: int = 1
+    """Most trials that shared its steps, itself included; of the time of such a step each is charged an equal part."""
     correlation: str = ""
     """Implementation of the correlation operator; empty where the method or its view has none."""
     host: str

@@ -1,38 +1,26 @@
-"""One trial from its data to its record: resume, train, evaluate, keep checkpoints. Knows nothing of Ray.
+"""Trials from their data to their records: resume, train, evaluate, keep checkpoints. Knows nothing of Ray.
 
-It is worked on under a claim, which the caller holds. What it stores on its way carries the claim's name; its record, which
-comes last, is taken only while the claim stands.
+A trial is worked on under a claim, which the caller holds. What it stores on its way carries the claim's name; its record, which
+comes last, is taken only while the claim stands. Several trials train in lock-step, and those of one kind share their steps; all
+else each does for itself, and how one ends is nothing to the others.
 """
 
 from __future__ import annotations
 
-import json
-import logging
-import socket
 import time
-from typing import Protocol
+from collections.abc import Generator, Iterator, Sequence
+from typing import NamedTuple, Protocol
 
-import numpy as np
 import torch
 
-from fod_bench.checkpoints import Checkpoints
-from fod_bench.circumstances import device_name, now, versions
+from fod_bench.circumstances import now
 from fod_bench.claims import Claim, LostClaimError
-from fod_bench.curves import Curves, EpochResult, curves_name
-from fod_bench.errors import DamagedObjectError, DivergedError
-from fod_bench.evaluate import Truth, evaluate
+from fod_bench.errors import DivergedError
 from fod_bench.leftovers import tidy_trial
-from fod_bench.methods import Method, TrialData, method_class
-from fod_bench.methods.base import State
-from fod_bench.metrics import NonFiniteScoresError
-from fod_bench.record import MetricName, Record, RunInfo, Trial, record_name
-from fod_bench.store import ObjectMissingError, Store
-from fod_bench.store.tensors import load_tensors, save_tensors
-
-_LOG = logging.getLogger(__name__)
-
-_SELECTED: dict[str, MetricName] = {"best_image": "image_auroc", "best_pixel": "pixel_auroc"}
-"""Weights kept beside the last epoch's: those of the epoch that is best on the test data, for each metric by itself."""
+from fod_bench.methods import Pack, TrialData
+from fod_bench.record import Record, Trial, record_name
+from fod_bench.store import Store
+from fod_bench.trial_progress import TrialProgress
 
 
 class Control(Protocol):
@@ -51,6 +39,15 @@ class Interrupted(Exception):
     """The trial was asked to stop and has left a checkpoint."""
 
 
+class Assignment(NamedTuple):
+    """A trial to be done, with what it is done from."""
+
+    trial: Trial
+    data: TrialData
+    claim: Claim
+    control: Control
+
+
 def run_trial(trial: Trial, data: TrialData, claim: Claim, control: Control, device: torch.device) -> Record:
     """Train and evaluate `trial`, going on from its newest checkpoint; the record is stored and returned.
 
@@ -62,16 +59,60 @@ def run_trial(trial: Trial, data: TrialData, claim: Claim, control: Control, dev
         DivergedError: a loss or score is not finite; claim and checkpoints are gone.
         StoreError: the store failed; the claim stands.
     """
-    name = record_name(trial.key)
-    if claim.store.exists(name):
+    ((_, outcome),) = run_trials([Assignment(trial, data, claim, control)], device)
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
+def run_trials(asked: Sequence[Assignment], device: torch.device) -> Iterator[tuple[int, Record | Exception]]:
+    """`run_trial` for several at once, in lock-step: as each ends, its number in `asked` and its record, or what it raised.
+
+    Which of them share their steps follows from their methods' kinds; the others take turns. One that has ended leaves its pack,
+    which goes on without it. What is no `Exception` ends them all on the spot.
+    """
+    courses = {number: _course(*each, device) for number, each in enumerate(asked)}
+    waiting: dict[int, TrialProgress] = {}
+    failed: dict[int, Exception] = {}
+    steps = _Steps(device)
+    while courses:
+        for number, course in list(courses.items()):
+            came = _advance(course, failed.pop(number, None))
+            if isinstance(came, TrialProgress):
+                waiting[number] = came
+                continue
+            del courses[number]
+            waiting.pop(number, None)
+            yield number, came
+            del came  # and with it what the frames of an error hold
+        failed = steps.take(waiting)
+
+
+Course = Generator[TrialProgress, None, Record]
+"""A trial under way: it gives its progress whenever it is to be taken one step further, and returns its record."""
+
+
+def _advance(course: Course, failure: Exception | None) -> TrialProgress | Record | Exception:
+    """Up to the next step, or the end; `failure` is what the step that was asked for came to."""
+    try:
+        return course.throw(failure) if failure else next(course)
+    except StopIteration as end:
+        record: Record = end.value
+        return record
+    except Exception as error:
+        return error
+
+
+def _course(trial: Trial, data: TrialData, claim: Claim, control: Control, device: torch.device) -> Course:
+    if claim.store.exists(record_name(trial.key)):
         record = stored_record(trial, claim.store)
         tidy_trial(claim.store, trial.key, record.run.claim)
         return record
-    progress = _Progress(trial, data, claim, device)
+    progress = TrialProgress(trial, data, claim, device)
     try:
         started = now()
         progress.resume()
-        _train(progress, control)
+        yield from _train(progress, control)
         progress.finish(started)
     except LostClaimError:
         progress.withdraw()
@@ -79,11 +120,11 @@ def run_trial(trial: Trial, data: TrialData, claim: Claim, control: Control, dev
     return stored_record(trial, claim.store)
 
 
-def _train(progress: _Progress, control: Control) -> None:
+def _train(progress: TrialProgress, control: Control) -> Iterator[TrialProgress]:
     epochs, steps = progress.trial.setting["epochs"], progress.method.steps_per_epoch
     while progress.epoch < epochs:
         while progress.step < steps:
-            progress.train_step()
+            yield progress
             control.report(progress.epoch, epochs, progress.step, steps, progress.headline())
             if control.should_stop():
                 progress.save()
@@ -100,165 +141,57 @@ def _train(progress: _Progress, control: Control) -> None:
         progress.save_if_due()
 
 
-class _Progress:
-    """State of a running trial: everything a checkpoint holds, and how it is advanced."""
+class _Steps:
+    """Takes the steps of trials that are at work together."""
 
-    def __init__(self, trial: Trial, data: TrialData, claim: Claim, device: torch.device) -> None:
-        self.trial, self.data, self.claim, self.device = trial, data, claim, device
-        self.truth = Truth(data.labels, data.masks)
-        self.checkpoints = Checkpoints(claim)
-        self.method: Method = method_class(trial.method)(trial.setting, data, trial.seed, device)
-        self.epoch = 0  # finished ones
-        self.step = 0  # finished ones of the epoch under way
-        self.losses: list[torch.Tensor] = []  # of those steps, each (len(loss_names),)
-        self.results: list[EpochResult] = []
-        self.undefined: dict[str, str] = {}
-        self.kept: dict[str, State] = {}  # weights of the selected epochs
-        self.resumed_after: list[int] = []
-        self.seconds = {"train": 0.0, "evaluate": 0.0}
-        self.saved = time.monotonic()
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._members: list[int] = []
+        self._groups: list[list[int]] = []
+        self._packs: dict[tuple[int, ...], Pack] = {}
 
-    def train_step(self) -> None:
-        start = time.perf_counter()
-        self.losses.append(self.method.step(self.epoch, self.step))
-        self.step += 1
-        self.seconds["train"] += time.perf_counter() - start
-
-    def headline(self) -> float | None:
-        """The last finished epoch's first loss."""
-        return next(iter(self.results[-1].losses.values())) if self.results else None
-
-    def finish_epoch(self) -> None:
-        """Average the losses, evaluate where due, and remember the weights of a new best epoch."""
-        start = time.perf_counter()
-        losses = torch.stack(self.losses).double().cpu().numpy()  # (steps, len(loss_names))
-        self.seconds["train"] += time.perf_counter() - start
-        finite = np.isfinite(losses).all(1)
-        if not finite.all():
-            raise DivergedError(f"diverged: a loss is not finite in epoch {self.epoch + 1}, step {finite.argmin() + 1}")
-        self.epoch, self.step, self.losses = self.epoch + 1, 0, []
-        setting, metrics = self.trial.setting, None
-        if self.epoch % setting["evaluate_every"] == 0 or self.epoch == setting["epochs"]:
-            start = time.perf_counter()
+    def take(self, waiting: dict[int, TrialProgress]) -> dict[int, Exception]:
+        """One step of each; those that could not be taken, and why."""
+        if self._members != list(waiting):
+            self._members, self._groups = list(waiting), _by_kind(waiting)
+            there = {tuple(group) for group in self._groups}
+            self._packs = {members: pack for members, pack in self._packs.items() if members in there}
+        failed: dict[int, Exception] = {}
+        for group in self._groups:
             try:
-                metrics, self.undefined = evaluate(self.method.score_maps(), self.truth)
-            except NonFiniteScoresError as error:
-                raise DivergedError(f"diverged: {error} after epoch {self.epoch}") from error
-            self.seconds["evaluate"] += time.perf_counter() - start
-        means = dict(zip(self.method.loss_names, losses.mean(0).tolist(), strict=True))
-        self.results.append(EpochResult(epoch=self.epoch, losses=means, metrics=metrics))
-        if metrics is not None:
-            best = [name for name, metric in _SELECTED.items() if self._is_best(metric)]
-            if best:
-                self.kept |= dict.fromkeys(best, self.method.weights())
+                outcomes = self._step(group, [waiting[number] for number in group])
+            except Exception as error:
+                outcomes = [error] * len(group)
+            failed |= {n: outcome for n, outcome in zip(group, outcomes, strict=True) if outcome is not None}
+        return failed
 
-    def _is_best(self, metric: MetricName) -> bool:
-        """Whether the last result is the first to reach the highest value so far of the primary score's `metric`."""
-        values = [
-            (result.metrics or {}).get(self.method.primary_score, {}).get(metric)
-            for result in self.results
-            if result.metrics is not None
-        ]
-        *earlier, latest = values
-        return latest is not None and all(value is None or value < latest for value in earlier)
+    def _step(self, group: list[int], members: list[TrialProgress]) -> list[Exception | None]:
+        start, together = time.perf_counter(), 1
+        moves = [(progress.epoch, progress.step) for progress in members]
+        taken: Sequence[torch.Tensor | Exception]
+        if len(members) == 1:
+            taken = [members[0].method.step(*moves[0])]
+        else:
+            methods = [progress.method for progress in members]
+            pack = self._packs.get(tuple(group))
+            if pack is None:
+                pack = self._packs[tuple(group)] = type(methods[0]).pack(methods)
+            taken, together = pack.step(moves), pack.together
+            if self._device.type == "cuda" and any(m.step + 1 == m.method.steps_per_epoch for m in members):
+                torch.cuda.synchronize(self._device)  # or the first to average its losses would be charged for all
+        seconds = (time.perf_counter() - start) / len(members)
+        for progress, losses in zip(members, taken, strict=True):
+            if isinstance(losses, torch.Tensor):
+                progress.stepped(losses, seconds, together)
+        return [each if isinstance(each, Exception) else None for each in taken]
 
-    def save_if_due(self) -> None:
-        """Write a checkpoint when it is time for one. Raises `LostClaimError` as soon as that is known."""
-        if self.claim.lost:
-            self.claim.check()
-        if time.monotonic() - self.saved >= self.trial.checkpoint_seconds:
-            self.save()
 
-    def save(self) -> None:
-        """Write a checkpoint."""
-        arrays = {f"method/{name}": array for name, array in self.method.state().items()}
-        for part, weights in self.kept.items():
-            arrays |= {f"{part}/{name}": array for name, array in weights.items()}
-        if self.losses:
-            arrays["losses"] = torch.stack(self.losses).cpu().numpy()
-        about = {
-            "epoch": self.epoch,
-            "step": self.step,
-            "results": [result.model_dump(mode="json") for result in self.results],
-            "undefined": self.undefined,
-            "resumed_after": self.resumed_after,
-            "seconds": self.seconds,
-        }
-        self.checkpoints.save(arrays, {"progress": json.dumps(about)})
-        self.saved = time.monotonic()
-
-    def resume(self) -> None:
-        """Go on from the newest checkpoint that can be used; without one, training starts anew."""
-        for name in self.checkpoints.newest_first():
-            try:
-                self._restore(*load_tensors(self.claim.store, name))
-                return
-            except ObjectMissingError:
-                continue
-            except (DamagedObjectError, KeyError, ValueError):
-                _LOG.warning("damaged   checkpoint %s: not used", self.claim.store.location(name))
-
-    def _restore(self, arrays: State, metadata: dict[str, str]) -> None:
-        """Take over what `save` wrote. Raises KeyError or ValueError, with nothing changed, for anything else."""
-        about = json.loads(metadata["progress"])
-        losses = list(torch.from_numpy(arrays.pop("losses").copy()).to(self.device)) if "losses" in arrays else []
-        parts: dict[str, State] = {}
-        for name, array in arrays.items():
-            part, _, rest = name.partition("/")
-            parts.setdefault(part, {})[rest] = array.copy()
-        epoch, step, undefined, seconds = (about[key] for key in ("epoch", "step", "undefined", "seconds"))
-        results = [EpochResult.model_validate(result) for result in about["results"]]
-        resumed_after = [*about["resumed_after"], epoch]
-        self.method.load_state(parts.pop("method"))
-        self.epoch, self.step, self.losses, self.results = epoch, step, losses, results
-        self.undefined, self.seconds, self.kept, self.resumed_after = undefined, seconds, parts, resumed_after
-
-    def finish(self, started: str) -> None:
-        """Store the weights worth keeping and the curves, then the record, if the claim still stands; then only they are left."""
-        folder = f"trials/{self.trial.key}/{self.claim.name}"
-        for part, weights in {**self.kept, "last": self.method.weights()}.items():
-            save_tensors(self.claim.store, f"{folder}/{part}.safetensors", weights, {"key": self.trial.key})
-        curves = Curves.of(self.trial.key, self.results)
-        self.claim.store.put(curves_name(self.trial.key, self.claim.name), curves.model_dump_json().encode())
-        self.claim.commit(record_name(self.trial.key), self._record(started, curves).model_dump_json().encode())
-        tidy_trial(self.claim.store, self.trial.key, self.claim.name)
-
-    def withdraw(self) -> None:
-        """Remove what this claim has stored, now that another has taken over."""
-        store = self.claim.store
-        for prefix in (f"{self.claim.name}/", f"checkpoints/{self.claim.name}-"):
-            for info in list(store.list(f"trials/{self.trial.key}/{prefix}")):
-                store.delete(info.name)
-
-    def _record(self, started: str, curves: Curves) -> Record:
-        trial, reference = self.trial, self.trial.reference
-        if reference is not None and self.data.reference is not None and self.data.reference.facts:
-            reference = {**reference, "facts": self.data.reference.facts}
-        steps = trial.setting["epochs"] * self.method.steps_per_epoch
-        return Record(
-            **trial.model_dump(exclude={"checkpoint_seconds", "reference"}),
-            reference=reference,
-            counts=self.data.counts(),
-            primary_score=self.method.primary_score,
-            epochs=self.epoch,
-            selected=curves.selected(),
-            curves=curves.digest(),
-            undefined=self.undefined,
-            run=RunInfo(
-                started=started,
-                finished=now(),
-                train_seconds=self.seconds["train"],
-                evaluate_seconds=self.seconds["evaluate"],
-                seconds_per_step=self.seconds["train"] / steps,
-                device=device_name(self.device),
-                threads=torch.get_num_threads(),
-                correlation=self.method.correlation,
-                host=socket.gethostname(),
-                claim=self.claim.name,
-                versions=versions(),
-                resumed_after=self.resumed_after,
-            ),
-        )
+def _by_kind(waiting: dict[int, TrialProgress]) -> list[list[int]]:
+    """Numbers of those that can share a step, in groups."""
+    groups: dict[object, list[int]] = {}
+    for number, progress in waiting.items():
+        groups.setdefault((type(progress.method), progress.method.kind), []).append(number)
+    return list(groups.values())
 
 
 def stored_record(trial: Trial, store: Store) -> Record:

@@ -111,8 +111,8 @@ class _Block(nn.Module):
         super().__init__()
         size = shape.d_model
         self.view = shape.view
-        self.intra = _Branch(shape, target=shape.view != "patch") if shape.view != "inter" else None
-        self.inter = _Branch(shape, target=True) if shape.view in ("inter", "full") else None
+        self.intra = Branch(shape, target=shape.view != "patch") if shape.view != "inter" else None
+        self.inter = Branch(shape, target=True) if shape.view in ("inter", "full") else None
         self.ffn = nn.ModuleDict({"fc1": nn.Linear(size, 4 * size), "fc2": nn.Linear(4 * size, size)})
         self.norm1 = nn.LayerNorm(size)
         self.norm2 = nn.LayerNorm(size)
@@ -134,7 +134,7 @@ class _Block(nn.Module):
         return self.norm2(mixed + self.ffn["fc2"](expanded)), intra_statistics, inter_statistics
 
 
-class _Branch(nn.Module):
+class Branch(nn.Module):
     """Attention of one branch, with its target where it has one. There is no output projection: the published one is unused."""
 
     def __init__(self, shape: NetworkShape, *, target: bool) -> None:
@@ -144,6 +144,7 @@ class _Branch(nn.Module):
         self.heads = shape.heads
         self.query, self.key, self.value = nn.Linear(size, size), nn.Linear(size, size), nn.Linear(size, size)
         self.sigma = nn.Linear(size, 2 * shape.heads) if target else None
+        self.correlate = correlate
 
     def forward(self, hidden: Tensor, known: Tensor) -> tuple[Tensor, BranchStatistics | None]:
         """Correlate `hidden` (B, N, D), the queries, with `known` (B, N·M, D): Z (B, N, D) and the statistics."""
@@ -154,7 +155,7 @@ class _Branch(nn.Module):
             return self._merge(functional.scaled_dot_product_attention(query, key, value)), None
         widths = kernel_widths(self._split(self.sigma(hidden)))  # (B, h, N, 2)
         references = known.shape[1] // hidden.shape[1]
-        correlation = correlate(query, key, value, *target_factors(widths, *self.grid, references))
+        correlation = self.correlate(query, key, value, *target_factors(widths, *self.grid, references))
         statistics = BranchStatistics(*(part.mean(1) for part in correlation[1:]))
         return self._merge(correlation.output), statistics
 

@@ -18,13 +18,14 @@ from fod_bench.fod.recorded import Recorded, Recorder
 class LossWeights:
     """λ1 (divergence), λ2 (entropy; 0 switches the constraint off) and how the two are optimised (Table 10)."""
 
-    lambda1: float = 0.5
-    lambda2: float = 0.5
+    lambda1: float | Tensor = 0.5
+    """Or (P,), one for each of several trainings."""
+    lambda2: float | Tensor = 0.5
     optimization: Literal["two_phase", "direct"] = "two_phase"
 
 
 class Losses(NamedTuple):
-    """Loss terms of a step, each a scalar; the terms of a branch the view lacks are zero."""
+    """Loss terms of a step, each a scalar, or (P,) for several trainings; the terms of a branch the view lacks are zero."""
 
     reconstruction: Tensor
     intra_divergence: Tensor
@@ -40,8 +41,11 @@ class Losses(NamedTuple):
 
 
 def losses(output: NetworkOutput, features: Tensor, weights: LossWeights) -> Losses:
-    """Loss terms for `features` (B, N, C). Gradients of both phases add up, so one backward pass of `total` gives them."""
-    reconstruction = reconstruction_error(output.reconstruction, features).mean()
+    """Loss terms for `features` (B, N, C). Gradients of both phases add up, so one backward pass of `total` gives them.
+
+    Of several trainings side by side each has its own: all parts of the output, and the features, then begin with (P, B, …).
+    """
+    reconstruction = reconstruction_error(output.reconstruction, features).mean((-2, -1))
     intra, inter = _Branch.of(output.intra, features), _Branch.of(output.inter, features)
     first, second = weights.lambda1, weights.lambda2
     if weights.optimization == "direct":
@@ -65,7 +69,7 @@ def losses(output: NetworkOutput, features: Tensor, weights: LossWeights) -> Los
 
 
 def reconstruction_error(reconstruction: Tensor, features: Tensor) -> Tensor:
-    """Eq. 3 per patch: mean squared error over channels plus one minus the cosine; (B, N, C) twice to (B, N)."""
+    """Eq. 3 per patch: mean squared error over channels plus one minus the cosine; (…, N, C) twice to (…, N)."""
     squared = (reconstruction - features).square().mean(-1)
     return squared + 1.0 - functional.cosine_similarity(reconstruction, features, dim=-1)
 
@@ -80,8 +84,8 @@ class _Branch(NamedTuple):
     @classmethod
     def of(cls, statistics: BranchStatistics | None, like: Tensor) -> _Branch:
         if statistics is None:
-            return cls(*(like.new_zeros(()) for _ in range(3)))
-        return cls(*(part.mean() for part in statistics))
+            return cls(*(like.new_zeros(like.shape[:-3]) for _ in range(3)))
+        return cls(*(part.mean((-2, -1)) for part in statistics))
 
     def both_sides(self) -> Tensor:
         """The divergence without a stop-gradient: its value once, its gradient to target and attention alike."""
@@ -123,13 +127,18 @@ class LevelTrainer:
         self.optimizer.zero_grad(set_to_none=True)  # after the step: no gradient is held through the next forward pass
         return torch.stack(terms).detach()
 
+    def forget_recordings(self) -> None:
+        """Parameters or moments have moved in memory: steps that were recorded are recorded anew."""
+        if self.recorded is not None:
+            self.recorded.forget()
+
     def zero_gradient_step(self) -> None:
         """A step with all gradients zero: the network moves by its momentum alone. No effect before the first real step.
 
         The published loop keeps one Adam over all levels and steps once per level, so each level also takes this step
         for every other level under PyTorch before 2.0, where `zero_grad` left zeros behind.
         """
-        if not self.optimizer.state:
+        if not any(self.optimizer.state.values()):
             return
         for parameter in self.network.parameters():
             parameter.grad = torch.zeros_like(parameter)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from fod_bench.methods.base import Method, TrialData
+from fod_bench.methods.base import Method, Pack, TrialData
 
 METHODS = {"fod": "fod_bench.methods.fod:FodMethod"}
 """Name in a job file to the class that implements it."""
 
-__all__ = ["METHODS", "Method", "TrialData", "method_class"]
+__all__ = ["METHODS", "Method", "Pack", "TrialData", "method_class"]
 
 
 def method_class(name: str) -> type[Method]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -51,6 +51,19 @@ class ScoreMaps(NamedTuple):
     """(m,)."""
 
 
+class Pack(Protocol):
+    """Several methods that take their steps together, their networks side by side. Each goes on being whole by itself."""
+
+    @property
+    def together(self) -> int:
+        """Most of them that share a step."""
+        ...
+
+    def step(self, moves: Sequence[tuple[int, int]]) -> list[Tensor | torch.cuda.OutOfMemoryError]:
+        """One step of each, by `(epoch, step)` as in `Method.step`: its losses, or why it, and no other, cannot go on."""
+        ...
+
+
 class Method(Protocol):
     """A detector being trained on one category. A trial makes it, then calls `step` for every step of every epoch."""
 
@@ -63,11 +76,18 @@ class Method(Protocol):
     """What is trained."""
     correlation: str
     """Implementation of the correlation operator at work; empty where there is none."""
+    kind: Hashable
+    """Methods of one class and equal kind can be packed."""
 
     def __init__(self, setting: dict[str, Any], data: TrialData, seed: int, device: torch.device) -> None: ...
 
     def step(self, epoch: int, step: int) -> Tensor:
         """Train one step, both counted from 0; the losses (len(loss_names),) stay on the device."""
+        ...
+
+    @classmethod
+    def pack(cls, methods: Sequence[Any]) -> Pack:
+        """Have several of this class and of one kind take their steps together; one that is packed anew leaves its old pack."""
         ...
 
     def score_maps(self) -> Iterator[ScoreMaps]:

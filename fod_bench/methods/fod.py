@@ -16,8 +16,9 @@ from fod_bench.fod.model import NetworkShape
 from fod_bench.fod.precision import Precision, check_precision, matrix_products
 from fod_bench.fod.recorded import CudaGraphs, graphs_wanted
 from fod_bench.fod.score import PatchScores, Rule, image_scores, patch_scores, rules, upsample, upsample_smoothed
-from fod_bench.fod.train import LevelTrainer, LossWeights, build_network
+from fod_bench.fod.train import LevelTrainer, Losses, LossWeights, build_network
 from fod_bench.methods.base import ScoreMaps, State, TrialData
+from fod_bench.methods.fod_pack import FodPack
 from fod_bench.record import score_name
 from fod_bench.references.lookup import Lookup
 
@@ -79,21 +80,42 @@ class FodMethod:
         self.steps_per_epoch = -(-self.pictures // self.batch_size)
         self.loss_names = ["reconstruction", *(f"{level}/{term}" for level in self.levels for term in _TERMS)]
         self.primary_score = score_name(rules(self.view)[-1], self.levels)
+        shapes = tuple(trainer.network.shape for trainer in self.trainers.values())
+        known = tuple(lookup.shape for lookup in self.references.values())
+        training = (weights.optimization, setting["learning_rate"], self.zero_gradient_step, self.precision)
+        self.kind = (shapes, known, self.batch_size, training, device)
+
+    @classmethod
+    def pack(cls, methods: Sequence[FodMethod]) -> FodPack:
+        """See `Method`. Of one kind are those that differ in λ1, λ2, seed and pictures only."""
+        return FodPack(methods)
 
     def step(self, epoch: int, step: int) -> Tensor:
         """One step of every level on the next batch; losses (len(loss_names),)."""
-        if epoch != self._ordered[0]:
-            self._ordered = epoch, self._order(epoch).to(self.device)
-        chosen = self._ordered[1][step * self.batch_size : (step + 1) * self.batch_size]
-        terms: list[Tensor] = []
+        chosen = self.chosen(epoch, step)
+        taken: list[Losses] = []
         for level, trainer in self.trainers.items():
-            reference = self.references[level].of("train", chosen) if self.references else None
-            losses = trainer.step(self.train[level][chosen], reference)
-            terms += [getattr(losses, name) for name in _TERMS]
+            taken.append(trainer.step(*self.batch(level, chosen)))
             if self.zero_gradient_step:
                 for other in self.trainers.values():
                     if other is not trainer:
                         other.zero_gradient_step()
+        return self.row(taken)
+
+    def chosen(self, epoch: int, step: int) -> Tensor:
+        """Numbers of the training pictures of a step (B,)."""
+        if epoch != self._ordered[0]:
+            self._ordered = epoch, self._order(epoch).to(self.device)
+        return self._ordered[1][step * self.batch_size : (step + 1) * self.batch_size]
+
+    def batch(self, level: int, chosen: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Features (B, N, C) of training pictures, and their references where the view has some."""
+        reference = self.references[level].of("train", chosen) if self.references else None
+        return self.train[level][chosen], reference
+
+    def row(self, taken: Sequence[Losses]) -> Tensor:
+        """What `step` returns, from each level's losses."""
+        terms = [getattr(losses, name) for losses in taken for name in _TERMS]
         reconstruction = torch.stack(terms[:: len(_TERMS)]).mean()
         return torch.stack([reconstruction, *terms])
 
@@ -178,14 +200,13 @@ class FodMethod:
             )
         for name, parameter, optimizer in parameters:
             parameter.copy_(as_tensor(state[name]))
-            optimizer.state.pop(parameter, None)
+            moments = optimizer.state[parameter]  # the same object before and after: a pack knows it too
+            moments.clear()
             if trained:
-                optimizer.state[parameter] = {
-                    moment: as_tensor(state[f"{name}/{moment}"]).to(parameter.device, copy=True) for moment in _MOMENTS
-                }
+                for moment in _MOMENTS:
+                    moments[moment] = as_tensor(state[f"{name}/{moment}"]).to(parameter.device, copy=True)
         for trainer in self.trainers.values():
-            if trainer.recorded is not None:
-                trainer.recorded.forget()
+            trainer.forget_recordings()
 
     def _parameters(self) -> Iterator[tuple[str, nn.Parameter, torch.optim.Optimizer]]:
         """Every parameter with its name `<level>/<parameter>` and the optimiser that moves it."""

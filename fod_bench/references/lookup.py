@@ -26,6 +26,12 @@ class Lookup:
             # always a copy in torch's own memory: see `FodMethod`
             self._features = as_tensor(reference.features).flatten(0, 2)[None].to(device, copy=True)  # (1, N·M, C)
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, C) where they depend on the picture, else (1, N·M, C)."""
+        chosen = self._rows.get("train")
+        return (*chosen.shape[1:], self._features.shape[-1]) if chosen is not None else tuple(self._features.shape)
+
     def of(self, split: Literal["train", "test"], pictures: Tensor | slice) -> Tensor:
         """References of pictures of a split, by number: (B, N, C), or (1, N·M, C) where they are the same for all."""
         if not self._rows:
