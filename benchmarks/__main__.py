@@ -12,6 +12,7 @@ NAMES = (
     "bench_step",
     "bench_growth",
     "bench_training",
+    "bench_pack",
     "bench_metrics",
     "bench_evaluate",
     "bench_features",

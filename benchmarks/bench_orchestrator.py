@@ -33,11 +33,11 @@ class Idler:
     def prepare(self, request: FeatureRequest, kinds: list[str], attempt: Attempt) -> Prepared:
         return Prepared(False, 0)
 
-    def train(self, trial: Trial, attempt: Attempt) -> Done:
-        return Done(trial.key, True)
+    def train(self, tasks: list[tuple[Trial, Attempt]]) -> list[Done]:
+        return [Done(trial.key, True) for trial, _ in tasks]
 
-    def status(self) -> Status:
-        return Status()
+    def status(self) -> list[Status]:
+        return [Status()]
 
 
 class Clock(Progress):

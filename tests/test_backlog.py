@@ -97,3 +97,42 @@ def test_what_was_put_off_comes_back_first(backlog: Backlog) -> None:
     assert trial == one and elsewhere and backlog.due() == []
     backlog.put_back(one)
     assert backlog.next_trial(None) == one
+
+
+def ready(backlog: Backlog) -> None:
+    while (found := backlog.next_features()) is not None:
+        backlog.prepared(found[0].key, True)
+
+
+def test_those_of_one_kind_are_handed_out_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trials: list[TrialJob]
+) -> None:
+    job = yaml.safe_load(Path("job.yaml").read_text())
+    job["variants"] = {"FOD": {}, "heavy": {"lambda1": 3.0}, "wide": {"heads": 4}, "cost": {"measure": "cost"}}
+    Path("mixed.yaml").write_text(yaml.safe_dump(job))
+    mixed = list(make_plan(load_job("mixed.yaml"), download=False).trials.values())
+    backlog = Backlog()
+    backlog.add(mixed)
+    assert backlog.next_trials(None, 8) == []
+    ready(backlog)
+    packs = [backlog.next_trials(None, 3)]
+    while more := backlog.next_trials(None, 8):
+        packs.append(more)
+    rows = sorted(
+        (len(pack), len({key(trial) for trial in pack}), *sorted({trial.rows[0] for trial in pack})) for pack in packs
+    )
+    assert rows == [
+        *[(1, 1, "cost")] * 4,  # measured alone
+        (3, 1, "FOD", "heavy"),  # best on the same features
+        (4, 2, "wide"),
+        (5, 2, "FOD", "heavy"),  # then on others
+    ]
+
+
+def test_what_lost_a_worker_together_goes_on_alone(backlog: Backlog) -> None:
+    ready(backlog)
+    pack = backlog.next_trials(None, 2)
+    backlog.keep_alone(pack)
+    for trial in pack:
+        backlog.put_back(trial)
+    assert [len(backlog.next_trials(None, 8)) for _ in range(3)] == [1, 1, 2]

@@ -184,7 +184,7 @@ class TestWorker:
         again = worker.prepare(request, wanted, self.attempt("b"))
         assert isinstance(again, Prepared) and not again.extracted
         for number, asked in enumerate(trials):
-            done = worker.train(asked.trial(1e9), self.attempt(f"t{number}"))
+            (done,) = worker.train([(asked.trial(1e9), self.attempt(f"t{number}"))])
             assert isinstance(done, Done), done
             record = Record.model_validate_json(store.get(record_name(asked.key)))
             assert record.reference is not None and record.reference["kind"] == wanted[number].kind
@@ -205,4 +205,4 @@ class TestWorker:
         assert isinstance(prepared, Prepared) and list(prepared.unmade) == [coreset.reference_key]
         (failure,) = prepared.unmade.values()
         assert isinstance(failure, Failure) and "0.0 GiB are there" in failure.reason
-        assert isinstance(worker.train(mean.trial(1e9), self.attempt("b")), Done)
+        assert isinstance(worker.train([(mean.trial(1e9), self.attempt("b"))])[0], Done)

@@ -41,11 +41,11 @@ class RemoteWorker:
     ) -> Prepared | Taken | Failure:
         return self._worker.prepare(request, references, attempt)
 
-    def train(self, trial: Trial, attempt: Attempt) -> Done | Stopped | Taken | Failure:
-        return self._worker.train(trial, attempt)
+    def train(self, tasks: list[tuple[Trial, Attempt]]) -> list[Done | Stopped | Taken | Failure]:
+        return self._worker.train(tasks)
 
-    def status(self) -> Status:
-        return replace(self._worker.status(), node_id=self._node_id)
+    def status(self) -> list[Status]:
+        return [replace(status, node_id=self._node_id) for status in self._worker.status()]
 
     def stop(self) -> None:
         self._worker.stop()

@@ -19,7 +19,7 @@ from fod_bench.cluster.actor import RemoteWorker
 from fod_bench.cluster.backlog import Backlog, Work
 from fod_bench.cluster.deaths import Stillbirths, cause_of_death
 from fod_bench.cluster.failures import keep_failure, kept_failure
-from fod_bench.cluster.messages import Attempt, Done, Failure, Prepared, Status, Stopped, Taken
+from fod_bench.cluster.messages import Attempt, Done, Failure, Prepared, Stopped, Taken
 from fod_bench.cluster.progress import Progress
 from fod_bench.cluster.retries import Again, Retries
 from fod_bench.cluster.session import Share, node_resources
@@ -46,14 +46,16 @@ class Orchestrator:
         progress: Progress,
         *,
         driver: str,
+        pack: int = 1,
         checkpoint_seconds: float,
         lease_seconds: float,
         worker: type = RemoteWorker,
     ) -> None:
-        """`landmark`: an object of the store, by which a worker knows that it has the same one."""
+        """`landmark`: an object of the store, by which a worker knows that it has the same one. `pack`: most trials at once for
+        a worker."""
         self._store, self._landmark, self._share, self._progress = store, landmark, share, progress
         self._driver, self._checkpoint_seconds, self._lease = driver, checkpoint_seconds, lease_seconds
-        self._worker = worker
+        self._worker, self._pack = worker, pack
         self._backlog = Backlog()
         self._slots: list[Slot] = []
         self._made = 0
@@ -114,36 +116,52 @@ class Orchestrator:
             self._made += 1
 
     def _assign(self, slot: Slot) -> None:
-        """Give an idle worker a training whose features are there, best those it holds, or features to prepare."""
-        trial = self._backlog.next_trial(slot.holds)
-        if trial is not None:
-            slot.begin(trial, trial.features.key, self._attempt(trial))  # type: ignore[union-attr]
-            slot.task = slot.actor.train.remote(trial.trial(self._checkpoint_seconds), slot.attempt)
+        """Give an idle worker trainings whose features are there, best those it holds, or features to prepare."""
+        fair = -(-len(self._backlog) // len(self._slots))  # no worker takes what others would stand idle for
+        trials = self._backlog.next_trials(slot.holds, min(self._pack, fair))
+        if trials:
+            tasks = [(trial, self._attempt(trial)) for trial in trials]
+            slot.begin(trials[0].features.key, *tasks)  # type: ignore[union-attr]
+            slot.task = slot.actor.train.remote(
+                [(trial.trial(self._checkpoint_seconds), attempt) for trial, attempt in tasks]
+            )
             return
         features = self._backlog.next_features()
         if features is not None:
             request, references = features
-            slot.begin(request, request.key, self._attempt(request))
-            slot.task = slot.actor.prepare.remote(request, references, slot.attempt)
+            attempt = self._attempt(request)
+            slot.begin(request.key, (request, attempt))
+            slot.task = slot.actor.prepare.remote(request, references, attempt)
 
     def _attempt(self, work: Work) -> Attempt:
         self._attempts += 1
         return Attempt(f"{self._driver}:{self._attempts}", self._lost.pop(work.key, None), self._lease)
 
     def _finish(self, slot: Slot, share: Share) -> None:
-        task, work, attempt = slot.task, slot.work, slot.attempt
-        assert work is not None and attempt is not None
-        slot.task = slot.work = slot.attempt = None
-        self._lost[work.key] = attempt.name  # it is over, whatever its claim says
+        task, begun = slot.task, slot.work
+        works = [work for work, _ in begun]
+        self._lost |= {work.key: attempt.name for work, attempt in begun}  # it is over, whatever its claim says
         try:
-            outcome = ray.get(task)
+            came = ray.get(task)
+            outcomes = came if isinstance(came, list) else [came]
         except RayError as error:
             kind, reason = cause_of_death(error, slot.on_lost_node)
+            if len(works) > 1:
+                self._backlog.keep_alone(slot.training())
+            outcomes = [self._again(work, kind, slot, Failure(reason, str(error), "worker")) for work in works]
             self._drop(slot)
-            outcome = self._again(work, kind, slot, Failure(reason, str(error), "worker"))
-        if isinstance(outcome, Stopped):  # nobody here asked for it
+        slot.task, slot.work = None, ()
+        if any(isinstance(outcome, Stopped) for outcome in outcomes):  # nobody here asked for it
+            self._drop(slot)
+        for work, outcome in zip(works, outcomes, strict=True):
+            self._end(work, outcome, slot, share)
+
+    def _end(
+        self, work: Work, outcome: Done | Prepared | Stopped | Taken | Failure | Again, slot: Slot, share: Share
+    ) -> None:
+        """What became of a piece of work, whether it is to be tried again or not."""
+        if isinstance(outcome, Stopped):
             self._progress.note(f"again     {work.name}: its worker was told to end, and left a checkpoint")
-            self._drop(slot)
             outcome = Again()
         if isinstance(outcome, Failure) and outcome.kind in ("store", "features"):
             outcome = self._again(work, outcome.kind, slot, outcome)
@@ -186,7 +204,7 @@ class Orchestrator:
         """Whether, and after how long, the work is to be tried again. Raises `StoreError` when the store fails too often."""
         if kind == "features" and isinstance(work, TrialJob):
             self._backlog.spoilt(work.features.key)  # type: ignore[union-attr]
-        if self._retries.again(work.key, kind, slot.mark):
+        if self._retries.again(work.key, kind, slot.mark(work)):
             self._progress.note(f"again     {work.name}: {failure.reason}")
             return Again(self._retries.pause(work.key))
         if kind == "store":
@@ -231,7 +249,8 @@ class Orchestrator:
             elif ray.wait([slot.asked], timeout=0)[0]:
                 newborn = not slot.alive
                 try:
-                    self._progress.status(slot.number, slot.work, slot.answer())
+                    statuses = slot.answer()
+                    self._progress.status(slot.number, [work for work, _ in slot.work], statuses)
                     if newborn:
                         self._stillbirths.forget()
                 except RayError as error:
@@ -243,12 +262,10 @@ class Orchestrator:
 
     def _give_up(self, slot: Slot) -> None:
         """A worker that hangs, or whose machine is out of reach, no longer counts; the fence keeps its late results out."""
-        work, attempt = slot.work, slot.attempt
         self._drop(slot)
-        if work is None or attempt is None:
-            return
-        self._lost[work.key] = attempt.name
-        self._settle(work, self._again(work, "lost", slot, Failure("its worker no longer answers", "", "worker")))
+        for work, attempt in slot.work:
+            self._lost[work.key] = attempt.name
+            self._settle(work, self._again(work, "lost", slot, Failure("its worker no longer answers", "", "worker")))
 
     def _lost_idle(self, slot: Slot, error: RayError) -> None:
         """A worker without work is gone. Several in a row that never came to life, and no other, mean that none will."""
@@ -262,10 +279,11 @@ class Orchestrator:
 
     def _stop(self) -> None:
         """Ask running trials for a checkpoint and wait for it, up to `STOP_SECONDS`."""
-        training = [slot for slot in self._slots if isinstance(slot.work, TrialJob)]
+        training = [slot for slot in self._slots if slot.training()]
         if not training:
             return
-        leave = "1 trial leaves" if len(training) == 1 else f"{len(training)} trials leave"
+        trials = sum(len(slot.training()) for slot in training)
+        leave = "1 trial leaves" if trials == 1 else f"{trials} trials leave"
         self._progress.note(f"stopping: {leave} a checkpoint (again Ctrl-C: at once)")
         for slot in training:
             slot.actor.stop.options(concurrency_group="control").remote()
@@ -280,7 +298,7 @@ class Orchestrator:
         self._slots.remove(slot)
         with suppress(RayError, ValueError):  # it is gone, or Ray is
             ray.kill(slot.actor)
-        self._progress.status(slot.number, None, Status())
+        self._progress.status(slot.number, [])
 
     def _note(self, outcome: Done | Prepared) -> None:
         for note in outcome.notes:

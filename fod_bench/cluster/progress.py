@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import NamedTuple
@@ -92,7 +93,7 @@ class Progress:
             if quiet or not console.is_terminal
             else Live(console=console, refresh_per_second=4, redirect_stdout=False)
         )
-        self._running: dict[int, _Running] = {}
+        self._running: dict[tuple[int, str], _Running] = {}  # by worker and key
         self._steps_left = 0
         self._steps_done = 0
         self._since: float | None = None
@@ -146,14 +147,17 @@ class Progress:
         self._steps_done += trial.steps() or 0
         self.blocked(f"{trial.name}: {failure.reason}\n          log: {log}")
 
-    def status(self, worker: int, work: Work | None, status: Status) -> None:
-        """What a worker is doing now."""
-        if work is None:
-            self._running.pop(worker, None)
-        else:
-            before = self._running.get(worker)
-            since = before.since if before and before.work is work else datetime.now(timezone.utc)
-            self._running[worker] = _Running(work, status, since)
+    def status(self, worker: int, works: Sequence[Work], statuses: Sequence[Status] = ()) -> None:
+        """What a worker is doing now: each piece of work, and how far it is as the worker tells."""
+        told = {status.key: status for status in statuses}
+        for key in [key for key in self._running if key[0] == worker and key[1] not in {work.key for work in works}]:
+            del self._running[key]
+        for work in works:
+            before = self._running.get((worker, work.key))
+            status = told.get(work.key) or Status(node=statuses[0].node if statuses else "")
+            self._running[worker, work.key] = _Running(
+                work, status, before.since if before else datetime.now(timezone.utc)
+            )
             if status.doing == "trial" and self._since is None:
                 self._since = time.monotonic()
 

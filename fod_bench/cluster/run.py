@@ -108,6 +108,7 @@ def _work(plan: Plan, store: Store, options: RunOptions, progress: Progress, wor
                     share,
                     progress,
                     driver=driver,
+                    pack=plan.job.pack,
                     checkpoint_seconds=plan.job.checkpoint_seconds,
                     lease_seconds=plan.job.lease_seconds,
                 ).run(work)

@@ -1,4 +1,4 @@
-"""The actor that works: it makes features and trains trials, one after the other, and tells how far it is.
+"""The actor that works: it makes features and trains trials, and tells how far it is.
 
 Every method returns a result or a `Failure`; nothing that a trial does wrong kills its worker. What it works on it claims
 first, so that several drivers, and workers that were given up, can use one store.
@@ -9,18 +9,19 @@ from __future__ import annotations
 import logging
 import socket
 import threading
-import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from typing import Any, TypeAlias
 
 import torch
 
 from fod_bench.checkpoints import checkpoints_prefix
 from fod_bench.claims import Claim, Held, LostClaimError, sweep, take
+from fod_bench.cluster.faults import Notes, failure_of
 from fod_bench.cluster.messages import Attempt, Done, Failure, Prepared, Status, Stopped, Taken
 from fod_bench.cluster.session import PATIENCE_SECONDS
-from fod_bench.errors import DamagedObjectError, DatasetError, DivergedError, FodBenchError, StoreError, WeightsError
+from fod_bench.errors import DamagedObjectError, DivergedError, StoreError, WeightsError
 from fod_bench.features.feature_set import FeatureSet, drop_features, load_features, save_features
 from fod_bench.features.request import FeatureRequest
 from fod_bench.features.weights import resolve_weights
@@ -31,25 +32,12 @@ from fod_bench.references import reference_key, reference_name
 from fod_bench.references.build import build_references
 from fod_bench.references.stored import load_references, save_references
 from fod_bench.store import ObjectMissingError, Store, open_store
-from fod_bench.trial import Control, Interrupted, run_trial
+from fod_bench.trial import Assignment, Interrupted, run_trials
 
 _LOG = logging.getLogger(__name__)
 
-
-class _Notes(logging.Handler):
-    """Keeps the warnings of a piece of work, which the driver tells."""
-
-    def __init__(self, level: int) -> None:
-        super().__init__(level)
-        self._texts: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._texts.append(record.getMessage())
-
-    def taken(self) -> tuple[str, ...]:
-        """The texts so far, which are forgotten."""
-        texts, self._texts = tuple(self._texts), []
-        return texts
+Outcome: TypeAlias = Done | Stopped | Taken | Failure
+"""What became of a trial."""
 
 
 class Worker:
@@ -62,43 +50,43 @@ class Worker:
         self.device = torch.device("cuda" if gpu else "cpu")
         self._stop = threading.Event()
         self._idle = threading.Condition()
-        self._notes = _Notes(logging.WARNING)
+        self._notes = Notes(logging.WARNING)
         logging.getLogger("fod_bench").addHandler(self._notes)
         self._node = socket.gethostname()
-        self._status = Status(node=self._node)
-        self._held: FeatureSet | None = None
+        self._statuses: dict[str, Status] = {}
+        self._held: dict[str, FeatureSet] = {}
 
-    def status(self) -> Status:
-        """How far the work in hand is."""
-        return self._status
+    def status(self) -> list[Status]:
+        """How far the work in hand is, for each trial of it; of none, that it is idle."""
+        return list(self._statuses.values()) or [Status(node=self._node)]
 
     def stop(self) -> None:
-        """Ask the trial in hand to leave a checkpoint and end."""
+        """Ask the trials in hand to leave a checkpoint and end."""
         self._stop.set()
 
     def leave(self, seconds: float) -> None:
         """`stop`, and wait up to `seconds` for the work in hand to end, with a moment for its answer to be sent."""
         self.stop()
         with self._idle:
-            self._idle.wait_for(lambda: self._status.doing == "idle", seconds)
+            self._idle.wait_for(lambda: not self._statuses, seconds)
             self._idle.wait(1.0)
 
     def should_stop(self) -> bool:
-        """See `fod_bench.trial.Control`."""
+        """Whether `stop` was called."""
         return self._stop.is_set()
 
-    def report(self, epoch: int, epochs: int, step: int, steps: int, loss: float | None) -> None:
-        """See `fod_bench.trial.Control`."""
-        self._status = replace(self._status, epoch=epoch, epochs=epochs, step=step, steps=steps, loss=loss)
+    def report(self, key: str, **progress: Any) -> None:
+        """Note how far a trial is."""
+        self._statuses[key] = replace(self._statuses[key], **progress)
 
     @contextmanager
-    def _at_work(self, status: Status) -> Iterator[None]:
-        self._status = status
+    def _at_work(self, *statuses: Status) -> Iterator[None]:
+        self._statuses = {status.key: status for status in statuses}
         try:
             yield
         finally:
             with self._idle:
-                self._status = Status(node=self._node)
+                self._statuses = {}
                 self._idle.notify_all()
 
     def prepare(
@@ -111,7 +99,7 @@ class Worker:
             except LostClaimError:
                 return Taken(request.key, "")
             except Exception as error:  # whatever it was, the driver tells it and goes on with the others
-                return _failure(error)
+                return failure_of(error)
 
     def _prepare(self, request: FeatureRequest, references: list[ReferenceSpec], attempt: Attempt) -> Prepared | Taken:
         missing = self._missing_references(request, references)
@@ -136,14 +124,24 @@ class Worker:
         return Prepared(extracted, features.nbytes(), unmade, self._notes.taken())
 
     def _stored_features(self, request: FeatureRequest) -> FeatureSet | None:
+        self._held.pop(request.key, None)  # whether the store has them is asked
         try:
-            self._held = load_features(self.store, request.key)
+            return self._hold(request.key)
         except DamagedObjectError:
             place = self.store.location(f"features/{request.key}")
             _LOG.warning("damaged   features of %s (%s): extracted anew", request.category.name, place)
             drop_features(self.store, request.key)
-            self._held = None
-        return self._held
+            return None
+
+    def _hold(self, key: str, *others: str) -> FeatureSet | None:
+        """A feature set, None if the store has none; of those held before, `others` are kept. Raises `DamagedObjectError`."""
+        self._held = {held: features for held, features in self._held.items() if held in (key, *others)}
+        if key not in self._held:
+            found = load_features(self.store, key)
+            if found is None:
+                return None
+            self._held[key] = found
+        return self._held[key]
 
     def _extract(self, request: FeatureRequest) -> FeatureSet:
         from fod_bench.features.extract import extract  # with timm, for which training need not wait
@@ -179,28 +177,49 @@ class Worker:
         try:
             made = build_references(spec, features.train, features.test, self.device, features.manifest["category"])
         except Exception as error:  # see `prepare`
-            return _failure(error)
+            return failure_of(error)
         about = {"kind": spec.kind, "features": features.key}
         save_references(self.store, reference_key(features.key, spec), made, about)
         return None
 
-    def train(self, trial: Trial, attempt: Attempt) -> Done | Stopped | Taken | Failure:
-        """Train and evaluate one trial, or measure its cost, on features that this machine's workers map into memory together."""
-        with self._at_work(Status("trial", trial.key, epochs=trial.setting.get("epochs", 0), node=self._node)):
+    def train(self, tasks: list[tuple[Trial, Attempt]]) -> list[Outcome]:
+        """Train and evaluate trials, which share their steps where they can, or measure one's cost; what became of each.
+
+        They work on features that this machine's workers map into memory together.
+        """
+        statuses = [
+            Status("trial", trial.key, epochs=trial.setting.get("epochs", 0), node=self._node) for trial, _ in tasks
+        ]
+        with self._at_work(*statuses):
             try:
-                return self._train(trial, attempt)
-            except Interrupted:
-                return Stopped(trial.key)
-            except LostClaimError:
-                return Taken(trial.key, "")
-            except Exception as error:  # see `prepare`
-                return _failure(error)
+                return self._train(tasks)
             finally:
                 if self.device.type == "cuda":
                     torch.cuda.empty_cache()
 
-    def _train(self, trial: Trial, attempt: Attempt) -> Done | Taken | Failure:
-        data = self._data(trial)
+    def _train(self, tasks: list[tuple[Trial, Attempt]]) -> list[Outcome]:
+        wanted = [trial.features["key"] for trial, _ in tasks]
+        outcomes: dict[str, Outcome] = {}
+        begun: list[Assignment] = []
+        for trial, attempt in tasks:
+            try:
+                started = self._begin(trial, attempt, wanted)
+            except Exception as error:  # see `prepare`
+                started = failure_of(error)
+            if isinstance(started, Assignment):
+                begun.append(started)
+            else:
+                outcomes[trial.key] = started
+        with ExitStack() as beating:
+            for assignment in begun:
+                beating.enter_context(assignment.claim.beating())
+            for number, came in _work(begun, self.device):
+                outcomes[begun[number].trial.key] = self._outcome(begun[number].claim, came)
+        return [outcomes[trial.key] for trial, _ in tasks]
+
+    def _begin(self, trial: Trial, attempt: Attempt, wanted: list[str]) -> Assignment | Taken | Failure:
+        """A trial with its data, claimed. `wanted`: keys of the features of all trials in hand."""
+        data = self._data(trial, wanted)
         if isinstance(data, Failure):
             return data
         claim = take(
@@ -213,49 +232,58 @@ class Worker:
         )
         if isinstance(claim, Held):
             return Taken(trial.key, claim.entry.process.host)
-        with claim.beating():
-            try:
-                record = _work(trial)(trial, data, claim, self, self.device)
-            except (DivergedError, Interrupted, LostClaimError, StoreError):  # these have settled it, or cannot
-                raise
-            except Exception:
-                claim.release()
-                raise
-        return Done(trial.key, record.run.claim == claim.name, self._notes.taken())
+        return Assignment(trial, data, claim, _Line(self, trial.key))
 
-    def _data(self, trial: Trial) -> TrialData | Failure:
+    def _outcome(self, claim: Claim, came: Record | Exception) -> Outcome:
+        """What the driver is told of a trial's end."""
+        if isinstance(came, Record):
+            return Done(claim.key, came.run.claim == claim.name, self._notes.taken())
+        if isinstance(came, Interrupted):
+            return Stopped(claim.key)
+        if isinstance(came, LostClaimError):
+            return Taken(claim.key, "")
+        if not isinstance(came, DivergedError | StoreError):  # these have settled it, or cannot
+            try:
+                claim.release()
+            except StoreError as error:
+                return failure_of(error)
+        return failure_of(came)
+
+    def _data(self, trial: Trial, wanted: list[str]) -> TrialData | Failure:
         key, reference = trial.features["key"], None
         try:
-            if self._held is None or self._held.key != key:
-                self._held = load_features(self.store, key)
-            if self._held is None:
+            held = self._hold(key, *wanted)
+            if held is None:
                 raise ObjectMissingError(f"{self.store.location(f'features/{key}')}: the features are gone")
             if trial.reference is not None:
                 reference = load_references(self.store, trial.reference["key"])
         except (DamagedObjectError, ObjectMissingError) as error:
-            return replace(_failure(error), kind="features")
-        return TrialData(self._held.train, self._held.test, self._held.masks, self._held.labels, reference)
+            return replace(failure_of(error), kind="features")
+        return TrialData(held.train, held.test, held.masks, held.labels, reference)
 
 
-def _work(trial: Trial) -> Callable[[Trial, TrialData, Claim, Control, torch.device], Record]:
-    """What does the trial: training it, or measuring its cost."""
-    if not trial.measures_cost:
-        return run_trial
+class _Line:
+    """See `fod_bench.trial.Control`: a trial's line to its worker."""
+
+    def __init__(self, worker: Worker, key: str) -> None:
+        self._worker, self._key = worker, key
+
+    def report(self, epoch: int, epochs: int, step: int, steps: int, loss: float | None) -> None:
+        self._worker.report(self._key, epoch=epoch, epochs=epochs, step=step, steps=steps, loss=loss)
+
+    def should_stop(self) -> bool:
+        return self._worker.should_stop()
+
+
+def _work(begun: list[Assignment], device: torch.device) -> Iterator[tuple[int, Record | Exception]]:
+    """Train the trials, or measure the cost of those that ask for it: as each ends, its number and record, or what it raised."""
+    if not any(assignment.trial.measures_cost for assignment in begun):
+        yield from run_trials(begun, device)
+        return
     from fod_bench.measurement import measure_trial  # with timm, see `Worker._extract`
 
-    return measure_trial
-
-
-def _failure(error: Exception) -> Failure:
-    details = "".join(traceback.format_exception(error))
-    if isinstance(error, torch.cuda.OutOfMemoryError):
-        peak = torch.cuda.max_memory_reserved() / 2**30
-        return Failure(f"out of GPU memory: {peak:.1f} GiB were taken and more was asked for", details, "memory")
-    if isinstance(error, DatasetError | WeightsError):
-        return Failure(str(error), details, "data")
-    if isinstance(error, DivergedError):
-        return Failure(str(error), details, "diverged")
-    if isinstance(error, StoreError):
-        return Failure(str(error), details, "store")
-    first = str(error).strip().splitlines()[0] if str(error).strip() else "no message"
-    return Failure(str(error) if isinstance(error, FodBenchError) else f"{type(error).__name__}: {first}", details)
+    for number, assignment in enumerate(begun):
+        try:
+            yield number, measure_trial(*assignment, device)
+        except Exception as error:
+            yield number, error

@@ -72,6 +72,7 @@ def _bare(job: Job) -> Job:
             "description": "",
             "store": "",
             "resources": None,
+            "pack": None,
             "checkpoint_seconds": 0.0,
             "lease_seconds": None,
             "include": tuple(_bare(included) for included in job.include),

@@ -33,7 +33,7 @@ DEFAULT_VARIANT = "FOD"
 MAX_ROWS = 100_000
 """More rows than this are taken for a slip in the grid."""
 
-OUTER_KEYS = ("name", "description", "store", "resources", "checkpoint_seconds", "lease_seconds")
+OUTER_KEYS = ("name", "description", "store", "resources", "pack", "checkpoint_seconds", "lease_seconds")
 """Keys that say something of the run as a whole: those of an included job are without effect."""
 
 
@@ -68,6 +68,9 @@ class Job(Frozen):
     """Seeds; every row runs once with each."""
     resources: Resources = Resources()
     """What one trial asks of the cluster; without effect on results."""
+    pack: PositiveWholeNumber = 1
+    """Trials that a worker trains together, sharing every step, where they differ in `lambda1`, `lambda2`, seed or category
+    only. The same results but for float rounding. Pays where a step by itself does not keep the device busy."""
     checkpoint_seconds: NonNegativeNumber = 10.0
     """Time between two checkpoints of a running trial, in seconds; 0 writes one after every step."""
     lease_seconds: Annotated[Number, Field(ge=1)] = 60.0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from fod_bench.features.request import FeatureRequest
 from fod_bench.job import Settings, training_setting
@@ -51,6 +53,16 @@ class TrialJob:
         if self.features is None or not self.uses_reference:
             return None
         return reference_key(self.features.key, self.settings.reference)
+
+    @cached_property
+    def kind(self) -> str | None:
+        """What trials have in common that can share their steps; None for one that cannot."""
+        if self.measures_cost:
+            return None
+        setting = training_setting(self.settings)
+        return json.dumps(
+            {key: value for key, value in setting.items() if key not in ("lambda1", "lambda2")}, sort_keys=True
+        )
 
     def trial(self, checkpoint_seconds: float) -> Trial:
         """What a worker is given. Only for a trial that can run."""

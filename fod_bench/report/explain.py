@@ -152,6 +152,7 @@ def _lines(explanation: Explanation, width: int) -> Iterator[str]:
             ("fingerprint", record.fingerprint),
             ("device", f"{record.run.device}, {record.run.threads} threads, on {record.run.host}"),
             ("correlation", record.run.correlation),
+            ("shared steps", f"with up to {record.run.packed - 1} more" if record.run.packed > 1 else ""),
             ("finished", f"{record.run.finished}, {record.run.train_seconds:.1f} s of training"),
             ("versions", ", ".join(f"{name} {version}" for name, version in sorted(record.run.versions.items()))),
         ]

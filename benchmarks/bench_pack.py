@@ -1,0 +1,120 @@
+"""Trials per hour by the number that share their steps: in each of as many processes of one thread as there are cores, which is how
+workers are on a CPU, and in one process with all threads.
+
+Steps only, on random features. `small` has the sizes of a quick try, `medium` half the paper's widths at half its picture size.
+On a GPU the processes are four, each with a quarter of it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from typing import NamedTuple
+
+from benchmarks import Result
+from benchmarks.steps import write
+
+PACKS = (1, 2, 4, 8)
+SECONDS = 2.0
+"""Of steps that are timed, after some to warm up."""
+STEPS = 24_000
+"""Steps of a training: 100 epochs of 240 pictures."""
+
+
+class Size(NamedTuple):
+    """`{stride: (grid, channels, d_m)}`, heads, layers."""
+
+    levels: dict[int, tuple[int, int, int]]
+    heads: int
+    layers: int
+
+
+SIZES = {
+    "small": Size({8: (8, 32, 16), 16: (4, 64, 16)}, 2, 1),
+    "medium": Size({8: (16, 72, 128), 16: (8, 200, 256)}, 8, 3),
+}
+
+
+def run() -> list[Result]:
+    """For each size, trials per hour of the best pack against a process for each core."""
+    import torch
+
+    on_gpu = torch.cuda.is_available()
+    processes = 4 if on_gpu else os.cpu_count() or 1
+    rows: list[dict[str, object]] = []
+    results = []
+    for size in SIZES:
+        each = {pack: sum(_rates(size, pack, 1, processes)) for pack in PACKS}
+        one = {pack: _rates(size, pack, processes, 1)[0] for pack in PACKS}
+        rows += [_row(size, f"in each of {processes} processes", pack, rate) for pack, rate in each.items()]
+        rows += [_row(size, f"in one process of {processes} threads", pack, rate) for pack, rate in one.items()]
+        floor = 1.2 if size == "small" else 0.8
+        ratio = max(each[pack] for pack in PACKS[1:]) / each[1]
+        results.append(Result(f"trials per hour, {size}: sharing steps / one by one", ratio, floor, "×"))
+    write("pack", rows)
+    return results
+
+
+def _row(size: str, where: str, pack: int, rate: float) -> dict[str, object]:
+    return {"size": size, "where": where, "pack": pack, "trials_per_hour": round(rate * 3600, 2)}
+
+
+def _rates(size: str, pack: int, threads: int, processes: int) -> list[float]:
+    """Trials per second of each of so many processes at once."""
+    command = [sys.executable, "-m", "benchmarks.bench_pack", size, str(pack), str(threads)]
+    started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(processes)]
+    return [json.loads(process.communicate()[0]) for process in started]
+
+
+def _rate(size: Size, pack: int, threads: int) -> float:
+    """Trials per second of one process."""
+    import numpy as np
+    import torch
+
+    from fod_bench.job.references import MeanReference
+    from fod_bench.methods import TrialData
+    from fod_bench.methods.fod import FodMethod
+    from fod_bench.references.build import build_references
+
+    torch.set_num_threads(threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    rng = np.random.default_rng(0)
+    features = {
+        level: rng.standard_normal((8, grid, grid, channels), dtype=np.float32)
+        for level, (grid, channels, _) in size.levels.items()
+    }
+    side = 8 * size.levels[8][0]
+    reference = build_references(MeanReference(), features, features, torch.device("cpu"))
+    data = TrialData(features, features, np.zeros((8, side, side), np.uint8), np.zeros(8, np.uint8), reference)
+    setting = {
+        "levels": list(size.levels),
+        "d_model": {str(level): d_model for level, (_, _, d_model) in size.levels.items()},
+        "heads": size.heads,
+        "layers": size.layers,
+        "views": "full",
+        "learning_rate": 1e-4,
+        "batch_size": 1,
+        "lambda2": 0.5,
+    }
+    methods = [FodMethod(setting | {"lambda1": 0.5 + seed}, data, seed, device) for seed in range(pack)]
+    packed = FodMethod.pack(methods)
+
+    def steps(count: int) -> None:
+        for step in range(count):
+            packed.step([(0, step % 8)] * pack) if pack > 1 else methods[0].step(0, step % 8)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    steps(8)
+    done, start = 0, time.perf_counter()
+    while time.perf_counter() - start < SECONDS:
+        steps(8)
+        done += 8
+    return pack * done / (time.perf_counter() - start) / STEPS
+
+
+if __name__ == "__main__":
+    print(json.dumps(_rate(SIZES[sys.argv[1]], int(sys.argv[2]), int(sys.argv[3]))))
