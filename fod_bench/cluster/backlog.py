@@ -47,7 +47,7 @@ class Backlog:
     def __init__(self) -> None:
         self._queues: dict[str, _Queue] = {}
         self._put_off: dict[str, Waiting] = {}
-        self._alone: set[str] = set()
+        self._never_packed: set[str] = set()
 
     def __len__(self) -> int:
         return sum(len(queue.open) for queue in self._queues.values())
@@ -72,7 +72,7 @@ class Backlog:
     def next_trials(self, features: str | None, most: int) -> list[TrialJob]:
         """`next_trial` and others that can share its steps, best ones on the same features, up to `most`; none if there is none."""
         first = self.next_trial(features)
-        if first is None or first.kind is None or first.key in self._alone:
+        if first is None or first.kind is None or first.key in self._never_packed:
             return [first] if first else []
         chosen = [first]
         held = self._queues[first.features.key]  # type: ignore[union-attr]
@@ -80,13 +80,13 @@ class Backlog:
             for key, trial in list(queue.trials.items()) if queue.ready else ():
                 if len(chosen) >= most:
                     return chosen
-                if trial.kind == first.kind and key not in self._alone:
+                if trial.kind == first.kind and key not in self._never_packed:
                     chosen.append(queue.trials.pop(key))
         return chosen
 
     def keep_alone(self, trials: Iterable[TrialJob]) -> None:
         """From now on these share no worker: one of them may be what kills it."""
-        self._alone.update(trial.key for trial in trials)
+        self._never_packed.update(trial.key for trial in trials)
 
     def next_features(self) -> tuple[FeatureRequest, list[ReferenceSpec]] | None:
         """Features to prepare, with the references wanted of them; the caller tells by `prepared` how that went."""

@@ -201,19 +201,21 @@ class Worker:
         wanted = [trial.features["key"] for trial, _ in tasks]
         outcomes: dict[str, Outcome] = {}
         begun: list[Assignment] = []
-        for trial, attempt in tasks:
-            try:
-                started = self._begin(trial, attempt, wanted)
-            except Exception as error:  # see `prepare`
-                started = failure_of(error)
-            if isinstance(started, Assignment):
-                begun.append(started)
-            else:
-                outcomes[trial.key] = started
-        with ExitStack() as beating:
-            for assignment in begun:
-                beating.enter_context(assignment.claim.beating())
+        with ExitStack() as all_hearts:
+            hearts: list[ExitStack] = []  # a claim is renewed from when it is taken until its trial ends, and no longer
+            for trial, attempt in tasks:
+                try:
+                    started = self._begin(trial, attempt, wanted)
+                except Exception as error:  # see `prepare`
+                    started = failure_of(error)
+                if isinstance(started, Assignment):
+                    begun.append(started)
+                    hearts.append(all_hearts.enter_context(ExitStack()))
+                    hearts[-1].enter_context(started.claim.beating())
+                else:
+                    outcomes[trial.key] = started
             for number, came in _work(begun, self.device):
+                hearts[number].close()
                 outcomes[begun[number].trial.key] = self._outcome(begun[number].claim, came)
         return [outcomes[trial.key] for trial, _ in tasks]
 
