@@ -15,6 +15,7 @@ import time
 from typing import NamedTuple
 
 from benchmarks import Result
+from benchmarks.bench_growth import exponent
 from benchmarks.steps import write
 
 PACKS = (1, 2, 4, 8)
@@ -53,7 +54,11 @@ def run() -> list[Result]:
         rows += [_row(size, f"in one process of {processes} threads", pack, rate) for pack, rate in one.items()]
         floor = 1.2 if size == "small" else 0.8
         ratio = max(each[pack] for pack in PACKS[1:]) / each[1]
-        results.append(Result(f"trials per hour, {size}: sharing steps / one by one", ratio, floor, "×"))
+        growth = exponent({pack: pack / rate for pack, rate in each.items()})
+        results += [
+            Result(f"trials per hour, {size}: sharing steps / one by one", ratio, floor, "×"),
+            Result(f"growth of time with trials sharing steps, {size}, exponent", growth, 1.1, "", False),
+        ]
     write("pack", rows)
     return results
 

@@ -11,7 +11,8 @@ Metric = MetricName | CostName
 BETTER = "↓ lower is better, ↑ higher is better."
 
 CONVENTION = (
-    "FLOPs: multiply-adds of the layers with weights, backbone included and the products of attention left out, for one picture. "
+    "FLOPs: multiply-adds of the layers with weights, for one picture: with the backbone's stages that are used, without the "
+    "products of attention. "
     "Training: from stored features, without the backbone, whose pass is made once. Inference: one picture at a time, from picture "
     "to map and score, backbone included."
 )
