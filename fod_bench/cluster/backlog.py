@@ -84,6 +84,10 @@ class Backlog:
                     chosen.append(queue.trials.pop(key))
         return chosen
 
+    def waiting_to_begin(self) -> int:
+        """How many trainings wait, whether their features are there or not."""
+        return sum(len(queue.trials) for queue in self._queues.values())
+
     def keep_alone(self, trials: Iterable[TrialJob]) -> None:
         """From now on these share no worker: one of them may be what kills it."""
         self._never_packed.update(trial.key for trial in trials)

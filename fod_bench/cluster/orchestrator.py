@@ -77,6 +77,7 @@ class Orchestrator:
             self._drain(trials, self._share)
             if self._alone:  # did not fit a shared GPU: once more, each with a whole one
                 self._dismiss()
+                self._backlog.keep_alone(self._alone)
                 self._drain(self._alone, Share(self._share.cpus, 1.0))
         except KeyboardInterrupt:
             self._stop()
@@ -117,8 +118,10 @@ class Orchestrator:
 
     def _assign(self, slot: Slot) -> None:
         """Give an idle worker trainings whose features are there, best those it holds, or features to prepare."""
-        fair = -(-len(self._backlog) // len(self._slots))  # no worker takes what others would stand idle for
-        trials = self._backlog.next_trials(slot.holds, min(self._pack, fair))
+        fair = -(
+            -self._backlog.waiting_to_begin() // len(self._slots)
+        )  # no worker takes what others would stand idle for
+        trials = self._backlog.next_trials(slot.holds, max(1, min(self._pack, fair)))
         if trials:
             tasks = [(trial, self._attempt(trial)) for trial in trials]
             slot.begin(trials[0].features.key, *tasks)  # type: ignore[union-attr]
@@ -146,18 +149,29 @@ class Orchestrator:
             outcomes = came if isinstance(came, list) else [came]
         except RayError as error:
             kind, reason = cause_of_death(error, slot.on_lost_node)
-            if len(works) > 1:
-                self._backlog.keep_alone(slot.training())
-            outcomes = [self._again(work, kind, slot, Failure(reason, str(error), "worker")) for work in works]
+            outcomes = [self._bereaved(work, kind, slot, Failure(reason, str(error), "worker")) for work in works]
             self._drop(slot)
         slot.task, slot.work = None, ()
         if any(isinstance(outcome, Stopped) for outcome in outcomes):  # nobody here asked for it
             self._drop(slot)
         for work, outcome in zip(works, outcomes, strict=True):
-            self._end(work, outcome, slot, share)
+            self._end(work, outcome, slot, share, packed=len(works) > 1)
+
+    def _bereaved(self, work: Work, kind: str, slot: Slot, failure: Failure) -> Failure | Again | Done:
+        """What becomes of work whose worker is gone. Of a pack some may have records; others go on alone if one may be to blame."""
+        if len(slot.work) > 1 and self._store.exists(record_name(work.key)):
+            return Done(work.key, True)
+        if len(slot.work) > 1 and kind == "killed":
+            self._backlog.keep_alone(slot.training())
+        return self._again(work, kind, slot, failure)
 
     def _end(
-        self, work: Work, outcome: Done | Prepared | Stopped | Taken | Failure | Again, slot: Slot, share: Share
+        self,
+        work: Work,
+        outcome: Done | Prepared | Stopped | Taken | Failure | Again,
+        slot: Slot,
+        share: Share,
+        packed: bool,
     ) -> None:
         """What became of a piece of work, whether it is to be tried again or not."""
         if isinstance(outcome, Stopped):
@@ -165,6 +179,10 @@ class Orchestrator:
             outcome = Again()
         if isinstance(outcome, Failure) and outcome.kind in ("store", "features"):
             outcome = self._again(work, outcome.kind, slot, outcome)
+        if isinstance(outcome, Failure) and outcome.kind == "memory" and packed and isinstance(work, TrialJob):
+            self._progress.note(f"again     {work.name}: {outcome.reason}; now by itself")
+            self._backlog.keep_alone([work])
+            outcome = Again()
         if isinstance(outcome, Failure) and outcome.kind == "memory" and 0 < share.gpus < 1:
             assert isinstance(work, TrialJob)
             self._alone.append(work)
@@ -265,7 +283,9 @@ class Orchestrator:
         self._drop(slot)
         for work, attempt in slot.work:
             self._lost[work.key] = attempt.name
-            self._settle(work, self._again(work, "lost", slot, Failure("its worker no longer answers", "", "worker")))
+            self._settle(
+                work, self._bereaved(work, "lost", slot, Failure("its worker no longer answers", "", "worker"))
+            )
 
     def _lost_idle(self, slot: Slot, error: RayError) -> None:
         """A worker without work is gone. Several in a row that never came to life, and no other, mean that none will."""
