@@ -75,10 +75,10 @@ def _on_cpu(fod: Any, given: Any) -> tuple[list[dict[str, object]], list[Result]
     step = min(_seconds(lambda number=number: fod.step(0, number)) for number in range(1, SAMPLE))
     all_tested = fod.test
     fod.test = {level: features[:SAMPLE] for level, features in all_tested.items()}
-    networks = min(_seconds(lambda: [fod._test_scores(level) for level in fod.levels]) for _ in range(2))
-    fod.test = all_tested
-    scores = {level: fod._test_scores(level) for level in fod.levels}
     with torch.inference_mode():
+        networks = min(_seconds(lambda: [fod._test_scores(level) for level in fod.levels]) for _ in range(2))
+        fod.test = all_tested
+        scores = {level: fod._test_scores(level) for level in fod.levels}
         fod._test_scores = scores.get
         others = min(_seconds(lambda: evaluate(fod.score_maps(), truth)) for _ in range(2))
     del fod._test_scores

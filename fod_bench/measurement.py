@@ -141,9 +141,15 @@ def count_flops(backbone: Backbone, method: Method, picture: Tensor) -> tuple[in
 
     Neither includes what comes after the networks, nor element-wise operations, which the counter leaves out.
     """
-    # The fused kernels of plain attention have no formula on every device; the products that they stand for have.
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        method.score_pictures(dict(zip(backbone.levels, backbone(picture), strict=True)))
+    # The fused kernels of plain attention have no formula on every device; the products that they stand for have. The counter
+    # sees one thread.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+            method.score_pictures(dict(zip(backbone.levels, backbone(picture), strict=True)))
+    finally:
+        torch.set_num_threads(threads)
     counts = counter.get_flop_counts()  # {module: {operation: count}}; a module's are named by its class
     roots = {type(module).__name__ for module in (backbone, *method.networks)}
     found = [(operation, count) for root in roots for operation, count in counts[root].items()]

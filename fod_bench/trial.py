@@ -8,6 +8,7 @@ else each does for itself, and how one ends is nothing to the others.
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Generator, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
@@ -100,6 +101,7 @@ def _advance(course: Course, failure: Exception | None) -> TrialProgress | Recor
         record: Record = end.value
         return record
     except Exception as error:
+        traceback.clear_frames(error.__traceback__)  # one that did not fit the memory would stay there with them
         return error
 
 

@@ -47,7 +47,7 @@ class TrialProgress:
         self.resumed_after: list[int] = []
         self.packed = 1  # most trials that shared a step, this one included
         self.seconds = {"train": 0.0, "evaluate": 0.0}
-        self.saved = time.monotonic()
+        self.saved_at = 0.0  # of those seconds
 
     def stepped(self, losses: torch.Tensor, seconds: float, together: int) -> None:
         """Note that the next step was taken, in `seconds` of this trial's own, by so many trials together."""
@@ -95,10 +95,13 @@ class TrialProgress:
         return latest is not None and all(value is None or value < latest for value in earlier)
 
     def save_if_due(self) -> None:
-        """Write a checkpoint when it is time for one. Raises `LostClaimError` as soon as that is known."""
+        """Write a checkpoint when it is time for one: by the trial's own time, or a pack would soon do nothing else.
+
+        Raises `LostClaimError` as soon as that is known.
+        """
         if self.claim.lost:
             self.claim.check()
-        if time.monotonic() - self.saved >= self.trial.checkpoint_seconds:
+        if sum(self.seconds.values()) - self.saved_at >= self.trial.checkpoint_seconds:
             self.save()
 
     def save(self) -> None:
@@ -118,7 +121,7 @@ class TrialProgress:
             "packed": self.packed,
         }
         self.checkpoints.save(arrays, {"progress": json.dumps(about)})
-        self.saved = time.monotonic()
+        self.saved_at = sum(self.seconds.values())
 
     def resume(self) -> None:
         """Go on from the newest checkpoint that can be used; without one, training starts anew."""
@@ -146,6 +149,7 @@ class TrialProgress:
         self.method.load_state(parts.pop("method"))
         self.epoch, self.step, self.losses, self.results = epoch, step, losses, results
         self.undefined, self.seconds, self.kept, self.resumed_after = undefined, seconds, parts, resumed_after
+        self.saved_at = sum(seconds.values())
         self.packed = packed
 
     def finish(self, started: str) -> None:

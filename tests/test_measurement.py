@@ -120,8 +120,13 @@ def attention_flops(view: View) -> int:
 @pytest.mark.parametrize("view", VIEWS)
 def test_operations_are_those_of_layers_and_attention_by_hand(view: View) -> None:
     feature_levels, measured = backbone(), method(views=view)
-    with layer_flops(feature_levels, *measured.networks) as by_hand:
-        layers, everything = count_flops(feature_levels, measured, torch.randn(1, 3, SIZE, SIZE))
+    torch.set_num_threads(2)  # as a worker may have
+    try:
+        with layer_flops(feature_levels, *measured.networks) as by_hand:
+            layers, everything = count_flops(feature_levels, measured, torch.randn(1, 3, SIZE, SIZE))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
     assert layers == sum(by_hand) > 0
     assert everything - layers == attention_flops(view)
 

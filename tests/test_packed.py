@@ -81,7 +81,7 @@ def test_every_kind_of_training(views: str, optimization: str, batch_size: int) 
     compare(together, apart)
 
 
-@pytest.mark.parametrize("implementation", ["plain", "tiled", "triton"])
+@pytest.mark.parametrize("implementation", ["plain", "tiled", "numba", "triton"])
 def test_every_implementation_of_the_operator(implementation: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """In float32, all that triton takes; the second step's losses tell of the first one's gradients."""
 

@@ -74,7 +74,7 @@ def test_a_row_is_trained_by_the_equations_it_names(settings: Settings, data: Tr
             second = first
         expected = {"reconstruction": none, "phase1": first, "phase2": second}
         for term, value in expected.items():
-            assert found[f"{level}/{term}"] == pytest.approx(float(value), rel=2e-4, abs=1e-5), (level, term)
+            assert found[f"{level}/{term}"] == pytest.approx(float(value.detach()), rel=2e-4, abs=1e-5), (level, term)
 
 
 @pytest.mark.parametrize("settings", rows())

@@ -72,7 +72,7 @@ class Backlog:
     def next_trials(self, features: str | None, most: int) -> list[TrialJob]:
         """`next_trial` and others that can share its steps, best ones on the same features, up to `most`; none if there is none."""
         first = self.next_trial(features)
-        if first is None or first.kind is None or first.key in self._never_packed:
+        if first is None or most == 1 or first.kind is None or first.key in self._never_packed:
             return [first] if first else []
         chosen = [first]
         held = self._queues[first.features.key]  # type: ignore[union-attr]

@@ -118,9 +118,8 @@ class Orchestrator:
 
     def _assign(self, slot: Slot) -> None:
         """Give an idle worker trainings whose features are there, best those it holds, or features to prepare."""
-        fair = -(
-            -self._backlog.waiting_to_begin() // len(self._slots)
-        )  # no worker takes what others would stand idle for
+        free = sum(other.task is None for other in self._slots)
+        fair = -(-self._backlog.waiting_to_begin() // free)  # no worker takes what others would stand idle for
         trials = self._backlog.next_trials(slot.holds, max(1, min(self._pack, fair)))
         if trials:
             tasks = [(trial, self._attempt(trial)) for trial in trials]
@@ -179,7 +178,13 @@ class Orchestrator:
             outcome = Again()
         if isinstance(outcome, Failure) and outcome.kind in ("store", "features"):
             outcome = self._again(work, outcome.kind, slot, outcome)
-        if isinstance(outcome, Failure) and outcome.kind == "memory" and packed and isinstance(work, TrialJob):
+        # What fails a shared step fails all; and memory may be there for one.
+        if (
+            isinstance(outcome, Failure)
+            and outcome.kind in ("memory", "fault")
+            and packed
+            and isinstance(work, TrialJob)
+        ):
             self._progress.note(f"again     {work.name}: {outcome.reason}; now by itself")
             self._backlog.keep_alone([work])
             outcome = Again()

@@ -217,6 +217,7 @@ class Worker:
             for number, came in _work(begun, self.device):
                 hearts[number].close()
                 outcomes[begun[number].trial.key] = self._outcome(begun[number].claim, came)
+                del came
         return [outcomes[trial.key] for trial, _ in tasks]
 
     def _begin(self, trial: Trial, attempt: Attempt, wanted: list[str]) -> Assignment | Taken | Failure:

@@ -1,1 +1,1 @@
-"""The network of *Focus the Discrepancy*, its training and its scores: pure torch, without files, Ray or a store."""
+"""The network of *Focus the Discrepancy*, its training and its scores: torch and Numba, without files, Ray or a store."""

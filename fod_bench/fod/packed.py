@@ -102,9 +102,9 @@ class PackedTrainer:
         like = next(networks[0].parameters())
         first, second = (like.new_tensor([each[at] for each in lambdas]) for at in range(2))  # (P,) each
         self._weights = LossWeights(first, second, weights[0].optimization)
-        self._network = _packed(networks)
         for trainer in self.trainers:
             trainer.forget_recordings()
+        self._network = _packed(networks)
         named = [dict(network.named_parameters()) for network in networks]
         self._parameters = [
             (parameter, [of_member[name] for of_member in named])

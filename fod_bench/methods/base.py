@@ -56,7 +56,7 @@ class Pack(Protocol):
 
     @property
     def together(self) -> int:
-        """Most of them that share a step."""
+        """Most of them that shared the last step."""
         ...
 
     def step(self, moves: Sequence[tuple[int, int]]) -> list[Tensor | torch.cuda.OutOfMemoryError]:

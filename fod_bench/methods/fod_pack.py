@@ -23,16 +23,18 @@ class FodPack:
         self.trainers = {
             level: PackedTrainer([method.trainers[level] for method in methods]) for level in methods[0].levels
         }
+        self._apart = False
 
     @property
     def together(self) -> int:
-        """Most of them that share a step, on any level."""
-        return max(trainer.together for trainer in self.trainers.values())
+        """Most of them that shared the last step, on any level."""
+        return 1 if self._apart else max(trainer.together for trainer in self.trainers.values())
 
     def step(self, moves: Sequence[tuple[int, int]]) -> list[Tensor | torch.cuda.OutOfMemoryError]:
         """See `Pack`. Where batches differ in size, as at the end of one category's epoch, everyone takes this step alone."""
         chosen = [method.chosen(*move) for method, move in zip(self.methods, moves, strict=True)]
-        if len({len(each) for each in chosen}) > 1:
+        self._apart = len({len(each) for each in chosen}) > 1
+        if self._apart:
             return [_alone(method, move) for method, move in zip(self.methods, moves, strict=True)]
         taken: list[list[Losses]] = [[] for _ in self.methods]
         failed: dict[int, torch.cuda.OutOfMemoryError] = {}

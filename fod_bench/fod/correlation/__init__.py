@@ -84,7 +84,7 @@ def implementation(device: torch.device, dtype: torch.dtype = torch.float32) -> 
     No GPU has judged the kernels of triton yet, so they are asked for.
 
     Raises:
-        ValueError: the variable names none, or one that is not installed.
+        ValueError: the variable names none, or one that is not installed or not for this device.
     """
     asked = os.environ.get(VARIABLE)
     if not asked:
@@ -93,5 +93,9 @@ def implementation(device: torch.device, dtype: torch.dtype = torch.float32) -> 
         if name == asked:
             if name == "triton" and find_spec("triton") is None:
                 raise ValueError(f"{VARIABLE}=triton: the package triton is not installed; install it, or name tiled")
+            if name == "numba" and device.type != "cpu":
+                raise ValueError(
+                    f"{VARIABLE}=numba: it works on a CPU, and this is {device.type}; name tiled or triton"
+                )
             return name
     raise ValueError(f"{VARIABLE}={asked}: there is no such implementation; there are {', '.join(IMPLEMENTATIONS)}")
