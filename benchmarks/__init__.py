@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import NamedTuple
 
 import fod_bench  # noqa: F401  before numpy is imported: it settles how numpy sorts
@@ -15,3 +16,9 @@ class Result(NamedTuple):
     floor: float
     unit: str
     higher_is_better: bool = True
+
+
+def run(name: str) -> list[Result]:
+    """The figures of one benchmark."""
+    found: list[Result] = import_module(f"benchmarks.{name}").run()
+    return found

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import sys
-from importlib import import_module
 
 from rich.console import Console
 from rich.table import Table
+
+from benchmarks import run
 
 NAMES = (
     "bench_step",
@@ -31,7 +33,10 @@ def main() -> int:
         table.add_column(column)
     missed = 0
     for name in sys.argv[1:] or NAMES:
-        for result in import_module(f"benchmarks.{name}").run():
+        # In a process of its own: what one takes is counted to all the processes that it starts later.
+        with multiprocessing.get_context("spawn").Pool(1) as process:
+            results = process.apply(run, (name,))
+        for result in results:
             reached = result.value >= result.floor if result.higher_is_better else result.value <= result.floor
             missed += not reached
             bound = f"{'≥' if result.higher_is_better else '≤'} {result.floor:g} {result.unit}"
