@@ -32,7 +32,7 @@ def avoid_slow_sorting(cpu_info: Path = Path("/proc/cpuinfo")) -> None:
 
 
 def sleep_when_idle() -> None:
-    """Have the threads of OpenMP, by which PyTorch shares an operation, give the processor up after about a tenth of a millisecond.
+    """Have the threads of OpenMP, by which PyTorch shares an operation, give the processor up soon.
 
     By default they keep it busy for some milliseconds, which the correlation operator's own threads would need. GNU's
     library reads the variable once, when PyTorch is first imported; where the user said something else, nothing is changed.

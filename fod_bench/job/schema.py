@@ -72,7 +72,7 @@ class Job(Frozen):
     """Trials that a worker trains together, sharing every step, where they differ in `lambda1`, `lambda2`, seed or category
     only. The same results but for float rounding. Pays where a step by itself does not keep the device busy."""
     checkpoint_seconds: NonNegativeNumber = 10.0
-    """Time between two checkpoints of a running trial, in seconds; 0 writes one after every step."""
+    """Time between two checkpoints of a trial, in seconds that its steps and evaluations take; 0 writes one after every step."""
     lease_seconds: Annotated[Number, Field(ge=1)] = 60.0
     """Time without a sign of life after which another run may take over a trial; a quarter of it passes between two signs."""
     tables: Annotated[tuple[Annotated[WholeNumber, Field(ge=1, le=15)], ...], AfterValidator(without_repeats)] = ()
