@@ -22,6 +22,8 @@ from fod_bench.circumstances import device_name, now, versions
 from fod_bench.claims import Claim
 from fod_bench.features.backbone import Backbone
 from fod_bench.features.weights import Weights
+from fod_bench.fod.correlation.tiled import correlate_tiled
+from fod_bench.fod.model import Branch
 from fod_bench.leftovers import tidy_trial
 from fod_bench.methods import Method, TrialData, method_class
 from fod_bench.record import COST_SCORE, Record, RunInfo, Trial, record_name
@@ -41,13 +43,18 @@ ROUND_SECONDS = 0.05
 
 
 def measure_trial(trial: Trial, data: TrialData, claim: Claim, control: Control, device: torch.device) -> Record:
-    """Measure what `trial` costs; the record is stored and returned. Arguments and errors as `fod_bench.trial.run_trial`."""
+    """Measure what `trial` costs; the record is stored and returned, a record that is there already as it stands.
+
+    Raises:
+        Interrupted: `control` asked to stop; the claim has been let go.
+        LostClaimError: another worker has taken over.
+        StoreError: the store failed; the claim stands.
+    """
     name = record_name(trial.key)
     if not claim.store.exists(name):
         started, clock = now(), time.perf_counter()
         method = _method(trial, data, device)
-        # On the CPU: what is counted is the same everywhere, and a GPU's own kernels are hidden from the counter.
-        counted = method if device.type == "cpu" else _method(trial, data, torch.device("cpu"), precision="float32")
+        counted = countable(_method(trial, data, torch.device("cpu"), precision="float32"))
         costs = measure(
             method, counted, trial.setting["batch_size"], trial.features, device, lambda: _pause(claim, control)
         )
@@ -80,6 +87,15 @@ def _method(trial: Trial, data: TrialData, device: torch.device, **changes: Any)
     return method_class(trial.method)({**WITHOUT_EFFECT, **trial.setting, **changes}, data, trial.seed, device)
 
 
+def countable(method: Method) -> Method:
+    """`method`, on the CPU, by operations that torch's counter sees, which are the same as those of any device's own kernels."""
+    for network in method.networks:
+        for module in network.modules():
+            if isinstance(module, Branch):
+                module.correlate = correlate_tiled
+    return method
+
+
 def _pause(claim: Claim, control: Control) -> None:
     """Between two calls that are timed: end here if that was asked for. Raises `Interrupted`, `LostClaimError`."""
     if claim.lost:
@@ -100,7 +116,7 @@ def measure(
     """The costs of `method` on `device`.
 
     Args:
-        counted: the same on the CPU, whose operations are counted.
+        counted: the same, `countable`.
         batch_size: pictures of a training step.
         features: what a trial says of its features: backbone, levels, picture size.
         pause: called between two calls that are timed; what it raises ends the measurement.

@@ -49,28 +49,20 @@ class Assignment(NamedTuple):
     control: Control
 
 
-def run_trial(trial: Trial, data: TrialData, claim: Claim, control: Control, device: torch.device) -> Record:
-    """Train and evaluate `trial`, going on from its newest checkpoint; the record is stored and returned.
-
-    A record that is there already is returned as it stands: a trial can be handed out twice. Afterwards the claim is gone.
-
-    Raises:
-        Interrupted: `control` asked to stop; there is a checkpoint, and the claim has been let go.
-        LostClaimError: another worker has taken over; nothing of this one's is left.
-        DivergedError: a loss or score is not finite; claim and checkpoints are gone.
-        StoreError: the store failed; the claim stands.
-    """
-    ((_, outcome),) = run_trials([Assignment(trial, data, claim, control)], device)
-    if isinstance(outcome, Exception):
-        raise outcome
-    return outcome
-
-
 def run_trials(asked: Sequence[Assignment], device: torch.device) -> Iterator[tuple[int, Record | Exception]]:
-    """`run_trial` for several at once, in lock-step: as each ends, its number in `asked` and its record, or what it raised.
+    """Train and evaluate trials in lock-step, each going on from its newest checkpoint; records are stored.
 
-    Which of them share their steps follows from their methods' kinds; the others take turns. One that has ended leaves its pack,
-    which goes on without it. What is no `Exception` ends them all on the spot.
+    As each ends, its number in `asked` is given with its record, or with what ended it; its claim is gone unless said otherwise:
+
+        Interrupted: its `control` asked to stop; there is a checkpoint.
+        LostClaimError: another worker has taken over; nothing of this one's is left.
+        DivergedError: a loss or score is not finite; its checkpoints are gone too.
+        StoreError: the store failed; the claim stands.
+        others, such as memory that ran out: the claim stands.
+
+    A record that is there already is given as it stands: a trial can be handed out twice. Which trials share their steps follows
+    from their methods' kinds; the others take turns. One that has ended leaves its pack, which goes on without it. What is no
+    `Exception` ends them all on the spot.
     """
     courses = {number: _course(*each, device) for number, each in enumerate(asked)}
     waiting: dict[int, TrialProgress] = {}

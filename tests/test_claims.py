@@ -230,11 +230,10 @@ class TestFence:
         """SIGSTOP, the trial is done elsewhere with other numbers, SIGCONT: the store holds one record, the other's."""
         script = """
 import sys
-from trial_builders import CPU, Watcher, trial, trial_data
+from trial_builders import Watcher, run_trial, trial, trial_data
 from fod_bench.checkpoints import checkpoints_prefix
 from fod_bench.claims import LostClaimError, take
 from fod_bench.store import open_store
-from fod_bench.trial import run_trial
 class Waiting(Watcher):
     def should_stop(self):
         if self.steps == 5:
@@ -245,7 +244,7 @@ class Waiting(Watcher):
 claim = take(open_store(sys.argv[1]), "a1", attempt="slow:1", lease=1.0, states=checkpoints_prefix("a1"))
 try:
     with claim.beating():
-        run_trial(trial(0.0), trial_data(), claim, Waiting(), CPU)
+        run_trial(trial(0.0), trial_data(), claim, Waiting())
     print("recorded")
 except LostClaimError as error:
     print(error)

@@ -18,11 +18,12 @@ from benchmarks import plain_fod
 from fod_bench import measurement
 from fod_bench.features.backbone import Backbone
 from fod_bench.features.weights import Weights
+from fod_bench.fod.correlation import VARIABLE
 from fod_bench.fod.cost import forward_flops
 from fod_bench.fod.model import View
 from fod_bench.job import ReferenceSpec
 from fod_bench.job.references import MeanReference, NearestReference, PrototypeReference
-from fod_bench.measurement import count_flops, measure, measure_trial
+from fod_bench.measurement import count_flops, countable, measure, measure_trial
 from fod_bench.methods import TrialData
 from fod_bench.methods.fod import FodMethod
 from fod_bench.record import COSTS, Record, Trial, record_name
@@ -238,6 +239,15 @@ class TestTrial:
         assert all(value > 0 for value in record.costs.values())
         assert record.run.seconds_per_step == pytest.approx(record.costs["train_s_per_epoch"] / 3)
         assert record.run.device.startswith("cpu") and record.run.threads == torch.get_num_threads()
+
+    def test_counts_the_same_whatever_is_timed(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The products of Triton's kernels are hidden from the counter. (Interpreted they take long, so no clock is started.)"""
+        monkeypatch.setattr(measurement, "median_seconds", lambda *_: 1.0)
+        expected = count_flops(backbone(), countable(method()), torch.randn(1, 3, SIZE, SIZE))
+        monkeypatch.setenv(VARIABLE, "triton")
+        record = self.run(store)
+        assert record.run.correlation == "triton"
+        assert (record.costs["gflops"] * 2e9, record.costs["gflops_all"] * 1e9) == pytest.approx(expected)
 
     def test_is_done_once(self, store: Store) -> None:
         first = self.run(store)

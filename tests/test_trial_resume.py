@@ -87,15 +87,14 @@ class TestResume:
     def test_a_process_killed_by_the_system(self, store: Store, undisturbed: Record) -> None:
         script = """
 import os, signal, sys
-from trial_builders import CPU, Watcher, claim, trial, trial_data
+from trial_builders import Watcher, claim, run_trial, trial, trial_data
 from fod_bench.store import open_store
-from fod_bench.trial import run_trial
 class Deadly(Watcher):
     def should_stop(self):
         if self.steps == 8:
             os.kill(os.getpid(), signal.SIGKILL)
         return False
-run_trial(trial(0.0), trial_data(), claim(open_store(sys.argv[1])), Deadly(), CPU)
+run_trial(trial(0.0), trial_data(), claim(open_store(sys.argv[1])), Deadly())
 """
         environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
         done = subprocess.run(

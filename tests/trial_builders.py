@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Any, Literal
 
@@ -18,11 +19,13 @@ from fod_bench.methods.fod import FodMethod
 from fod_bench.record import Record, Trial
 from fod_bench.references.build import build_references
 from fod_bench.store import Store
-from fod_bench.trial import run_trial
+from fod_bench.trial import Assignment, Control, run_trials
 
 torch.set_num_threads(1)  # tensors are tiny, and bits are compared
 
 CPU = torch.device("cpu")
+DEVICE = torch.device(os.environ.get("FOD_BENCH_TEST_DEVICE", "cpu"))
+"""What tests marked `gpu` run on: a CPU, and a GPU too by `make test-gpu`."""
 EPOCHS, STEPS = 4, 3
 """Epochs of the small trial and steps of each: five pictures by two."""
 VIEWS: tuple[View, ...] = ("patch", "intra", "inter", "full")
@@ -134,7 +137,15 @@ def run(
 ) -> Record:
     """Run a trial, by default the small one, on the CPU, whoever was at work on it before."""
     asked = asked or trial()
-    return run_trial(asked, data or trial_data(), claim(store, asked.key), watcher or Watcher(), CPU)
+    return run_trial(asked, data or trial_data(), claim(store, asked.key), watcher or Watcher())
+
+
+def run_trial(asked: Trial, data: TrialData, claimed: Claim, control: Control, device: torch.device = CPU) -> Record:
+    """A trial by itself: its record; what ended it otherwise is raised."""
+    ((_, outcome),) = run_trials([Assignment(asked, data, claimed, control)], device)
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
 
 
 def claim(store: Store, key: str = "a1") -> Claim:
