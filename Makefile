@@ -8,7 +8,7 @@ SWIFT := .venv-swift
 SWIFT_READY := $(SWIFT)/.ready
 CEPH_PACKAGES := radosgw ceph-mon ceph-osd ceph-mgr
 
-.PHONY: demo test test-ceph lint bench docs setup clean
+.PHONY: demo test test-ceph test-gpu lint bench docs setup clean
 
 setup: $(READY)
 
@@ -38,6 +38,10 @@ test-ceph: setup
 		test "$$(id -u)" = 0 || { echo "test-ceph needs root to install $(CEPH_PACKAGES): sudo apt-get install them, or run as root"; exit 1; }; \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install --yes -qq --no-install-recommends $(CEPH_PACKAGES); }
 	$(BIN)/python -m pytest -vv -m ceph
+
+# What only a GPU shows; the other tests are of a CPU on every machine.
+test-gpu: setup
+	FOD_BENCH_TEST_DEVICE=cuda $(BIN)/python -m pytest -vv -m gpu
 
 lint: setup
 	$(BIN)/ruff check .

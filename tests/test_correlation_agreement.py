@@ -1,6 +1,6 @@
 """The operator's implementations against its equations in float64: values and gradients over random shapes.
 
-Triton's kernels run on a GPU where there is one, else in its interpreter (`conftest.py`).
+On a CPU Triton's kernels run in its interpreter (`conftest.py`).
 """
 
 from __future__ import annotations
@@ -8,57 +8,18 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import torch
-import trial_builders  # noqa: F401  sets the number of threads
+from correlation_cases import HERE, NAMES, TOLERANCE, Case, compare, outcome, written_down
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from trial_builders import CPU, DEVICE
 
-from benchmarks import plain_fod
-from fod_bench.fod.correlation import IMPLEMENTATIONS, VARIABLE, Correlation, correlate, implementation
+from fod_bench.fod.correlation import IMPLEMENTATIONS, VARIABLE, correlate, implementation
 from fod_bench.fod.precision import matrix_products
-from fod_bench.fod.target import kernel_widths, target_factors
 
 pytest.importorskip("triton")
-CPU = torch.device("cpu")
-DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-NAMES = (*Correlation._fields, *(f"gradient of {name}" for name in ("query", "key", "value", "target_y", "target_x")))
-
-TOLERANCE = 3e-6
-"""Largest error of an entry in float32, as a share of its tensor's largest entry, or of 1 where that is smaller."""
-
-
-class Case(NamedTuple):
-    """A call of the operator."""
-
-    pictures: int
-    heads: int
-    queries: int
-    height: int
-    width: int
-    depth: int
-    spread: float
-    """Of query and key: 0.01 makes nearly uniform correlations, 30 nearly one-hot ones."""
-    sigma: float
-    """The target's kernel width before the sigmoid: −20 gives the smallest there is."""
-    seed: int
-
-    def inputs(self) -> list[Tensor]:
-        """Query, key, value and the target's factors, float64."""
-        generator = torch.Generator().manual_seed(self.seed)
-
-        def normal(*shape: int) -> Tensor:
-            return torch.randn(self.pictures, self.heads, *shape, generator=generator, dtype=torch.float64)
-
-        references = self.height * self.width
-        query, key = (self.spread * normal(count, self.depth) for count in (self.queries, references))
-        y, x = target_factors(kernel_widths(self.sigma + normal(references, 2).clamp(-2, 2)), self.height, self.width)
-        at = torch.randint(references, (self.queries,), generator=generator)  # M need not be N
-        return [query, key, normal(references, self.depth), y[:, :, at], x[:, :, at]]
-
 
 CASES = st.builds(
     Case,
@@ -74,34 +35,8 @@ CASES = st.builds(
 )
 
 
-def outcome(inputs: list[Tensor], function=correlate) -> list[Tensor]:
-    """Values, then gradients of Σ w·value with weights that differ from entry to entry."""
-    leaves = [tensor.detach().clone().requires_grad_() for tensor in inputs]
-    parts = function(*leaves)
-    generator = torch.Generator().manual_seed(5)
-    weights = [torch.randn(part.shape, generator=generator, dtype=torch.float64).to(part) for part in parts]
-    total = sum((weight * part).sum() for weight, part in zip(weights, parts, strict=True))
-    return [part.detach().double().cpu() for part in (*parts, *torch.autograd.grad(total, leaves))]
-
-
-def written_down(query: Tensor, key: Tensor, value: Tensor, target_y: Tensor, target_x: Tensor) -> Correlation:
-    attention = torch.softmax(query @ key.mT / query.shape[-1] ** 0.5, -1)
-    target = (target_y[..., :, None] * target_x[..., None, :]).flatten(-2)
-    return Correlation(
-        attention @ value,
-        plain_fod.divergence(target, attention.detach()),
-        plain_fod.divergence(target.detach(), attention),
-        plain_fod.entropy(attention),
-    )
-
-
-def compare(found: list[Tensor], truth: list[Tensor], tolerance: float) -> None:
-    for name, actual, expected in zip(NAMES, found, truth, strict=True):
-        allowed = tolerance * max(1.0, float(expected.abs().max()))
-        assert float((actual - expected).abs().max()) <= allowed, name
-
-
-@pytest.mark.parametrize("name", IMPLEMENTATIONS)
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", HERE)
 @settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(case=CASES)
 @example(Case(1, 1, 64, 8, 8, 16, 30.0, -20.0, 1))
@@ -117,7 +52,8 @@ def test_all_agree_with_the_equations(name: str, case: Case) -> None:
     compare(found, truth, TOLERANCE * max(1.0, case.spread**2))
 
 
-@pytest.mark.parametrize("name", ["tiled", "numba", "triton"])
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", HERE[1:])
 def test_a_repetition_gives_the_same_bits(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(VARIABLE, name)
     inputs = [tensor.float().to(DEVICE) for tensor in Case(2, 2, 60, 7, 9, 24, 1.0, 0.0, 5).inputs()]
@@ -125,8 +61,9 @@ def test_a_repetition_gives_the_same_bits(monkeypatch: pytest.MonkeyPatch, name:
     assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
 
 
+@pytest.mark.gpu
 @pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
-@pytest.mark.parametrize("name", IMPLEMENTATIONS)
+@pytest.mark.parametrize("name", HERE)
 @pytest.mark.parametrize("fault", [float("nan"), float("inf")])
 @pytest.mark.parametrize("tensor", range(5), ids=["query", "key", "value", "target_y", "target_x"])
 def test_what_is_not_finite_is_seen(monkeypatch: pytest.MonkeyPatch, name: str, fault: float, tensor: int) -> None:
@@ -139,6 +76,7 @@ def test_what_is_not_finite_is_seen(monkeypatch: pytest.MonkeyPatch, name: str, 
     assert not found["gradient of query" if tensor < 3 else "gradient of target_y"].isfinite().all()
 
 
+@pytest.mark.gpu
 def test_bfloat16_products_have_float32_sums(monkeypatch: pytest.MonkeyPatch) -> None:
     """Near the truth as bfloat16's eight bits allow, and with more bits than it has."""
     monkeypatch.setenv(VARIABLE, "triton")

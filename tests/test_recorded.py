@@ -1,4 +1,4 @@
-"""Recorded steps are the same steps. What a CUDA graph does is played by a recorder on the CPU; the real one needs a GPU."""
+"""Recorded steps are the same steps. What a CUDA graph does is played here by a recorder; the real one is in `test_gpu.py`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from trial_builders import features, network
 
-from fod_bench.fod.recorded import VARIABLE, WARM_UP, CudaGraphs, Recorder, Work, graphs_wanted
+from fod_bench.fod.recorded import VARIABLE, WARM_UP, Recorder, Work, graphs_wanted
 from fod_bench.fod.train import LevelTrainer, LossWeights
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -37,17 +37,15 @@ class Played:
         return replay
 
 
-def trained(
-    steps: int, recorder: Recorder | None, device: torch.device = CPU
-) -> tuple[dict[str, Tensor], list[Tensor]]:
+def trained(steps: int, recorder: Recorder | None) -> tuple[dict[str, Tensor], list[Tensor]]:
     """Parameters and losses of steps on pictures one by one, every third time on two of them."""
-    trainer = LevelTrainer(network("full").float().to(device), LossWeights(0.3, 0.7), 1e-2, recorder=recorder)
-    given, reference = (tensor.float().to(device) for tensor in features(batch=4))
+    trainer = LevelTrainer(network("full").float(), LossWeights(0.3, 0.7), 1e-2, recorder=recorder)
+    given, reference = (tensor.float() for tensor in features(batch=4))
     losses = []
     for step in range(steps):
         pictures = given[:2] if step % 3 == 2 else given[step % 4, None]
         losses.append(torch.stack(trainer.step(pictures, reference[:1])))
-    return {name: value.detach().cpu() for name, value in trainer.network.named_parameters()}, losses
+    return {name: value.detach() for name, value in trainer.network.named_parameters()}, losses
 
 
 def test_replayed_steps_are_those_taken_one_by_one() -> None:
@@ -79,11 +77,3 @@ def test_steps_are_recorded_on_a_gpu_and_when_asked_for(monkeypatch: pytest.Monk
     monkeypatch.setenv(VARIABLE, "yes")
     with pytest.raises(ValueError, match="FOD_BENCH_CUDA_GRAPHS=yes: it is 1, to record training steps on a GPU, or 0"):
         graphs_wanted(CPU)
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_cuda_graphs_take_the_same_steps() -> None:
-    parameters, losses = trained(15, CudaGraphs(), GPU)
-    expected_parameters, expected_losses = trained(15, None, GPU)
-    torch.testing.assert_close(parameters, expected_parameters, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(losses, expected_losses, rtol=1e-4, atol=1e-5)
