@@ -13,7 +13,8 @@ from dataset_builders import folder_category, picture
 
 from fod_bench.features.request import FeatureRequest
 from fod_bench.job import load_job
-from fod_bench.plan import Plan, Summary, make_plan, summarize
+from fod_bench.plan import Plan, Summary, TrialJob, make_plan, print_summary, summarize
+from fod_bench.record import Record, RunInfo, record_name
 from fod_bench.store import open_store
 
 
@@ -142,3 +143,36 @@ def test_measurements_are_counted_apart_from_trainings() -> None:
     (measured,) = (trial for trial in plan.trials.values() if trial.rows == ["Cost"])
     trial = measured.trial(checkpoint_seconds=1)
     assert trial.measures_cost and "epochs" not in trial.setting and trial.reference is not None
+
+
+def test_the_time_that_is_left_follows_from_what_recorded_trainings_took(capsys: pytest.CaptureFixture[str]) -> None:
+    """Equal trainings: the two that are left take twice as long as one took, on a core or on a GPU."""
+    plan = plan_of(seeds=[1, 2, 3, 4, 5])
+    store = open_store("results/store")
+    took = {"cpu (x86_64)": [(100.0, 20.0)], "NVIDIA H200": [(4.0, 1.0), (8.0, 2.0)]}
+    trials = iter(plan.trials.values())
+    for device, times in took.items():
+        for train, evaluate in times:
+            record = recorded(next(trials), device, train, evaluate, threads=2)
+            store.put(record_name(record.key), record.model_dump_json().encode())
+    core, gpu = summarize(plan, store).time_left
+    assert (core.device, gpu.device) == ("CPU core", "NVIDIA H200")
+    assert core.hours * 3600 == pytest.approx(2 * 120 * 2), "of one core, and two were at work"
+    median = 2 / (1 / 5 + 1 / 10)  # of speeds
+    assert gpu.hours * 3600 == pytest.approx(2 * median)
+    assert gpu.basis == "measured by 2 recorded trainings"
+    print_summary(summarize(plan, store))
+    assert "about 13 s for one worker on NVIDIA H200 (measured by 2" in " ".join(capsys.readouterr().out.split())
+
+
+def recorded(job: TrialJob, device: str, train: float, evaluate: float, threads: int) -> Record:
+    """What a training of `job` may have left."""
+    assert job.counts is not None
+    run = {"started": "2026-11-25T00:00:00Z", "finished": "2026-11-25T00:00:00Z", "train_seconds": train}
+    run |= {"evaluate_seconds": evaluate, "seconds_per_step": 0.1, "device": device, "threads": threads}
+    return Record(
+        **job.trial(1.0).model_dump(exclude={"checkpoint_seconds"}),
+        counts=job.counts,
+        primary_score="rec_div@8+16",
+        run=RunInfo(**run, host="here", versions={}),
+    )

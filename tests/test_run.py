@@ -15,7 +15,9 @@ def test_a_run_shows_its_table_and_the_next_one_reuses_everything(bench: Bench) 
     before = _plan(bench, job)
     assert (before["cells"], before["trainings"], before["trainings_recorded"]) == (4, 4, 0)
     assert (before["feature_sets_stored"], before["pictures_to_extract"], before["references_stored"]) == (0, 14, 0)
-    assert before["steps_left"] == 4 * 2 * 6 and "assumed" in before["rate_basis"]
+    assert before["steps_left"] == 4 * 2 * 6
+    (core,) = before["time_left"]
+    assert core["device"] == "CPU core" and core["hours"] > 0 and core["basis"].startswith("assumed")
 
     first = bench.start("run", job)
     done = first.finished()
@@ -43,7 +45,8 @@ def test_a_run_shows_its_table_and_the_next_one_reuses_everything(bench: Bench) 
     after = _plan(bench, job)
     assert (after["cells"], after["trainings"], after["trainings_recorded"]) == (4, 4, 4)
     assert (after["feature_sets_stored"], after["pictures_to_extract"], after["references_stored"]) == (1, 0, 1)
-    assert after["steps_left"] == 0 and after["core_hours_left"] == 0 and "measured by 4" in after["rate_basis"]
+    assert after["steps_left"] == 0
+    assert after["time_left"] == [{"device": "CPU core", "hours": 0.0, "basis": "measured by 4 recorded trainings"}]
 
     report = bench.run("report", job)
     assert report.out == done.out and not report.err

@@ -17,9 +17,22 @@ from fod_bench.record import COST_SCORE, Counts, Record, record_name
 from fod_bench.references import reference_name
 from fod_bench.store import ObjectMissingError, Store
 
-ASSUMED_FLOPS_PER_CORE = 30e9
-"""Operations per second of one CPU core, where no record tells better."""
+ASSUMED_FLOPS_PER_CORE = 60e9
+"""Operations per second of one CPU core, where no record tells better. With AVX-512 94e9 were measured (benchmarks/RESULTS.md)."""
+CPU_CORE = "CPU core"
 _SAMPLED_RECORDS = 20
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """How long the trainings that are left take on a kind of device."""
+
+    device: str
+    """`CPU_CORE`, or a GPU's name."""
+    hours: float
+    """Of one core; on a GPU of one worker, with as large a share of it as the recorded trainings had."""
+    basis: str
+    """What the hours are reckoned from."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +68,8 @@ class Summary:
     """Trainings whose pictures cannot be counted, left out of the estimate."""
     petaflop_left: float
     """Of training and evaluation; the backbone's pass comes on top."""
-    core_hours_left: float
-    rate_basis: str
-    """What the hours are reckoned from."""
+    time_left: list[Estimate]
+    """On a CPU core, then on every GPU that recorded trainings name."""
     parts: list[PartPlan]
     """The same counts for every job that is part of this one, in order."""
     problems: list[str]
@@ -80,7 +92,6 @@ def summarize(plan: Plan, store: Store) -> Summary:
     references = {(_source(trial), trial.settings.reference) for trial in trials if trial.uses_reference}
     counted = [(trial, trial.counts) for trial in left if trial.counts is not None]
     flops = sum(_trial_flops(trial, counts) for trial, counts in counted)
-    rate, basis = _rate(plan, store, recorded)
     return Summary(
         job=plan.job.name,
         run_id=plan.run.run_id,
@@ -104,8 +115,7 @@ def summarize(plan: Plan, store: Store) -> Summary:
         steps_left=sum(trial.steps() or 0 for trial, _ in counted),
         trainings_uncounted=len(left) - len(counted),
         petaflop_left=flops / 1e15,
-        core_hours_left=flops / rate / 3600,
-        rate_basis=basis,
+        time_left=_estimates(flops, _rates(plan, store, recorded)),
         parts=plan.parts,
         problems=plan.faults(),
     )
@@ -144,30 +154,29 @@ def _trial_flops(trial: TrialJob, counts: Counts) -> float:
     )
 
 
-def _rate(plan: Plan, store: Store, recorded: set[str]) -> tuple[float, str]:
-    """Operations per second of one core, and where the figure comes from."""
-    rates = []
-    for key in sorted(recorded)[:_SAMPLED_RECORDS]:
+def _rates(plan: Plan, store: Store, recorded: set[str]) -> dict[str, list[float]]:
+    """Operations per second of recorded trainings, evaluation included, by device; of a CPU those of one core."""
+    rates: dict[str, list[float]] = {}
+    trainings = [key for key in sorted(recorded) if not plan.trials[key].measures_cost]
+    for key in trainings[:_SAMPLED_RECORDS]:
         try:
             record = Record.model_validate_json(store.get(record_name(key)))
         except (ObjectMissingError, DamagedObjectError, ValueError):
             continue
-        settings = plan.trials[key].settings
-        flops = sum(
-            step_flops(
-                *size,
-                settings.layers,
-                settings.views,
-                settings.batch_size,
-                settings.reference.references_per_position(),
-            )
-            for size in _level_sizes(settings)
-        )
-        if record.run.device.startswith("cpu") and record.run.seconds_per_step > 0:
-            rates.append(flops / record.run.seconds_per_step / record.run.threads)
-    if rates:
-        return statistics.median(rates), f"measured by {len(rates)} recorded trainings on CPU"
-    return (
-        ASSUMED_FLOPS_PER_CORE,
-        f"assumed {ASSUMED_FLOPS_PER_CORE / 1e9:.0f} GFLOP/s per CPU core; no record tells yet",
-    )
+        run = record.run
+        seconds = run.train_seconds + run.evaluate_seconds
+        on_cpu = run.device.startswith("cpu")
+        if seconds > 0:
+            rate = _trial_flops(plan.trials[key], record.counts) / seconds
+            rates.setdefault(CPU_CORE if on_cpu else run.device, []).append(rate / run.threads if on_cpu else rate)
+    return rates
+
+
+def _estimates(flops: float, rates: dict[str, list[float]]) -> list[Estimate]:
+    found = {
+        device: Estimate(device, flops / statistics.median(each) / 3600, f"measured by {len(each)} recorded trainings")
+        for device, each in rates.items()
+    }
+    basis = f"assumed {ASSUMED_FLOPS_PER_CORE / 1e9:.0f} GFLOP/s; no record tells yet"
+    core = found.pop(CPU_CORE, None) or Estimate(CPU_CORE, flops / ASSUMED_FLOPS_PER_CORE / 3600, basis)
+    return [core, *(found[device] for device in sorted(found))]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from fod_bench.plan.estimate import Summary
+from fod_bench.plan.estimate import CPU_CORE, Summary
 
 
 def print_summary(summary: Summary) -> None:
@@ -35,11 +35,10 @@ def print_summary(summary: Summary) -> None:
     if summary.tables:
         table.add_row("feeds tables", ", ".join(map(str, summary.tables)))
     uncounted = f"; {summary.trainings_uncounted} trainings not counted" if summary.trainings_uncounted else ""
-    table.add_row(
-        "cost",
-        f"{summary.steps_left} steps, {summary.petaflop_left:.3g} PFLOP, about "
-        f"{format_seconds(summary.core_hours_left * 3600)} on one core ({summary.rate_basis}){uncounted}",
-    )
+    table.add_row("cost", f"{summary.steps_left} steps, {summary.petaflop_left:.3g} PFLOP{uncounted}")
+    for estimate in summary.time_left:
+        on = "on one CPU core" if estimate.device == CPU_CORE else f"for one worker on {estimate.device}"
+        table.add_row("", f"about {format_seconds(estimate.hours * 3600)} {on} ({estimate.basis})")
     console.print(table)
     if len(summary.parts) > 1:
         console.print(_parts(summary))
