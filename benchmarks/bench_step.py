@@ -7,6 +7,7 @@ implementation of the operator by the number of patches. At N = 4096 the plain o
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from benchmarks import Result
 from benchmarks.steps import PAPER, STRIDE_4, THREADS, Step, best, measure, write
@@ -29,15 +30,32 @@ def peak_flops(device: str) -> float:
 
     torch.set_num_threads(THREADS)
     left, right = torch.randn(2, 2048, 2048, device=device)
-    fastest = float("inf")
     with matrix_products("float32", left.device):
-        for _ in range(10):
-            start = time.perf_counter()
-            left @ right
-            if left.is_cuda:
-                torch.cuda.synchronize()
-            fastest = min(fastest, time.perf_counter() - start)
-    return 2 * 2048**3 / fastest
+        return 2 * 2048**3 / _fastest(lambda: left @ right, device)
+
+
+def peak_bytes(device: str) -> float:
+    """Bytes per second read and written by the fastest copy of a tensor that no cache holds."""
+    import torch
+
+    torch.set_num_threads(THREADS)
+    source = torch.ones(1 << 27, device=device)
+    target = torch.empty_like(source)
+    return 2 * source.numel() * source.element_size() / _fastest(lambda: target.copy_(source), device)
+
+
+def _fastest(work: Callable[[], object], device: str) -> float:
+    """Seconds of the fastest of ten calls."""
+    import torch
+
+    seconds = float("inf")
+    for _ in range(10):
+        start = time.perf_counter()
+        work()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        seconds = min(seconds, time.perf_counter() - start)
+    return seconds
 
 
 def run() -> list[Result]:
@@ -56,7 +74,8 @@ def run() -> list[Result]:
         for side in sides
         if on_gpu or tokens < 4096 or side in ("tiled", OURS)
     }
-    peak = peak_flops("cuda" if on_gpu else "cpu")
+    device = "cuda" if on_gpu else "cpu"
+    flops, bandwidth = peak_flops(device), peak_bytes(device)
     kinds = [(side, PAPER, result) for side, result in found.items()]
     kinds += [(side, BY_PATCHES[tokens], result) for (side, tokens), result in alone.items()]
     write(
@@ -69,7 +88,9 @@ def run() -> list[Result]:
                 "processor_seconds": round(result.processor_seconds, 3),
                 "own_mb": round(result.own_mb),
                 "peak_mb": round(result.peak_mb),
-                "share_of_peak_flops": round(step.flops / result.seconds / peak, 3),
+                "share_of_peak_flops": round(step.flops / result.seconds / flops, 3),
+                "moved_gb": round(result.moved / 1e9, 2),
+                "share_of_peak_bytes": round(result.moved / result.seconds / bandwidth, 3),
             }
             for side, step, result in kinds
         ],

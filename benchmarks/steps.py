@@ -48,13 +48,14 @@ STRIDE_4 = Step(((64, 40, 128),))
 
 
 class Measured(NamedTuple):
-    """Of the fastest step: seconds of wall-clock and of processors; then peak memory, and that of the libraries alone, MB. On a
-    GPU it is the memory of tensors there."""
+    """Of the fastest step: seconds of wall-clock and of processors; then peak memory, and that of the libraries alone, MB, on a
+    GPU that of tensors there; and the bytes that a step moves (`traffic.py`)."""
 
     seconds: float
     processor_seconds: float
     peak_mb: float
     loaded_mb: float
+    moved: float
 
     @property
     def own_mb(self) -> float:
@@ -107,6 +108,7 @@ def _measure_here(side: str, step: Step, repeats: int) -> Measured:
     import torch
 
     from benchmarks import plain_fod
+    from benchmarks.traffic import Traffic
     from fod_bench.fod.model import NetworkShape
     from fod_bench.fod.recorded import CudaGraphs, graphs_wanted
     from fod_bench.fod.train import LevelTrainer, LossWeights, build_network
@@ -130,20 +132,30 @@ def _measure_here(side: str, step: Step, repeats: int) -> Measured:
         reference = torch.randn(1, grid * grid, channels, device=device)
         shape = NetworkShape(grid, grid, channels, d_model, 8, step.layers, "full")
         levels.append((trainer(shape), features, reference))
-    seconds = processor_seconds = float("inf")
-    for _ in range(repeats):
-        start, processor_start = time.perf_counter(), time.process_time()
+
+    def take_step() -> None:
         for level, features, reference in levels:
             if side == "baseline":
                 plain_fod.step(level.network, level.optimizer, features, reference)
             else:
                 level.step(features, reference)
+
+    seconds = processor_seconds = float("inf")
+    for _ in range(repeats):
+        start, processor_start = time.perf_counter(), time.process_time()
+        take_step()
         if on_gpu:
             torch.cuda.synchronize()
         seconds = min(seconds, time.perf_counter() - start)
         processor_seconds = min(processor_seconds, time.process_time() - processor_start)
     peak = torch.cuda.max_memory_allocated() / 2**20 if on_gpu else _peak_mb()
-    return Measured(seconds, processor_seconds, peak, loaded)
+    with Traffic() as traffic:
+        for level, _, _ in levels:
+            level.recorded = None  # a replayed step shows no operations
+            if side not in ("baseline", "plain"):
+                traffic.see_operator_as_one(level.network)
+        take_step()
+    return Measured(seconds, processor_seconds, peak, loaded, traffic.bytes)
 
 
 if __name__ == "__main__":

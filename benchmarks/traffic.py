@@ -1,0 +1,105 @@
+"""The bytes that a step's operations read and write, counted from their operands and results.
+
+What an operation keeps to itself does not count: a block of the correlation operator never leaves the cache, so that the operator
+is one operation here, but where it is written with N×N tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from fod_bench.fod.correlation import Correlation
+from fod_bench.fod.model import Branch
+
+_SAME_MEMORY = {torch.ops.aten._unsafe_view, torch.ops.aten.empty, torch.ops.aten.empty_like}
+
+
+class Traffic(TorchDispatchMode):
+    """Counts what is done while it is entered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0
+        self._counting = True
+
+    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = operation(*args, **(kwargs or {}))
+        if self._counting and operation.overloadpacket not in _SAME_MEMORY:
+            self.bytes += _moved(operation, args, kwargs or {}, result)
+        return result
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """What is done meanwhile does not count."""
+        counting, self._counting = self._counting, False
+        try:
+            yield
+        finally:
+            self._counting = counting
+
+    def count(self, *tensors: Tensor) -> None:
+        """An operation's operands and results."""
+        self.bytes += sum(map(_size, tensors))
+
+    def see_operator_as_one(self, network: nn.Module) -> None:
+        """From now on the network's correlation operator is one operation forward, and one backward."""
+        for module in network.modules():
+            if isinstance(module, Branch):
+                module.correlate = partial(_as_one, self, module.correlate)
+
+
+def _as_one(traffic: Traffic, operator: Callable[..., Correlation], *tensors: Tensor) -> Correlation:
+    return Correlation(*_AsOne.apply(traffic, operator, *tensors))
+
+
+class _AsOne(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, traffic: Traffic, operator: Callable[..., Correlation], *tensors: Tensor) -> Any:
+        with traffic.paused(), torch.enable_grad():
+            leaves = [tensor.detach().requires_grad_() for tensor in tensors]
+            parts = operator(*leaves)
+        ctx.traffic, ctx.leaves, ctx.parts = traffic, leaves, parts
+        traffic.count(*leaves, *parts)
+        return tuple(part.detach() for part in parts)
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> Any:
+        with ctx.traffic.paused():
+            gradients = torch.autograd.grad(ctx.parts, ctx.leaves, upstream)
+        ctx.traffic.count(*ctx.leaves, *upstream, *gradients)
+        return None, None, *gradients
+
+
+def _moved(operation: Any, args: Any, kwargs: Any, result: Any) -> int:
+    """Operands are read, those changed in place are written too, and so are results but views of an operand."""
+    schema = operation._schema
+    if schema.returns and all(each.alias_info and not each.alias_info.is_write for each in schema.returns):
+        return 0  # a view
+    given = [*zip(schema.arguments, args, strict=False), *((each, kwargs.get(each.name)) for each in schema.arguments)]
+    moved = sum(_sizes(value) * (2 if _changed(about) else 1) for about, value in given)
+    results = result if isinstance(result, tuple | list) else (result,)
+    return moved + sum(
+        _sizes(value) for about, value in zip(schema.returns, results, strict=False) if about.alias_info is None
+    )
+
+
+def _changed(argument: Any) -> bool:
+    """Adam's fused operation writes gradients only when it unscales them."""
+    return argument.alias_info is not None and argument.alias_info.is_write and argument.name != "grads"
+
+
+def _sizes(value: Any) -> int:
+    return sum(_size(leaf) for leaf in tree_leaves(value) if isinstance(leaf, Tensor))
+
+
+def _size(tensor: Tensor) -> int:
+    """Bytes of a tensor's numbers, each place of memory once."""
+    return min(tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes())
