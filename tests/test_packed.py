@@ -236,6 +236,32 @@ class TestOutOfMemory:
         assert sorted(refused) == sorted(width for width, limit in fits.items() for _ in range(4 // limit - 1)), "once"
         assert "4 trainings do not fit the GPU together" in caplog.text
 
+    @pytest.mark.parametrize("made", [0, 1, 20, 21])
+    def test_memory_that_runs_out_while_adam_makes_its_moments(
+        self, monkeypatch: pytest.MonkeyPatch, made: int
+    ) -> None:
+        """`made` of them were made: between the two of a parameter, and between parameters."""
+        together, apart = members(2), members(2)
+        zeros, calls = torch.zeros_like, 0
+
+        def limited(*arguments: Any, **options: Any) -> torch.Tensor:
+            nonlocal calls
+            calls += 1
+            if calls == made + 1:
+                raise torch.cuda.OutOfMemoryError("no room")
+            return zeros(*arguments, **options)
+
+        monkeypatch.setattr(torch, "zeros_like", limited)
+        pack = FodMethod.pack(together)
+        losses_of(pack.step([(0, 0)] * 2))
+        monkeypatch.undo()
+        losses_of(pack.step([(0, 1)] * 2))
+        for each in apart:
+            each.step(0, 0)
+            each.step(0, 1)
+        assert calls > made and pack.together == 2, "one level goes on in turns, the other together"
+        compare(together, apart)
+
     def test_one_that_does_not_fit_by_itself_fails_and_no_other(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.limit(monkeypatch, {6: 1, 8: 4})
         together, apart = members(3), members(3)

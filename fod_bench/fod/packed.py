@@ -58,6 +58,7 @@ class PackedTrainer:
                 return list(self._step(batches))
             except torch.cuda.OutOfMemoryError as error:
                 self._forget_gradients()
+                self._forget_unmade_moments()
                 if len(self.trainers) == 1:
                     traceback.clear_frames(error.__traceback__)  # which hold the failed step's tensors
                     return [error]
@@ -131,6 +132,13 @@ class PackedTrainer:
         for network in [self._network, *(trainer.network for trainer in self.trainers)]:
             if network is not None:
                 network.zero_grad(set_to_none=True)
+
+    def _forget_unmade_moments(self) -> None:
+        """Adam makes a parameter's moments in its first step, one after the other: none, where memory ran out in between."""
+        for trainer in self.trainers:
+            for moments in trainer.optimizer.state.values():
+                if "exp_avg_sq" not in moments:
+                    moments.clear()
 
 
 class _Linear(nn.Module):
