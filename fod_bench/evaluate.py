@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fod_bench.device_metrics import DeviceMasks, metrics_of_row, pixel_row
 from fod_bench.methods.base import ScoreMaps
-from fod_bench.metrics import (
-    RankedPositives,
-    UndefinedMetricError,
-    image_metrics,
-    rank_positives,
-    ranked_pixel_metrics,
-    region_weights,
-)
+from fod_bench.metrics import UndefinedMetricError, image_metrics, rank_positives, ranked_pixel_metrics, region_weights
 from fod_bench.record import METRICS, MetricName
 
 
@@ -31,18 +26,23 @@ class Truth:
     """(m,), 1 for a defective picture."""
     masks: NDArray[np.uint8]
     """(m, s, s), 1 for a defective pixel."""
-    _defective: dict[torch.device, Tensor] = field(default_factory=dict, compare=False)
+    _on_device: dict[torch.device, DeviceMasks] = field(default_factory=dict, compare=False)
 
     @cached_property
     def region_weights(self) -> NDArray[np.float64]:
         """See `fod_bench.metrics.region_weights`."""
         return region_weights(self.masks)
 
-    def defective(self, device: torch.device) -> Tensor:
-        """Which pixels are, (m·s·s,), on a device."""
-        if device not in self._defective:
-            self._defective[device] = torch.from_numpy(self.masks.reshape(-1) > 0).to(device)
-        return self._defective[device]
+    @cached_property
+    def both_classes(self) -> bool:
+        """Whether there are defective pixels and others."""
+        return bool(self.masks.any()) and not bool(self.masks.all())
+
+    def on_device(self, device: torch.device) -> DeviceMasks:
+        """The masks on a device."""
+        if device not in self._on_device:
+            self._on_device[device] = DeviceMasks(self.masks, self.region_weights, device)
+        return self._on_device[device]
 
 
 def evaluate(
@@ -55,17 +55,17 @@ def evaluate(
     """
     found: dict[str, dict[MetricName, float | None]] = {}
     undefined: dict[str, str] = {}
-    for scoring in scorings:
+    for score, images, pixels in _by_scoring(scorings, truth):
         values: dict[MetricName, float] = {}
         try:
-            values |= image_metrics(scoring.images.cpu().numpy(), truth.labels)
+            values |= image_metrics(images, truth.labels)
         except UndefinedMetricError as reason:
             undefined |= _undefined("image_", reason)
         try:
-            values |= ranked_pixel_metrics(_rank(scoring.pixels, truth), truth.region_weights)
+            values |= pixels()
         except UndefinedMetricError as reason:
             undefined |= _undefined("pixel_", reason)
-        found[scoring.score] = {name: values.get(name) for name in METRICS}
+        found[score] = {name: values.get(name) for name in METRICS}
     return found, undefined
 
 
@@ -73,23 +73,26 @@ def _undefined(prefix: str, reason: UndefinedMetricError) -> dict[str, str]:
     return {name: str(reason) for name in METRICS if name.startswith(prefix)}
 
 
-def _rank(pixels: Tensor, truth: Truth) -> RankedPositives:
-    """The defective pixels among the others of `pixels` (m, s, s), sorted where they lie. Errors as `rank_positives`."""
-    ranked = None if pixels.device.type == "cpu" else rank_on_device(pixels, truth.defective(pixels.device))
-    return ranked or rank_positives(pixels.cpu().numpy(), truth.masks, "pixel")
+PixelMetrics = Callable[[], dict[MetricName, float]]
+"""Raises `UndefinedMetricError`, `NonFiniteScoresError`."""
 
 
-def rank_on_device(pixels: Tensor, defective: Tensor) -> RankedPositives | None:
-    """The same as `rank_positives`, made by torch: only the defective pixels' places leave the device.
+def _by_scoring(scorings: Iterable[ScoreMaps], truth: Truth) -> Iterator[tuple[str, NDArray[Any], PixelMetrics]]:
+    """Of each scoring its name, the pictures' scores and the pixel metrics; from a device all at once, when all is done there."""
+    waiting = []
+    for scoring in scorings:
+        device = scoring.pixels.device
+        if device.type == "cpu" or not truth.both_classes:
+            yield scoring.score, scoring.images.cpu().numpy(), partial(_on_host, scoring.pixels, truth)
+        else:
+            waiting.append((scoring.score, scoring.images, pixel_row(scoring.pixels, truth.on_device(device))))
+    if waiting:
+        names, images, rows = zip(*waiting, strict=True)
+        read = torch.stack(images).cpu().numpy(), torch.stack(rows).tolist()
+        for name, scores, row in zip(names, *read, strict=True):
+            yield name, scores, partial(metrics_of_row, row)
 
-    None where there is nothing to rank: a class is missing, or a score is not finite.
-    """
-    flat = pixels.flatten()
-    positives, negatives = flat[defective], flat[~defective]  # (P,), (N,)
-    if not positives.numel() or not negatives.numel() or not bool(flat.isfinite().all()):
-        return None
-    positives, order = positives.sort()
-    negatives = negatives.sort().values
-    lower, lower_or_equal = (torch.searchsorted(negatives, positives, right=right) for right in (False, True))
-    scores, index, below, not_above = (part.cpu().numpy() for part in (positives, order, lower, lower_or_equal))
-    return RankedPositives(scores, index, below, not_above, negatives.numel())
+
+def _on_host(pixels: Tensor, truth: Truth) -> dict[MetricName, float]:
+    ranked = rank_positives(pixels.cpu().numpy(), truth.masks, "pixel")
+    return ranked_pixel_metrics(ranked, truth.region_weights)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
+from trial_builders import DEVICE
 
-from fod_bench.evaluate import Truth, evaluate, rank_on_device
+from fod_bench.device_metrics import metrics_of_row, pixel_row
+from fod_bench.evaluate import Truth, evaluate
 from fod_bench.methods.base import ScoreMaps
-from fod_bench.metrics import NonFiniteScoresError, aupro, f1_max, rank_positives
+from fod_bench.metrics import NonFiniteScoresError, aupro, f1_max, pixel_metrics
 from fod_bench.record import METRICS
 
 LABELS = np.array([0, 0, 1, 1, 1], np.uint8)
@@ -75,26 +80,70 @@ def test_nothing_to_score_gives_nothing() -> None:
     assert evaluate([], Truth(LABELS, MASKS)) == ({}, {})
 
 
+@pytest.mark.gpu
 @pytest.mark.parametrize("levels", [None, 7], ids=["no ties", "many ties"])
-def test_ranking_on_a_device_is_that_of_numpy(levels: int | None) -> None:
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.9, 1.0], ids="{:.0%} of the defect above the rest".format)
+def test_metrics_on_a_device_are_numpys(levels: int | None, share: float) -> None:
     rng = np.random.default_rng(3)
     maps = rng.normal(size=(5, 16, 16)).astype(np.float32)
+    maps[(MASKS > 0) & (rng.random(maps.shape) < share)] += 4
     if levels is not None:
         maps = np.round(maps * levels) / levels  # zeros of both signs among them
-    expected = rank_positives(maps, MASKS, "pixel")
-    found = rank_on_device(torch.from_numpy(maps), Truth(LABELS, MASKS).defective(torch.device("cpu")))
-    assert found is not None and found.negatives == expected.negatives
-    for part in ("scores", "lower", "lower_or_equal"):
-        np.testing.assert_array_equal(getattr(found, part), getattr(expected, part))
-    given = maps[MASKS > 0]
-    np.testing.assert_array_equal(given[found.order], found.scores)
-    assert found.auroc() == expected.auroc() and found.f1_max() == expected.f1_max()
+    truth = Truth(LABELS, MASKS)
+    row = pixel_row(torch.from_numpy(maps).to(DEVICE), truth.on_device(DEVICE))
+    found, expected = metrics_of_row(row.tolist()), pixel_metrics(maps, MASKS)
+    assert found["pixel_auroc"] == expected["pixel_auroc"] and found["pixel_f1_max"] == expected["pixel_f1_max"]
+    assert found["pixel_aupro"] == pytest.approx(expected["pixel_aupro"], rel=1e-13, abs=1e-13)
 
 
-def test_nothing_is_ranked_on_a_device_without_both_classes_or_with_a_score_that_is_not_finite() -> None:
-    maps = torch.zeros(5, 16, 16)
-    defective = Truth(LABELS, MASKS).defective(torch.device("cpu"))
-    assert rank_on_device(maps, torch.zeros_like(defective)) is None
-    assert rank_on_device(maps, torch.ones_like(defective)) is None
-    maps[0, 0, 0] = torch.inf
-    assert rank_on_device(maps, defective) is None
+class Elsewhere:
+    """Maps that say they are not a CPU's; all else is a tensor's."""
+
+    device = torch.device("meta")
+
+    def __init__(self, pixels: torch.Tensor) -> None:
+        self.pixels = pixels
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.pixels, name)
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Callable[[ScoreMaps], ScoreMaps]:
+    """Makes scorings go the way of a device's."""
+    on_device = Truth.on_device
+    monkeypatch.setattr(Truth, "on_device", lambda truth, _: on_device(truth, torch.device("cpu")))
+
+    def moved(given: ScoreMaps) -> ScoreMaps:
+        return given._replace(pixels=Elsewhere(given.pixels))  # type: ignore[arg-type]
+
+    return moved
+
+
+def test_scorings_of_a_device_are_evaluated_as_others(elsewhere: Callable[[ScoreMaps], ScoreMaps]) -> None:
+    given = [scoring(name, seed) for seed, name in enumerate(("rec@8", "rec@16", "rec_div@8+16"))]
+    found, undefined = evaluate(map(elsewhere, given), Truth(LABELS, MASKS))
+    expected, _ = evaluate(given, Truth(LABELS, MASKS))
+    assert list(found) == list(expected) and undefined == {}
+    for score, values in expected.items():
+        assert found[score] == pytest.approx(values, rel=1e-13)
+
+
+@pytest.mark.parametrize("chosen", [slice(0, 2), slice(2, 5)], ids=["no defect", "no good picture"])
+def test_on_a_device_too_a_missing_class_is_told(chosen: slice, elsewhere: Callable[[ScoreMaps], ScoreMaps]) -> None:
+    labels, masks = LABELS[chosen], MASKS[chosen]
+    given = scoring("rec@8", 1, len(labels))
+    found, expected = (evaluate([each], Truth(labels, masks)) for each in (elsewhere(given), given))
+    assert found[1] == expected[1] != {}
+    for name, value in expected[0]["rec@8"].items():
+        assert found[0]["rec@8"][name] == (None if value is None else pytest.approx(value, rel=1e-13))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_on_a_device_too_a_score_that_is_not_finite_is_an_error(
+    value: float, elsewhere: Callable[[ScoreMaps], ScoreMaps]
+) -> None:
+    broken = scoring("rec@8", 1)
+    broken.pixels[1, 2, 3] = value
+    with pytest.raises(NonFiniteScoresError, match="1 of 1280 pixel scores are not finite"):
+        evaluate([elsewhere(scoring("div@8", 2)), elsewhere(broken)], Truth(LABELS, MASKS))

@@ -20,6 +20,7 @@ from scipy.ndimage import gaussian_filter
 from trial_builders import CPU, DEVICE, STEPS, Watcher, claim, run_trial, setting, trial_data
 
 from fod_bench import measurement
+from fod_bench.device_metrics import pixel_row
 from fod_bench.evaluate import Truth, evaluate
 from fod_bench.features.extract import extract
 from fod_bench.fod.correlation import VARIABLE
@@ -197,7 +198,7 @@ def test_a_pack_that_does_not_fit_goes_on_in_parts() -> None:
 
 
 def test_metrics_are_a_cpus() -> None:
-    """From one set of maps, with ties, to the last bit."""
+    """From one set of maps, with ties."""
     rng = np.random.default_rng(3)
     masks = np.zeros((6, 128, 128), np.uint8)
     masks[3:, 20:50, 30:90] = 1
@@ -205,9 +206,25 @@ def test_metrics_are_a_cpus() -> None:
     pixels = torch.from_numpy(np.round(rng.normal(size=masks.shape) + masks, 2).astype(np.float32))
     images = pixels.flatten(1).amax(1)
     found, expected = (
-        evaluate([ScoreMaps("rec@8", pixels.to(device), images.to(device))], truth) for device in (DEVICE, CPU)
+        evaluate([ScoreMaps("rec@8", pixels.to(device), images.to(device))], truth)[0]["rec@8"]
+        for device in (DEVICE, CPU)
     )
-    assert found == expected
+    assert found == pytest.approx(expected, rel=1e-12)
+    assert found["pixel_auroc"] == expected["pixel_auroc"]
+
+
+@on_a_gpu
+def test_an_evaluation_does_not_wait_for_the_device() -> None:
+    """But for the one time that its results are read."""
+    data = trial_data()
+    made, truth = method(data=data), Truth(data.labels, data.masks)
+    evaluate(made.score_maps(), truth)  # what is made once
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        rows = [pixel_row(scoring.pixels, truth.on_device(DEVICE)) for scoring in made.score_maps()]
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert torch.stack(rows).isfinite().all()
 
 
 @pytest.mark.parametrize("side", [16, 32, 64])

@@ -77,7 +77,8 @@ def upsample_smoothed(level_map: Tensor, size: int) -> Tensor:
     Both are linear along each axis, so together they are one small matrix per axis; and the blur of a mean over levels is the mean
     of the levels' blurs.
     """
-    rows, columns = (_smoothing_matrix(length, size).to(level_map) for length in level_map.shape[1:])
+    like = level_map.device, level_map.dtype
+    rows, columns = (_smoothing_matrix(length, size, *like) for length in level_map.shape[1:])
     return rows @ level_map @ columns.mT
 
 
@@ -87,9 +88,10 @@ def image_scores(smoothed: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=16)
-def _smoothing_matrix(length: int, size: int) -> Tensor:
-    """Upsampling and blur of one axis (size, length), in float64."""
+def _smoothing_matrix(length: int, size: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Upsampling and blur of one axis (size, length), from float64. Kept where it is used, or each call would wait for it."""
     with torch.inference_mode(False):  # kept for later calls, which may be in another mode
         grid = torch.eye(length, dtype=torch.float64)[None]  # (1, length, length), a row for each patch
         upsampled = functional.interpolate(grid, size=size, mode="linear", align_corners=True)[0]  # (length, size)
-        return torch.from_numpy(gaussian_filter1d(upsampled.numpy(), SMOOTHING_SIGMA, axis=1).T.copy())
+        matrix = gaussian_filter1d(upsampled.numpy(), SMOOTHING_SIGMA, axis=1).T.copy()
+        return torch.from_numpy(matrix).to(device, dtype)

@@ -1,0 +1,66 @@
+"""Pixel metrics of score maps on the device where they lie, by torch: the same numbers as `fod_bench.metrics` gives.
+
+Nothing waits for the device or leaves it: what a scoring comes to is a row of five numbers there, and the rows of all scorings are
+read at once. Letters of shapes as in `metrics.py`; m pictures.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fod_bench.metrics import MAX_FALSE_POSITIVE_RATE, NonFiniteScoresError
+
+if TYPE_CHECKING:
+    from fod_bench.record import MetricName
+
+
+class DeviceMasks:
+    """Masks with both classes, as a device needs them."""
+
+    def __init__(self, masks: NDArray[np.uint8], weights: NDArray[np.float64], device: torch.device) -> None:
+        """`masks` (m, s, s), non-zero for a defective pixel; `weights` (P,): `fod_bench.metrics.region_weights` of them."""
+        defective = torch.from_numpy(masks.reshape(-1) > 0)
+        # places, not flags: how many pixels a flag picks is known to the device alone, and the host would have to wait for it
+        self.positives = defective.nonzero()[:, 0].to(device)  # (P,)
+        self.negatives = (~defective).nonzero()[:, 0].to(device)  # (N,)
+        self.weights = torch.from_numpy(weights).to(device)
+
+
+def pixel_row(pixels: Tensor, masks: DeviceMasks) -> Tensor:
+    """AUROC, AUPRO and maximum of F1 of `pixels` (m, s, s), how many scores are not finite, and how many there are: (5,) float64.
+
+    Formulas as in `fod_bench.metrics.RankedPositives`. With a score that is not finite the first three mean nothing.
+    """
+    flat = pixels.flatten()
+    positives, order = flat[masks.positives].sort()  # (P,)
+    negatives = flat[masks.negatives].sort().values  # (N,)
+    lower, lower_or_equal = (torch.searchsorted(negatives, positives, right=right) for right in (False, True))  # (P,)
+    count, others = positives.numel(), negatives.numel()
+
+    auroc = (lower.sum() + lower_or_equal.sum()).double() / (2 * count * others)
+
+    taken = (count - torch.searchsorted(positives, positives)).double()  # (P,) true positives of each threshold
+    f1_max = (2 * taken / (count + taken + (others - lower))).amax()
+
+    limit = MAX_FALSE_POSITIVE_RATE
+    begin, end = ((others - below).double() / others for below in (lower_or_equal, lower))  # (P,)
+    rise = end - begin
+    gained = torch.where(rise > 0, (end.clamp(max=limit) - begin) / rise, 1.0)
+    gained = gained * (end.clamp(max=limit) - begin) / 2 + (limit - end).clamp(min=0)
+    aupro = (masks.weights[order] * torch.where(begin < limit, gained, 0.0)).sum() / limit
+
+    broken = flat.numel() - flat.isfinite().sum()
+    return torch.stack([auroc, aupro, f1_max, broken.double(), torch.full_like(auroc, flat.numel())])
+
+
+def metrics_of_row(row: list[float]) -> dict[MetricName, float]:
+    """What `pixel_row` found, once it has been read. Raises `NonFiniteScoresError`."""
+    auroc, aupro, f1_max, broken, count = row
+    if broken:
+        raise NonFiniteScoresError(f"{broken:.0f} of {count:.0f} pixel scores are not finite")
+    return {"pixel_auroc": auroc, "pixel_aupro": aupro, "pixel_f1_max": f1_max}
