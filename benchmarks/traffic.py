@@ -19,7 +19,20 @@ from torch.utils._pytree import tree_leaves
 from fod_bench.fod.correlation import Correlation
 from fod_bench.fod.model import Branch
 
-_SAME_MEMORY = {torch.ops.aten._unsafe_view, torch.ops.aten.empty, torch.ops.aten.empty_like}
+_aten = torch.ops.aten
+_NOTHING = {
+    _aten._unsafe_view,
+    _aten.empty,
+    _aten.empty_like,
+    _aten.empty_strided,
+    _aten.new_empty,
+    _aten.new_empty_strided,
+}
+"""Neither reads nor writes."""
+_WRITTEN_ONLY = {_aten.copy_, _aten.zero_, _aten.fill_}
+"""What they change they do not read."""
+_SHAPE_ONLY = {_aten.zeros_like, _aten.ones_like, _aten.full_like, _aten.new_zeros, _aten.new_ones, _aten.new_full}
+"""Of their operand they take the shape."""
 
 
 class Traffic(TorchDispatchMode):
@@ -32,7 +45,7 @@ class Traffic(TorchDispatchMode):
 
     def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = operation(*args, **(kwargs or {}))
-        if self._counting and operation.overloadpacket not in _SAME_MEMORY:
+        if self._counting and operation.overloadpacket not in _NOTHING:
             self.bytes += _moved(operation, args, kwargs or {}, result)
         return result
 
@@ -84,7 +97,10 @@ def _moved(operation: Any, args: Any, kwargs: Any, result: Any) -> int:
     if schema.returns and all(each.alias_info and not each.alias_info.is_write for each in schema.returns):
         return 0  # a view
     given = [*zip(schema.arguments, args, strict=False), *((each, kwargs.get(each.name)) for each in schema.arguments)]
-    moved = sum(_sizes(value) * (2 if _changed(about) else 1) for about, value in given)
+    times = {False: 1, True: 1 if operation.overloadpacket in _WRITTEN_ONLY else 2}
+    if operation.overloadpacket in _SHAPE_ONLY:
+        times[False] = 0
+    moved = sum(_sizes(value) * (1 if about.is_out else times[_changed(about)]) for about, value in given)
     results = result if isinstance(result, tuple | list) else (result,)
     return moved + sum(
         _sizes(value) for about, value in zip(schema.returns, results, strict=False) if about.alias_info is None

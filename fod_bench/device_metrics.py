@@ -1,7 +1,8 @@
 """Pixel metrics of score maps on the device where they lie, by torch: the same numbers as `fod_bench.metrics` gives.
 
-Nothing waits for the device or leaves it: what a scoring comes to is a row of five numbers there, and the rows of all scorings are
-read at once. Letters of shapes as in `metrics.py`; m pictures.
+Nothing waits for the device or leaves it: what a scoring comes to is a row of numbers there, and the rows of all scorings are
+read at once. The formulas are those of `fod_bench.metrics.RankedPositives`, the twin that these are tested against. Letters of
+shapes as there; m pictures.
 """
 
 from __future__ import annotations
@@ -26,36 +27,41 @@ class DeviceMasks:
         """`masks` (m, s, s), non-zero for a defective pixel; `weights` (P,): `fod_bench.metrics.region_weights` of them."""
         defective = torch.from_numpy(masks.reshape(-1) > 0)
         # places, not flags: how many pixels a flag picks is known to the device alone, and the host would have to wait for it
-        self.positives = defective.nonzero()[:, 0].to(device)  # (P,)
-        self.negatives = (~defective).nonzero()[:, 0].to(device)  # (N,)
+        places = torch.int32 if defective.numel() < 1 << 31 else torch.int64
+        self.positives, self.negatives = (
+            flags.nonzero()[:, 0].to(device, places) for flags in (defective, ~defective)
+        )  # (P,), (N,)
         self.weights = torch.from_numpy(weights).to(device)
 
 
 def pixel_row(pixels: Tensor, masks: DeviceMasks) -> Tensor:
     """AUROC, AUPRO and maximum of F1 of `pixels` (m, s, s), how many scores are not finite, and how many there are: (5,) float64.
 
-    Formulas as in `fod_bench.metrics.RankedPositives`. With a score that is not finite the first three mean nothing.
+    With a score that is not finite the first three mean nothing.
     """
     flat = pixels.flatten()
-    positives, order = flat[masks.positives].sort()  # (P,)
-    negatives = flat[masks.negatives].sort().values  # (N,)
+    positives, order = flat.index_select(0, masks.positives).sort()  # (P,)
+    negatives = flat.index_select(0, masks.negatives).sort().values  # (N,)
     lower, lower_or_equal = (torch.searchsorted(negatives, positives, right=right) for right in (False, True))  # (P,)
     count, others = positives.numel(), negatives.numel()
 
-    auroc = (lower.sum() + lower_or_equal.sum()).double() / (2 * count * others)
+    wins = (lower.sum() + lower_or_equal.sum()).double()
+    pairs = torch.full_like(
+        wins, 2.0 * count * others
+    )  # a tensor: CUDA divides by a number as a product with its inverse
 
     taken = (count - torch.searchsorted(positives, positives)).double()  # (P,) true positives of each threshold
     f1_max = (2 * taken / (count + taken + (others - lower))).amax()
 
     limit = MAX_FALSE_POSITIVE_RATE
-    begin, end = ((others - below).double() / others for below in (lower_or_equal, lower))  # (P,)
+    begin, end = ((others - below) / torch.full_like(wins, others) for below in (lower_or_equal, lower))  # (P,)
     rise = end - begin
     gained = torch.where(rise > 0, (end.clamp(max=limit) - begin) / rise, 1.0)
     gained = gained * (end.clamp(max=limit) - begin) / 2 + (limit - end).clamp(min=0)
     aupro = (masks.weights[order] * torch.where(begin < limit, gained, 0.0)).sum() / limit
 
     broken = flat.numel() - flat.isfinite().sum()
-    return torch.stack([auroc, aupro, f1_max, broken.double(), torch.full_like(auroc, flat.numel())])
+    return torch.stack([wins / pairs, aupro, f1_max, broken.double(), torch.full_like(wins, flat.numel())])
 
 
 def metrics_of_row(row: list[float]) -> dict[MetricName, float]:

@@ -88,9 +88,12 @@ def _by_scoring(scorings: Iterable[ScoreMaps], truth: Truth) -> Iterator[tuple[s
             waiting.append((scoring.score, scoring.images, pixel_row(scoring.pixels, truth.on_device(device))))
     if waiting:
         names, images, rows = zip(*waiting, strict=True)
-        read = torch.stack(images).cpu().numpy(), torch.stack(rows).tolist()
-        for name, scores, row in zip(names, *read, strict=True):
-            yield name, scores, partial(metrics_of_row, row)
+        read = (
+            torch.cat([torch.stack(images).double(), torch.stack(rows)], 1).cpu().numpy()
+        )  # a wait for each would be two
+        for name, row in zip(names, read, strict=True):
+            scores, pixels = np.split(row, [len(truth.labels)])
+            yield name, scores, partial(metrics_of_row, pixels.tolist())
 
 
 def _on_host(pixels: Tensor, truth: Truth) -> dict[MetricName, float]:

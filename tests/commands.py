@@ -98,6 +98,7 @@ class Bench:
             "HF_HOME": str(self._temporary / "hub"),
             "HF_HUB_OFFLINE": "1",
             "OMP_NUM_THREADS": "1",
+            "CUDA_VISIBLE_DEVICES": "",  # see `conftest.py`
             "COLUMNS": "200",
         }
 

@@ -262,6 +262,26 @@ class TestOutOfMemory:
         assert calls > made and pack.together == 2, "one level goes on in turns, the other together"
         compare(together, apart)
 
+    def test_members_that_never_fit_are_as_they_were(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        together = members(2)
+        before = [each.state() for each in together]
+        zeros, calls = torch.zeros_like, 0
+
+        def limited(*arguments: Any, **options: Any) -> torch.Tensor:
+            nonlocal calls
+            calls += 1
+            if calls > 20:
+                raise torch.cuda.OutOfMemoryError("no room")
+            return zeros(*arguments, **options)
+
+        monkeypatch.setattr(torch, "zeros_like", limited)
+        taken = FodMethod.pack(together).step([(0, 0)] * 2)
+        assert all(isinstance(each, torch.cuda.OutOfMemoryError) for each in taken)
+        for each, expected in zip(together, before, strict=True):
+            found = each.state()
+            assert found.keys() == expected.keys(), "no moments"
+            assert all(np.array_equal(found[name], array) for name, array in expected.items())
+
     def test_one_that_does_not_fit_by_itself_fails_and_no_other(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.limit(monkeypatch, {6: 1, 8: 4})
         together, apart = members(3), members(3)

@@ -28,6 +28,21 @@ def test_what_changes_in_place_is_read_and_written() -> None:
     assert traffic.bytes == FLOAT * 3 * 36
 
 
+def test_what_is_only_written_is_not_read() -> None:
+    left, right, out = torch.ones(3, 10)
+    for work, tensors in (
+        (lambda: left.copy_(right), 2),
+        (lambda: left.zero_(), 1),
+        (lambda: torch.add(left, right, out=out), 3),
+        (lambda: torch.zeros_like(left), 1),
+        (lambda: left.new_zeros(10), 1),
+        (lambda: left.new_empty(10), 0),
+    ):
+        with Traffic() as traffic:
+            work()
+        assert traffic.bytes == FLOAT * tensors * 10
+
+
 def test_a_view_moves_nothing_and_what_it_repeats_is_read_once() -> None:
     row = torch.ones(1, 8)
     with Traffic() as traffic:

@@ -134,10 +134,10 @@ class PackedTrainer:
                 network.zero_grad(set_to_none=True)
 
     def _forget_unmade_moments(self) -> None:
-        """Adam makes a parameter's moments in its first step, one after the other: none, where memory ran out in between."""
+        """Adam makes all moments in its first step, one after the other: where memory ran out in between, there are none."""
         for trainer in self.trainers:
             for moments in trainer.optimizer.state.values():
-                if "exp_avg_sq" not in moments:
+                if "exp_avg_sq" not in moments or not moments["step"]:
                     moments.clear()
 
 

@@ -18,7 +18,7 @@ from fod_bench.references import reference_name
 from fod_bench.store import ObjectMissingError, Store
 
 ASSUMED_FLOPS_PER_CORE = 60e9
-"""Operations per second of one CPU core, where no record tells better. With AVX-512 94e9 were measured (benchmarks/RESULTS.md)."""
+"""Operations per second of one CPU core, where no record tells better. With AVX-512 some 100e9 were measured."""
 CPU_CORE = "CPU core"
 _SAMPLED_RECORDS = 20
 
@@ -69,7 +69,7 @@ class Summary:
     petaflop_left: float
     """Of training and evaluation; the backbone's pass comes on top."""
     time_left: list[Estimate]
-    """On a CPU core, then on every GPU that recorded trainings name."""
+    """On a CPU core, then on the GPUs that recorded trainings name, of which a few are looked at."""
     parts: list[PartPlan]
     """The same counts for every job that is part of this one, in order."""
     problems: list[str]
@@ -155,7 +155,7 @@ def _trial_flops(trial: TrialJob, counts: Counts) -> float:
 
 
 def _rates(plan: Plan, store: Store, recorded: set[str]) -> dict[str, list[float]]:
-    """Operations per second of recorded trainings, evaluation included, by device; of a CPU those of one core."""
+    """Operations per second of some recorded trainings, evaluation included, by device; of a CPU those of one core."""
     rates: dict[str, list[float]] = {}
     trainings = [key for key in sorted(recorded) if not plan.trials[key].measures_cost]
     for key in trainings[:_SAMPLED_RECORDS]:
