@@ -46,9 +46,8 @@ def pixel_row(pixels: Tensor, masks: DeviceMasks) -> Tensor:
     count, others = positives.numel(), negatives.numel()
 
     wins = (lower.sum() + lower_or_equal.sum()).double()
-    pairs = torch.full_like(
-        wins, 2.0 * count * others
-    )  # a tensor: CUDA divides by a number as a product with its inverse
+    # tensors to divide by, here and below: CUDA divides by a number as a product with its inverse
+    pairs = torch.full_like(wins, 2.0 * count * others)
 
     taken = (count - torch.searchsorted(positives, positives)).double()  # (P,) true positives of each threshold
     f1_max = (2 * taken / (count + taken + (others - lower))).amax()

@@ -88,9 +88,7 @@ def _by_scoring(scorings: Iterable[ScoreMaps], truth: Truth) -> Iterator[tuple[s
             waiting.append((scoring.score, scoring.images, pixel_row(scoring.pixels, truth.on_device(device))))
     if waiting:
         names, images, rows = zip(*waiting, strict=True)
-        read = (
-            torch.cat([torch.stack(images).double(), torch.stack(rows)], 1).cpu().numpy()
-        )  # a wait for each would be two
+        read = torch.cat([torch.stack(images).double(), torch.stack(rows)], 1).cpu().numpy()
         for name, row in zip(names, read, strict=True):
             scores, pixels = np.split(row, [len(truth.labels)])
             yield name, scores, partial(metrics_of_row, pixels.tolist())
