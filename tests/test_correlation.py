@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-import trial_builders  # noqa: F401  sets the number of threads
+from correlation_cases import written_down
 from torch import Tensor
 
-from benchmarks import plain_fod
 from fod_bench.fod.correlation import Correlation, correlate, tiled
 from fod_bench.fod.target import kernel_widths, target_factors
 
@@ -23,17 +22,6 @@ def inputs(
     made = [torch.randn(batch, heads, tokens, depth, dtype=dtype) for _ in range(3)]
     made += target_factors(kernel_widths(torch.randn(batch, heads, tokens, 2, dtype=dtype)), height, width)
     return [tensor.requires_grad_() for tensor in made]
-
-
-def plain(query: Tensor, key: Tensor, value: Tensor, target_y: Tensor, target_x: Tensor) -> Correlation:
-    attention = torch.softmax(query @ key.mT / query.shape[-1] ** 0.5, -1)
-    target = (target_y[..., :, None] * target_x[..., None, :]).flatten(-2)
-    return Correlation(
-        attention @ value,
-        plain_fod.divergence(target, attention.detach()),
-        plain_fod.divergence(target.detach(), attention),
-        plain_fod.entropy(attention),
-    )
 
 
 def gradients(result: Correlation, leaves: list[Tensor], parts: tuple[str, ...] = PARTS) -> list[Tensor]:
@@ -54,7 +42,7 @@ def test_values_and_gradients_whatever_the_block(
 ) -> None:
     monkeypatch.setitem(tiled.BLOCK_ELEMENTS, "cpu", block)
     leaves = inputs(2, 3, height, width)
-    actual, expected = correlate(*leaves), plain(*leaves)
+    actual, expected = correlate(*leaves), written_down(*leaves)
     torch.testing.assert_close(tuple(actual), tuple(expected), rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(gradients(actual, leaves), gradients(expected, leaves), rtol=1e-9, atol=1e-12)
 
@@ -62,7 +50,7 @@ def test_values_and_gradients_whatever_the_block(
 @pytest.mark.parametrize("part", PARTS)
 def test_each_output_by_itself(part: str) -> None:
     leaves = inputs(2, 2, 3, 4)
-    actual, expected = gradients(correlate(*leaves), leaves, (part,)), gradients(plain(*leaves), leaves, (part,))
+    actual, expected = gradients(correlate(*leaves), leaves, (part,)), gradients(written_down(*leaves), leaves, (part,))
     torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-12)
     reached = {"output": "qkv", "target_divergence": "yx", "attention_divergence": "qk", "entropy": "qk"}[part]
     assert [bool(gradient.any()) for gradient in actual] == [letter in reached for letter in "qkvyx"]
@@ -86,7 +74,7 @@ def test_gradcheck(part: str) -> None:
 def test_fewer_queries_than_references() -> None:
     query, key, value, target_y, target_x = inputs(2, 2, 3, 4)
     leaves = [query[:, :, :5], key, value, target_y[:, :, :5], target_x[:, :, :5]]
-    actual, expected = correlate(*leaves), plain(*leaves)
+    actual, expected = correlate(*leaves), written_down(*leaves)
     torch.testing.assert_close(tuple(actual), tuple(expected), rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(gradients(actual, leaves), gradients(expected, leaves), rtol=1e-9, atol=1e-12)
 
@@ -97,7 +85,7 @@ def test_inputs_and_gradients_of_any_strides() -> None:
         leaf.detach().transpose(1, 2).contiguous().transpose(1, 2).requires_grad_() for leaf in inputs(2, 3, 3, 4)
     ]
     assert not leaves[0].is_contiguous()
-    totals = [sum(part.sum() for part in function(*leaves)) for function in (correlate, plain)]
+    totals = [sum(part.sum() for part in function(*leaves)) for function in (correlate, written_down)]
     actual, expected = (torch.autograd.grad(total, leaves) for total in totals)
     torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-12)
 
@@ -105,7 +93,9 @@ def test_inputs_and_gradients_of_any_strides() -> None:
 def test_float32_is_as_exact_as_the_plain_form() -> None:
     exact = [leaf.detach() for leaf in inputs(1, 2, 16, 16, depth=32)]
     single = [leaf.float() for leaf in exact]
-    for name, truth, ours, other in zip(PARTS, plain(*exact), correlate(*single), plain(*single), strict=True):
+    for name, truth, ours, other in zip(
+        PARTS, written_down(*exact), correlate(*single), written_down(*single), strict=True
+    ):
         error, allowed = (float((value.double() - truth).abs().max()) for value in (ours, other))
         assert error <= 2 * allowed + 1e-7, name
 
@@ -149,7 +139,7 @@ def test_nothing_of_size_tokens_squared_is_kept() -> None:
         return max(sizes)
 
     assert largest(correlate) <= batch * heads * tokens * max(depth, side)
-    assert largest(plain) >= batch * heads * tokens * tokens
+    assert largest(written_down) >= batch * heads * tokens * tokens
 
 
 def test_no_second_derivative_is_pretended() -> None:
