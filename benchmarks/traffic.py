@@ -92,24 +92,24 @@ class _AsOne(torch.autograd.Function):
 
 
 def _moved(operation: Any, args: Any, kwargs: Any, result: Any) -> int:
-    """Operands are read, those changed in place are written too, and so are results but views of an operand."""
+    """Bytes of operands as often as they are moved, and of results but views of an operand."""
     schema = operation._schema
     if schema.returns and all(each.alias_info and not each.alias_info.is_write for each in schema.returns):
         return 0  # a view
     given = [*zip(schema.arguments, args, strict=False), *((each, kwargs.get(each.name)) for each in schema.arguments)]
-    times = {False: 1, True: 1 if operation.overloadpacket in _WRITTEN_ONLY else 2}
-    if operation.overloadpacket in _SHAPE_ONLY:
-        times[False] = 0
-    moved = sum(_sizes(value) * (1 if about.is_out else times[_changed(about)]) for about, value in given)
     results = result if isinstance(result, tuple | list) else (result,)
-    return moved + sum(
-        _sizes(value) for about, value in zip(schema.returns, results, strict=False) if about.alias_info is None
-    )
+    made = [value for about, value in zip(schema.returns, results, strict=False) if about.alias_info is None]
+    return sum(_times(operation, about) * _sizes(value) for about, value in given) + _sizes(made)
 
 
-def _changed(argument: Any) -> bool:
-    """Adam's fused operation writes gradients only when it unscales them."""
-    return argument.alias_info is not None and argument.alias_info.is_write and argument.name != "grads"
+def _times(operation: Any, argument: Any) -> int:
+    """How often an operand is moved: read, written, both, or neither."""
+    if operation.overloadpacket in _SHAPE_ONLY:
+        return 0
+    # Adam's fused operation writes gradients only when it unscales them
+    written = argument.alias_info is not None and argument.alias_info.is_write and argument.name != "grads"
+    read = not (argument.is_out or (written and operation.overloadpacket in _WRITTEN_ONLY))
+    return int(read) + int(written)
 
 
 def _sizes(value: Any) -> int:

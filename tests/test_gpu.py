@@ -135,13 +135,11 @@ def test_recorded_steps_are_those_taken_one_by_one(implementation: str, changes:
 @pytest.mark.parametrize("graphs", ["0", "1"])
 def test_a_training_goes_on_to_the_bit(implementation: str, graphs: str) -> None:
     with chosen(**{VARIABLE: implementation, GRAPHS: graphs}):
-        undisturbed, interrupted, resumed = method(), method(), method(seed=1)
+        undisturbed, interrupted, resumed = method(), method(), method()
         expected = losses(undisturbed, 0, 20)
         assert torch.equal(torch.stack(losses(interrupted, 0, 10)), torch.stack(expected[:10]))
-        losses(resumed, 0, 7)  # something else, recorded or not
+        losses(resumed, 0, 7)  # it is somewhere else, with steps recorded or not
         resumed.load_state(interrupted.state())
-        resumed.seed = undisturbed.seed
-        resumed._ordered = (-1, torch.empty(0))
         assert torch.equal(torch.stack(losses(resumed, 10, 20)), torch.stack(expected[10:]))
     for name, array in undisturbed.state().items():
         assert np.array_equal(array, resumed.state()[name]), name
@@ -265,8 +263,7 @@ def test_features_are_a_cpus(backbone: str) -> None:
 
 @implementations
 def test_a_trainings_record_is_a_cpus(implementation: str, tmp_path: Path) -> None:
-    """FOD of the quickstart, from the pictures on: mean AUROC of its categories within 0.005; of pictures within 0.02 only, since a
-    category has twelve good ones, and two implementations on one CPU already lie 0.0035 apart."""
+    """FOD of the quickstart, from the pictures on: mean AUROC of its categories within 0.005."""
     found: dict[str, list[tuple[float, float]]] = {"here": [], "cpu": []}
     for job in quickstart():
         for place, device, name in (("here", DEVICE, implementation), ("cpu", CPU, "")):
@@ -275,8 +272,7 @@ def test_a_trainings_record_is_a_cpus(implementation: str, tmp_path: Path) -> No
                 record = run_trial(job.trial(1e9), data_of(job, device), claim(store, job.key), Watcher(), device)
             found[place].append(auroc(record))
             print(place, job.category, *found[place][-1])
-    apart = np.abs(np.mean(found["here"], 0) - np.mean(found["cpu"], 0))
-    assert apart[0] <= 0.02 and apart[1] <= 0.005
+    np.testing.assert_allclose(np.mean(found["here"], 0), np.mean(found["cpu"], 0), rtol=0, atol=0.005)
 
 
 def auroc(record: Record) -> tuple[float, float]:
