@@ -20,9 +20,9 @@ $(READY): pyproject.toml constraints.txt
 	@touch $(READY)
 
 # OpenStack Swift, a real S3 server for the tests, wants packages of its own.
-$(SWIFT_READY): tests/swift-constraints.txt
+$(SWIFT_READY): tests/helpers/swift-constraints.txt
 	test -x $(SWIFT)/bin/python || $(PYTHON) -m venv $(SWIFT)
-	$(SWIFT)/bin/python -m pip install --quiet --disable-pip-version-check --constraint tests/swift-constraints.txt swift
+	$(SWIFT)/bin/python -m pip install --quiet --disable-pip-version-check --constraint tests/helpers/swift-constraints.txt swift
 	@touch $(SWIFT_READY)
 
 demo: setup
@@ -52,7 +52,7 @@ bench: setup $(SWIFT_READY)
 	$(BIN)/python -m benchmarks
 
 docs: setup
-	$(BIN)/python -m fod_bench.job.reference > docs/job-reference.md
+	$(BIN)/python -m fod_bench.job.reference_page > docs/job-reference.md
 
 clean:
 	rm -rf $(VENV) $(SWIFT) build dist *.egg-info results/store

@@ -42,6 +42,8 @@ def _fastest(arguments: list[str], folder: str) -> float:
     times = []
     for _ in range(3):
         start = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "fod_bench.cli", *arguments], check=True, capture_output=True, cwd=folder)
+        subprocess.run(
+            [sys.executable, "-m", "fod_bench.cli.app", *arguments], check=True, capture_output=True, cwd=folder
+        )
         times.append(time.perf_counter() - start)
     return min(times)

@@ -22,10 +22,10 @@ def measure() -> dict[str, float]:
     """Seconds of the parts of an evaluation, and of what follows the networks with one and with all nine scorings."""
     import torch
 
-    from fod_bench.evaluate import Truth, evaluate
-    from fod_bench.fod.model import BranchStatistics, NetworkOutput
-    from fod_bench.fod.score import image_scores, upsample, upsample_smoothed
-    from fod_bench.metrics import rank_positives, region_weights
+    from fod_bench.evaluation.evaluate import Truth, evaluate
+    from fod_bench.evaluation.ranking import rank_positives, region_weights
+    from fod_bench.methods.fod.network import BranchStatistics, NetworkOutput
+    from fod_bench.methods.fod.score import image_scores, upsample, upsample_smoothed
 
     torch.set_num_threads(2)
     given = data(train=4)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import Result
-from fod_bench.metrics import auroc, pixel_metrics
+from fod_bench.evaluation.ranking import auroc, pixel_metrics
 
 SHAPE = (100, 320, 320)
 """10.24 million pixels."""

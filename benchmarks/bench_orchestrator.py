@@ -13,14 +13,15 @@ from pathlib import Path
 
 from benchmarks import Result
 from benchmarks.bench_store import MANY
-from fod_bench.cluster.messages import Attempt, Done, Prepared, Status
 from fod_bench.cluster.orchestrator import Orchestrator
-from fod_bench.cluster.progress import Progress, stderr_console
 from fod_bench.cluster.session import Share, ray_session
 from fod_bench.features.request import FeatureRequest
 from fod_bench.job import load_job
 from fod_bench.plan import TrialJob, make_plan
-from fod_bench.record import Trial, record_name
+from fod_bench.records.names import record_name
+from fod_bench.records.record import Trial
+from fod_bench.runs.messages import Attempt, Done, Prepared, Status
+from fod_bench.runs.progress import Progress, stderr_console
 from fod_bench.store import Store, open_store
 
 
@@ -98,7 +99,7 @@ def _resume() -> Result:
         assert len(plan.trials) == 1000
         for key in list(plan.trials)[10:]:
             store.put(record_name(key), b"{}")  # only that it is there is asked before the report
-        command = [sys.executable, "-m", "fod_bench.cli", "run", str(job), "--store", store.uri]
+        command = [sys.executable, "-m", "fod_bench.cli.app", "run", str(job), "--store", store.uri]
         seconds = [_to_first_trial(command, store, set(plan.trials)) for _ in range(2)]
     return Result("resume of 1000 trainings, to the first at work", min(seconds), 10.0, "s", higher_is_better=False)
 

@@ -81,10 +81,10 @@ def _rate(size: Size, pack: int, threads: int) -> float:
     import numpy as np
     import torch
 
-    from fod_bench.job.references import MeanReference
-    from fod_bench.methods import TrialData
-    from fod_bench.methods.fod import FodMethod
-    from fod_bench.references.build import build_references
+    from fod_bench.methods.base import TrialData
+    from fod_bench.methods.fod.method import FodMethod
+    from fod_bench.methods.fod.references.build import build_references
+    from fod_bench.methods.fod.references.specs import MeanReference
 
     torch.set_num_threads(threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

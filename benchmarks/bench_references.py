@@ -26,8 +26,8 @@ SECONDS, GIBIBYTES = 60.0, 3.0
 _CHILD = """
 import json, resource, sys, time
 import numpy, torch
-from fod_bench.job.references import reference_spec
-from fod_bench.references.build import build_references
+from fod_bench.methods.fod.references.specs import reference_spec
+from fod_bench.methods.fod.references.build import build_references
 torch.set_num_threads(int(sys.argv[4]))
 train, test = (numpy.load(path, mmap_mode="r") for path in sys.argv[2:4])
 start = time.process_time()

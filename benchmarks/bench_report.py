@@ -19,20 +19,12 @@ from itertools import combinations
 from pathlib import Path
 
 from benchmarks import Result
-from fod_bench.curves import Curves, EpochResult, curves_name
-from fod_bench.record import (
-    METRICS,
-    Cell,
-    Counts,
-    Record,
-    RunInfo,
-    RunPlan,
-    canonical_digest,
-    plan_name,
-    record_name,
-    score_name,
-)
-from fod_bench.report.published import printed_categories, printed_datasets, printed_rows
+from fod_bench.evaluation.metric import METRICS
+from fod_bench.paper.published import printed_categories, printed_datasets, printed_rows
+from fod_bench.records.curves import Curves, EpochResult, curves_name
+from fod_bench.records.names import canonical_digest, plan_name, record_name
+from fod_bench.records.record import Counts, Record, RunInfo, score_name
+from fod_bench.records.run import Cell, RunPlan
 from fod_bench.store import open_store
 
 _SEEDS = range(18)
@@ -208,6 +200,6 @@ def _write(folder: Path, name: str, content: bytes) -> None:
 
 def _seconds(store: Path) -> float:
     start = time.perf_counter()
-    command = [sys.executable, "-m", "fod_bench.cli", "report", "--store", str(store), "--table", "all"]
+    command = [sys.executable, "-m", "fod_bench.cli.app", "report", "--store", str(store), "--table", "all"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - start

@@ -26,7 +26,7 @@ def peak_flops(device: str) -> float:
     """Operations per second of the fastest large float32 matrix product."""
     import torch
 
-    from fod_bench.fod.precision import matrix_products
+    from fod_bench.methods.fod.precision import matrix_products
 
     torch.set_num_threads(THREADS)
     left, right = torch.randn(2, 2048, 2048, device=device)

@@ -21,16 +21,13 @@ from typing import Any
 
 from benchmarks import Result
 from fod_bench.job import load_job
+from fod_bench.machine.process import ProcessId
 from fod_bench.plan import make_plan, summarize
-from fod_bench.process import ProcessId
-from fod_bench.record import record_name
-from fod_bench.state import FLUSH_SECONDS, DriverState, Task, state_name
+from fod_bench.records.names import record_name
+from fod_bench.records.state import FLUSH_SECONDS, DriverState, Task, state_name
 from fod_bench.store import open_store
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-
-from s3_servers import BUCKET, Server, moto
-from s3_swift import swift
+from tests.helpers.s3_servers import BUCKET, Server, moto
+from tests.helpers.s3_swift import swift
 
 _MEGABYTES = 64
 _ROUNDS = 7
@@ -80,7 +77,7 @@ def run() -> list[Result]:
 @contextmanager
 def _server(folder: Path) -> Iterator[Server]:
     if os.environ.get("FOD_BENCH_BENCH_SERVER") == "ceph":
-        from s3_ceph import ceph
+        from tests.helpers.s3_ceph import ceph
 
         with ceph(folder) as servers:
             yield servers["ceph"]

@@ -52,7 +52,7 @@ def _row(what: str, pictures: int, seconds: float) -> dict[str, object]:
 def _on_gpu(fod: Any, given: Any) -> tuple[list[dict[str, object]], list[Result]]:
     import torch
 
-    from fod_bench.evaluate import Truth, evaluate
+    from fod_bench.evaluation.evaluate import Truth, evaluate
 
     truth = Truth(given.labels, given.masks)
     epochs = []
@@ -68,7 +68,7 @@ def _on_gpu(fod: Any, given: Any) -> tuple[list[dict[str, object]], list[Result]
 def _on_cpu(fod: Any, given: Any) -> tuple[list[dict[str, object]], list[Result]]:
     import torch
 
-    from fod_bench.evaluate import Truth, evaluate
+    from fod_bench.evaluation.evaluate import Truth, evaluate
 
     truth = Truth(given.labels, given.masks)
     fod.step(0, 0)
@@ -101,8 +101,8 @@ def _inference(fod: Any, device: Any) -> dict[tuple[str, int], float]:
 
     from fod_bench.features.backbone import Backbone
     from fod_bench.features.weights import Weights
-    from fod_bench.fod.correlation import VARIABLE
-    from fod_bench.measurement import median_seconds
+    from fod_bench.methods.fod.correlation import VARIABLE
+    from fod_bench.trials.cost import median_seconds
 
     backbone = Backbone(Weights(BACKBONE, "random:0", None, 0), tuple(WIDTHS)).to(device)
     pictures = torch.randn(max(BATCHES), 3, SIZE, SIZE, device=device)

@@ -17,9 +17,9 @@ def data(train: int = TRAIN) -> Any:
     """Features, and masks with a square defect of 2 % of the picture, as a trial gets them."""
     import torch
 
-    from fod_bench.job.references import MeanReference
-    from fod_bench.methods import TrialData
-    from fod_bench.references.build import build_references
+    from fod_bench.methods.base import TrialData
+    from fod_bench.methods.fod.references.build import build_references
+    from fod_bench.methods.fod.references.specs import MeanReference
 
     rng = np.random.default_rng(0)
     masks, labels = np.zeros((TEST, SIZE, SIZE), np.uint8), np.arange(TEST) >= GOOD
@@ -40,7 +40,7 @@ def data(train: int = TRAIN) -> Any:
 
 def method(given: Any, device: Any) -> Any:
     """FOD on it, in the paper's setting."""
-    from fod_bench.methods.fod import FodMethod
+    from fod_bench.methods.fod.method import FodMethod
 
     setting = {
         "levels": list(WIDTHS),

@@ -19,15 +19,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-
-from commands import DRAWN, Bench, Running
-from faulty_proxy import Fault, FaultyProxy
-from ray_nodes import SETTINGS, Node, Nodes, send
-from s3_servers import Server, moto
-
-from fod_bench.record import Record
+from fod_bench.records.record import Record
 from fod_bench.store import Store, open_store
+from tests.helpers.commands import DRAWN, Bench, Running
+from tests.helpers.faulty_proxy import Fault, FaultyProxy
+from tests.helpers.ray_nodes import SETTINGS, Node, Nodes, send
+from tests.helpers.s3_servers import Server, moto
 
 LEASE = 8.0
 NODES = 3

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fod_bench.fod.model import FODNetwork
+from fod_bench.methods.fod.network import FODNetwork
 
 EPSILON = 1e-4
 

@@ -33,7 +33,7 @@ class Step(NamedTuple):
     @property
     def flops(self) -> float:
         """Operations of its matrix products, those of the backward pass's recomputation included."""
-        from fod_bench.fod.cost import step_flops
+        from fod_bench.methods.fod.cost import step_flops
 
         return sum(
             step_flops(side * side, channels, d_model, self.layers, "full", self.pictures)
@@ -72,7 +72,7 @@ def measure(side: str, step: Step, repeats: int = 3) -> Measured:
         "FOD_BENCH_CUDA_GRAPHS": "1" if graphs else "0",
     }
     if side == "baseline":
-        environment["GOMP_SPINCOUNT"] = "300000"  # what it is without `fod_bench.processor`; better for this side
+        environment["GOMP_SPINCOUNT"] = "300000"  # what it is without `fod_bench.machine.tuning`; better for this side
     command = [sys.executable, "-m", "benchmarks.steps", side, json.dumps(step), str(repeats)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
     return Measured(*json.loads(done.stdout))
@@ -109,9 +109,9 @@ def _measure_here(side: str, step: Step, repeats: int) -> Measured:
 
     from benchmarks import plain_fod
     from benchmarks.traffic import Traffic
-    from fod_bench.fod.model import NetworkShape
-    from fod_bench.fod.recorded import CudaGraphs, graphs_wanted
-    from fod_bench.fod.train import LevelTrainer, LossWeights, build_network
+    from fod_bench.methods.fod.network import NetworkShape
+    from fod_bench.methods.fod.recorded import CudaGraphs, graphs_wanted
+    from fod_bench.methods.fod.train import LevelTrainer, LossWeights, build_network
 
     torch.set_num_threads(THREADS)
     torch.manual_seed(0)

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from fod_bench.fod.correlation import Correlation
-from fod_bench.fod.model import Branch
+from fod_bench.methods.fod.correlation import Correlation
+from fod_bench.methods.fod.network import Branch
 
 _aten = torch.ops.aten
 _NOTHING = {

@@ -12,10 +12,11 @@ if os.environ.get("FOD_BENCH_TEST_DEVICE", "cpu") == "cpu":
     os.environ |= {"CUDA_VISIBLE_DEVICES": "", "TRITON_INTERPRET": "1"}
 
 import pytest
-from commands import Bench
-from s3_ceph import ceph
-from s3_servers import Server, moto
-from s3_swift import swift
+
+from tests.helpers.commands import Bench
+from tests.helpers.s3_ceph import ceph
+from tests.helpers.s3_servers import Server, moto
+from tests.helpers.s3_swift import swift
 
 
 @pytest.fixture(scope="module")

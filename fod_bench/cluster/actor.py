@@ -10,12 +10,13 @@ from dataclasses import replace
 
 import ray
 
-from fod_bench.cluster.messages import Attempt, Done, Failure, Prepared, Status, Stopped, Taken
 from fod_bench.cluster.session import Share
 from fod_bench.errors import ClusterError
 from fod_bench.features.request import FeatureRequest
-from fod_bench.job import ReferenceSpec
-from fod_bench.record import Trial
+from fod_bench.methods.fod.references.specs import ReferenceSpec
+from fod_bench.records.failures import Failure
+from fod_bench.records.record import Trial
+from fod_bench.runs.messages import Attempt, Done, Prepared, Status, Stopped, Taken
 
 GRACE_SECONDS = 20.0
 """Time that a trial has to leave its checkpoint when its machine is taken away; the scarcest spot machines give 30."""

@@ -7,8 +7,8 @@ import traceback
 
 import torch
 
-from fod_bench.cluster.messages import Failure
 from fod_bench.errors import DatasetError, DivergedError, FodBenchError, StoreError, WeightsError
+from fod_bench.records.failures import Failure
 
 
 class Notes(logging.Handler):

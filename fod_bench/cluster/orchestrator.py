@@ -16,18 +16,18 @@ import ray
 from ray.exceptions import RayError
 
 from fod_bench.cluster.actor import RemoteWorker
-from fod_bench.cluster.backlog import Backlog, Work
 from fod_bench.cluster.deaths import Stillbirths, cause_of_death
-from fod_bench.cluster.failures import keep_failure, kept_failure
-from fod_bench.cluster.messages import Attempt, Done, Failure, Prepared, Stopped, Taken
-from fod_bench.cluster.progress import Progress
-from fod_bench.cluster.retries import Again, Retries
 from fod_bench.cluster.session import Share, node_resources
 from fod_bench.cluster.slot import Slot
 from fod_bench.errors import ClusterError, StoreError
 from fod_bench.features.request import FeatureRequest
 from fod_bench.plan import TrialJob
-from fod_bench.record import record_name
+from fod_bench.records.failures import Failure, keep_failure, kept_failure
+from fod_bench.records.names import record_name
+from fod_bench.runs.backlog import Backlog, Work
+from fod_bench.runs.messages import Attempt, Done, Prepared, Stopped, Taken
+from fod_bench.runs.progress import Progress
+from fod_bench.runs.retries import Again, Retries
 from fod_bench.store import Store
 
 STOP_SECONDS = 30.0
@@ -252,7 +252,7 @@ class Orchestrator:
             if self._store.exists(record_name(trial.key)):  # its worker died when it had just committed
                 self._progress.done(trial)
             else:
-                self._progress.failed(trial, outcome, keep_failure(self._store, trial, outcome))
+                self._progress.failed(trial, outcome, keep_failure(self._store, trial.key, trial.name, outcome))
             return
         self._note(outcome)
         if outcome.ours:

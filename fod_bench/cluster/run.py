@@ -7,17 +7,17 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from fod_bench.cluster.admission import admit
-from fod_bench.cluster.failures import failure_names, forget_failure, kept_failure
-from fod_bench.cluster.progress import Counts, Progress, stderr_console
 from fod_bench.cluster.session import PATIENCE_SECONDS, ray_session, share_of
-from fod_bench.cluster.state_writer import StateWriter
 from fod_bench.errors import FodBenchError, UsageError
 from fod_bench.features.feature_set import manifest_name
 from fod_bench.job import dump_job
-from fod_bench.leftovers import tidy_after_the_dead
 from fod_bench.plan import Plan, TrialJob
-from fod_bench.record import plan_name, record_name
+from fod_bench.records.failures import failure_names, forget_failure, kept_failure
+from fod_bench.records.names import plan_name, record_name
+from fod_bench.records.tidy import tidy_after_the_dead
+from fod_bench.runs.admission import admit
+from fod_bench.runs.progress import Counts, Progress, stderr_console
+from fod_bench.runs.state_writer import StateWriter
 from fod_bench.store import Store, open_store
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import ray
 
-from fod_bench.cluster.backlog import Work
-from fod_bench.cluster.messages import Attempt, Status
-from fod_bench.cluster.retries import Mark
 from fod_bench.plan import TrialJob
+from fod_bench.runs.backlog import Work
+from fod_bench.runs.messages import Attempt, Status
+from fod_bench.runs.retries import Mark
 
 _NOWHERE: Mark = (-1, -1)
 

@@ -16,23 +16,24 @@ from typing import Any, TypeAlias
 
 import torch
 
-from fod_bench.checkpoints import checkpoints_prefix
-from fod_bench.claims import Claim, Held, LostClaimError, sweep, take
 from fod_bench.cluster.faults import Notes, failure_of
-from fod_bench.cluster.messages import Attempt, Done, Failure, Prepared, Status, Stopped, Taken
 from fod_bench.cluster.session import PATIENCE_SECONDS
 from fod_bench.errors import DamagedObjectError, DivergedError, StoreError, WeightsError
 from fod_bench.features.feature_set import FeatureSet, drop_features, load_features, save_features
 from fod_bench.features.request import FeatureRequest
 from fod_bench.features.weights import resolve_weights
-from fod_bench.job import ReferenceSpec
-from fod_bench.methods import TrialData
-from fod_bench.record import Record, Trial
-from fod_bench.references import reference_key, reference_name
-from fod_bench.references.build import build_references
-from fod_bench.references.stored import load_references, save_references
+from fod_bench.methods.base import TrialData
+from fod_bench.methods.fod.references import reference_key, reference_name
+from fod_bench.methods.fod.references.build import build_references
+from fod_bench.methods.fod.references.specs import ReferenceSpec
+from fod_bench.methods.fod.references.stored import load_references, save_references
+from fod_bench.records.checkpoints import checkpoints_prefix
+from fod_bench.records.claims import Claim, Held, LostClaimError, sweep, take
+from fod_bench.records.failures import Failure
+from fod_bench.records.record import Record, Trial
+from fod_bench.runs.messages import Attempt, Done, Prepared, Status, Stopped, Taken
 from fod_bench.store import ObjectMissingError, Store, open_store
-from fod_bench.trial import Assignment, Interrupted, run_trials
+from fod_bench.trials.trial import Assignment, Interrupted, run_trials
 
 _LOG = logging.getLogger(__name__)
 
@@ -144,7 +145,7 @@ class Worker:
         return self._held[key]
 
     def _extract(self, request: FeatureRequest) -> FeatureSet:
-        from fod_bench.features.extract import extract  # with timm, for which training need not wait
+        from fod_bench.features.extract import extract
 
         weights = request.weights
         if weights.path is not None and not weights.path.is_file():  # another machine than the planner's
@@ -266,7 +267,7 @@ class Worker:
 
 
 class _Line:
-    """See `fod_bench.trial.Control`: a trial's line to its worker."""
+    """See `fod_bench.trials.trial.Control`: a trial's line to its worker."""
 
     def __init__(self, worker: Worker, key: str) -> None:
         self._worker, self._key = worker, key
@@ -283,7 +284,7 @@ def _work(begun: list[Assignment], device: torch.device) -> Iterator[tuple[int, 
     if not any(assignment.trial.measures_cost for assignment in begun):
         yield from run_trials(begun, device)
         return
-    from fod_bench.measurement import measure_trial  # with timm, see `Worker._extract`
+    from fod_bench.trials.cost import measure_trial
 
     for number, assignment in enumerate(begun):
         try:

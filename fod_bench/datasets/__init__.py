@@ -4,7 +4,7 @@ from fod_bench.datasets.base import Category, Sample, SampleLimit
 from fod_bench.datasets.catalogue import LAYOUT_NAMES, category_names, check, expected_counts, open_category
 from fod_bench.datasets.checks import Fault
 from fod_bench.datasets.preprocess import PREPROCESSING, preprocess_image, preprocess_mask
-from fod_bench.datasets.synthetic import SyntheticSettings, write_synthetic
+from fod_bench.datasets.synthetic.category import SyntheticSettings, write_synthetic
 
 __all__ = [
     "LAYOUT_NAMES",

@@ -13,9 +13,9 @@ from fod_bench.datasets.folder import FOLDER
 from fod_bench.datasets.layout import Layout
 from fod_bench.datasets.mvtec import MVTEC
 from fod_bench.datasets.mvtec3d import MVTEC3D
-from fod_bench.datasets.synthetic import SYNTHETIC_CATEGORIES, SyntheticCategory, SyntheticSettings
+from fod_bench.datasets.synthetic.category import SYNTHETIC_CATEGORIES, SyntheticCategory, SyntheticSettings
 from fod_bench.errors import DatasetError
-from fod_bench.record import Counts
+from fod_bench.records.record import Counts
 
 _LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in (MVTEC, BTAD, MVTEC3D, FOLDER)}
 LAYOUT_NAMES: tuple[str, ...] = (*_LAYOUTS, "synthetic")

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fod_bench.datasets.files import category_folder, on_disk, read_mask_of, require_root, shared_mask
+from fod_bench.datasets.images import read_rgb
 from fod_bench.datasets.layout import Entry, Layout, Scan, folders
-from fod_bench.datasets.pictures import read_rgb
 from fod_bench.errors import DatasetError
 
 

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from fod_bench.errors import DatasetError
-from fod_bench.folders import cache_folder
+from fod_bench.machine.cache_folder import cache_folder
 
 _SETTLED_NS = 2_000_000_000  # a file touched more recently could change again without its time stamp moving
 

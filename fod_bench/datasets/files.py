@@ -13,8 +13,8 @@ from PIL import Image
 
 from fod_bench.datasets.base import Category, Sample, SampleLimit
 from fod_bench.datasets.digests import file_digests
+from fod_bench.datasets.images import read_binary_mask, read_rgb, upright_size
 from fod_bench.datasets.layout import Entry, Layout, folders
-from fod_bench.datasets.pictures import read_binary_mask, read_rgb, upright_size
 from fod_bench.errors import DatasetError
 
 

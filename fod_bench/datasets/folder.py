@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from fod_bench.datasets.images import PICTURE_TYPES
 from fod_bench.datasets.layout import Layout
-from fod_bench.datasets.pictures import PICTURE_TYPES
 
 FOLDER = Layout(
     name="folder",

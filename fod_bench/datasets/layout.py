@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fod_bench.datasets.base import GOOD, Sample
-from fod_bench.record import Counts
+from fod_bench.records.record import Counts
 
 _NOISE = ("thumbs.db", "desktop.ini")
 

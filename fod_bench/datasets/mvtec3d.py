@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fod_bench.datasets.layout import Layout
-from fod_bench.record import Counts
+from fod_bench.records.record import Counts
 
 _TRAIN_GOOD_TEST = {
     "bagel": (244, 22, 110),

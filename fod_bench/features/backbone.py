@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fod_bench.errors import JobError, TrialError, WeightsError
+from fod_bench.features.offered import backbone_strides
 from fod_bench.features.weights import Weights
-from fod_bench.job.backbones import backbone_strides
 
 
 class Backbone(nn.Module):

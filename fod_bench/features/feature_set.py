@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fod_bench.claims import Claim, LostClaimError
 from fod_bench.errors import DamagedObjectError
+from fod_bench.records.claims import Claim, LostClaimError
 from fod_bench.store import ObjectMissingError, Store
 from fod_bench.store.tensors import load_tensors, save_tensors
 

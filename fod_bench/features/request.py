@@ -8,7 +8,7 @@ from typing import Any
 
 from fod_bench.datasets import PREPROCESSING, Category
 from fod_bench.features.weights import Weights
-from fod_bench.record import canonical_digest
+from fod_bench.records.names import canonical_digest
 
 POOLING = "mean3x3"
 """Every level is smoothed by a 3×3 average pool, stride 1, zero padding 1, counted in the mean, as the authors do."""

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from fod_bench.errors import JobError
-from fod_bench.job.problems import KeyPath, Problem, dotted, within_job
+from fod_bench.schema.problems import KeyPath, Problem, dotted, within_job
 
 _TAG = "tag:yaml.org,2002:"
 _FLOAT_FORM = re.compile(r"[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?\Z")

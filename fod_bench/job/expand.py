@@ -8,11 +8,11 @@ from typing import Any
 
 from fod_bench.datasets import category_names
 from fod_bench.errors import DatasetError, JobError
-from fod_bench.job.parts import DatasetSpec
-from fod_bench.job.problems import unknown
+from fod_bench.job.datasets import DatasetSpec
 from fod_bench.job.schema import Job
 from fod_bench.job.settings import Settings
-from fod_bench.record import COST_SCORE, score_name
+from fod_bench.records.record import COST_SCORE, score_name
+from fod_bench.schema.problems import unknown
 
 _NO_COST = ("learning_rate", "epochs", "evaluate_every", "lambda1", "lambda2")
 """What makes no difference to what a training step or a picture costs."""

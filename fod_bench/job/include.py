@@ -9,8 +9,8 @@ from typing import Any
 
 from fod_bench.errors import JobError
 from fod_bench.job.document import Document, Place, Template, read_document
-from fod_bench.job.problems import KeyPath, Problem, suggest
 from fod_bench.job.schema import Job
+from fod_bench.schema.problems import KeyPath, Problem, suggest
 
 
 def read_job_file(path: Path) -> tuple[Document, list[Problem]]:

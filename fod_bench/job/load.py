@@ -13,8 +13,8 @@ from fod_bench.errors import FodBenchError, JobError, UsageError
 from fod_bench.job.document import Document, dump_document, substitute
 from fod_bench.job.include import read_job_file
 from fod_bench.job.override import HOMES, apply_override
-from fod_bench.job.problems import Problem, dotted, problems_of, within_job
 from fod_bench.job.schema import Job
+from fod_bench.schema.problems import Problem, dotted, problems_of, within_job
 
 
 def load_job(path: str | Path, overrides: Sequence[str] = ()) -> Job:

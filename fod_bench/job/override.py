@@ -8,9 +8,9 @@ from typing import Any
 from fod_bench.errors import JobError, UsageError
 from fod_bench.job.document import Document, Place, Template, plain_scalar, read_document
 from fod_bench.job.include import included_jobs
-from fod_bench.job.problems import KeyPath, dotted, unknown
 from fod_bench.job.schema import OUTER_KEYS, Job
 from fod_bench.job.settings import SettingFields
+from fod_bench.schema.problems import KeyPath, dotted, unknown
 
 HOMES = dict.fromkeys(SettingFields.model_fields, "settings") | dict.fromkeys(Job.model_fields, "")
 """Which mapping of the file a key belongs to."""

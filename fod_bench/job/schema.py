@@ -11,7 +11,11 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from fod_bench.errors import StoreError
-from fod_bench.job.fields import (
+from fod_bench.job.datasets import DatasetSpec, Limit
+from fod_bench.job.resources import Resources
+from fod_bench.job.settings import DEFAULT_D_MODEL, SettingFields, Settings
+from fod_bench.paper.tables import METHOD_TABLES, printed_tables
+from fod_bench.schema.fields import (
     Frozen,
     NonNegativeNumber,
     Number,
@@ -21,10 +25,7 @@ from fod_bench.job.fields import (
     home_expanded,
     without_repeats,
 )
-from fod_bench.job.parts import DatasetSpec, Limit, Resources
-from fod_bench.job.problems import KeyPath, Problem, describe, problems_of, refusal, unknown
-from fod_bench.job.settings import DEFAULT_D_MODEL, SettingFields, Settings
-from fod_bench.published import METHOD_TABLES, printed_tables
+from fod_bench.schema.problems import KeyPath, Problem, describe, problems_of, refusal, unknown
 from fod_bench.store.address import parse_address
 
 DEFAULT_VARIANT = "FOD"

@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationInfo, field_validator, model_validator
 
 from fod_bench.errors import JobError
-from fod_bench.job.backbones import backbone_strides
-from fod_bench.job.fields import (
+from fod_bench.features.offered import backbone_strides
+from fod_bench.methods.fod.references.specs import MeanReference, ReferenceSpec, reference_spec
+from fod_bench.schema.fields import (
     Frozen,
     NonNegativeNumber,
     PositiveNumber,
@@ -20,8 +21,7 @@ from fod_bench.job.fields import (
     home_expanded,
     without_repeats,
 )
-from fod_bench.job.problems import Problem, describe, refusal, suggest, unknown
-from fod_bench.job.references import MeanReference, ReferenceSpec, reference_spec
+from fod_bench.schema.problems import Problem, describe, refusal, suggest, unknown
 
 METHODS = ("fod",)
 """Names of the methods that can be run."""

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fod_bench.record import Counts
-from fod_bench.references.base import References
-
-State = dict[str, NDArray[Any]]
-"""Named arrays, as they are kept in a store."""
+from fod_bench.evaluation.maps import ScoreMaps
+from fod_bench.methods.fod.references.base import References
+from fod_bench.records.checkpoints import State
+from fod_bench.records.record import Counts
 
 
 @dataclass(frozen=True)
@@ -38,17 +37,6 @@ class TrialData:
         defects = int(self.labels.sum())
         train = len(next(iter(self.train.values())))
         return Counts(train=train, test_good=len(self.labels) - defects, test_defect=defects)
-
-
-class ScoreMaps(NamedTuple):
-    """Anomaly scores of the test pictures under one scoring."""
-
-    score: str
-    """Score name, e.g. `rec_div@8+16`."""
-    pixels: Tensor
-    """(m, s, s), larger is more anomalous; where the method runs."""
-    images: Tensor
-    """(m,)."""
 
 
 class Pack(Protocol):

@@ -9,12 +9,13 @@ from typing import Any
 
 from fod_bench.errors import DamagedObjectError
 from fod_bench.features.feature_set import manifest_name
-from fod_bench.fod.cost import forward_flops, step_flops
 from fod_bench.job import Settings, backbone_strides
-from fod_bench.plan.make import PartPlan, Plan
-from fod_bench.plan.trial_job import TrialJob
-from fod_bench.record import COST_SCORE, Counts, Record, record_name
-from fod_bench.references import reference_name
+from fod_bench.methods.fod.cost import forward_flops, step_flops
+from fod_bench.methods.fod.references import reference_name
+from fod_bench.plan.plan import PartPlan, Plan
+from fod_bench.plan.training import TrialJob
+from fod_bench.records.names import record_name
+from fod_bench.records.record import COST_SCORE, Counts, Record
 from fod_bench.store import ObjectMissingError, Store
 
 ASSUMED_FLOPS_PER_CORE = 60e9

@@ -1,10 +1,10 @@
 """Tables from the records of a store: the paper's, and one for any job."""
 
+from fod_bench.paper.forms import PAPER_TABLES
 from fod_bench.report.explain import Explanation, Selected, explain, explanation_text
 from fod_bench.report.figures import FIGURES, figure_names, render_figures
-from fod_bench.report.forms import PAPER_TABLES
-from fod_bench.report.paper import paper_table
-from fod_bench.report.plain import plain_table
+from fod_bench.report.job_table import plain_table
+from fod_bench.report.paper_table import paper_table
 from fod_bench.report.render import FORMATS, build_tables, render_report
 from fod_bench.report.results import SELECTIONS, Observation, Outcome, Results, Selection, read_results
 from fod_bench.report.table import Column, Table, TableCell, TableRow

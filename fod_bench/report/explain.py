@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from fod_bench.errors import UsageError
-from fod_bench.record import COST_SCORE, COSTS, METRICS, Cell, Record, RunPlan, record_name
-from fod_bench.report.measures import MEASURES, Metric
-from fod_bench.report.paper import paper_category
+from fod_bench.evaluation.measures import MEASURES, Metric
+from fod_bench.evaluation.metric import COSTS, METRICS
+from fod_bench.records.names import record_name
+from fod_bench.records.record import COST_SCORE, Record
+from fod_bench.records.run import Cell, RunPlan
+from fod_bench.report.paper_table import paper_category
 from fod_bench.report.results import SELECTIONS, Results, measured, nearest, part_of
-from fod_bench.report.view import View, of_part
+from fod_bench.report.selection import View, of_part
 
 
 @dataclass(frozen=True)

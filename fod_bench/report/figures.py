@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from fod_bench.errors import UsageError
-from fod_bench.report.discrepancies import DATASET_TITLES
-from fod_bench.report.files import write
-from fod_bench.report.forms import feeding_jobs
-from fod_bench.report.measures import MEASURES
-from fod_bench.report.paper import PaperTable
-from fod_bench.report.published import MEAN
+from fod_bench.evaluation.measures import MEASURES
+from fod_bench.paper.discrepancies import DATASET_TITLES
+from fod_bench.paper.forms import feeding_jobs
+from fod_bench.paper.published import MEAN
+from fod_bench.report.formats.files import write
+from fod_bench.report.paper_table import PaperTable
 from fod_bench.report.results import Results, Selection, nearest
 
 if TYPE_CHECKING:

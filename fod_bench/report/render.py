@@ -11,19 +11,19 @@ from typing import Literal, get_args
 from rich.console import Console
 
 from fod_bench.errors import UsageError
-from fod_bench.report.costs import cost_table
-from fod_bench.report.files import write
-from fod_bench.report.forms import PAPER_TABLES
-from fod_bench.report.latex import document, latex
-from fod_bench.report.long_form import long_form
-from fod_bench.report.markdown import markdown
-from fod_bench.report.paper import paper_table
-from fod_bench.report.plain import plain_table
+from fod_bench.paper.forms import PAPER_TABLES
+from fod_bench.report.cost_table import cost_table
+from fod_bench.report.formats.csv import long_form
+from fod_bench.report.formats.files import write
+from fod_bench.report.formats.latex import document, latex
+from fod_bench.report.formats.markdown import markdown
+from fod_bench.report.formats.terminal import print_tables
+from fod_bench.report.formats.tidy import tidy
+from fod_bench.report.job_table import plain_table
+from fod_bench.report.paper_table import paper_table
 from fod_bench.report.results import SELECTIONS, Results, Selection, nearest
+from fod_bench.report.selection import shortened
 from fod_bench.report.table import Table
-from fod_bench.report.terminal import print_tables
-from fod_bench.report.tidy import tidy
-from fod_bench.report.view import shortened
 
 Format = Literal["terminal", "markdown", "latex", "csv", "tidy"]
 FORMATS: tuple[Format, ...] = get_args(Format)

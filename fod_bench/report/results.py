@@ -13,19 +13,12 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar, cast, get_args
 from pydantic import ValidationError
 
 from fod_bench.errors import DamagedObjectError, FodBenchError, UsageError
-from fod_bench.record import (
-    COST_SCORE,
-    COSTS,
-    METRICS,
-    Cell,
-    Record,
-    RunPlan,
-    Selected,
-    plan_name,
-    record_name,
-)
-from fod_bench.report.measures import Metric
-from fod_bench.runs import no_run
+from fod_bench.evaluation.measures import Metric
+from fod_bench.evaluation.metric import COSTS, METRICS
+from fod_bench.records.names import plan_name, record_name
+from fod_bench.records.record import COST_SCORE, Record, Selected
+from fod_bench.records.run import Cell, RunPlan
+from fod_bench.records.run_reader import no_run
 from fod_bench.store.base import ObjectMissingError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from fod_bench.report.measures import MEASURES, Metric
+from fod_bench.evaluation.measures import MEASURES, Metric
 from fod_bench.report.results import Selection
 
 Mark = Literal["best", "second"]

@@ -3,6 +3,7 @@
 Tensors are saved and loaded by `fod_bench.store.tensors`, which is imported on its own because it needs numpy.
 """
 
-from fod_bench.store.base import ObjectInfo, ObjectMissingError, Store, open_store
+from fod_bench.store.base import ObjectInfo, ObjectMissingError, Store
+from fod_bench.store.open import open_store
 
 __all__ = ["ObjectInfo", "ObjectMissingError", "Store", "open_store"]

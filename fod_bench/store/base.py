@@ -114,28 +114,3 @@ def check_prefix(prefix: str) -> str:
         # A prefix may end anywhere in a name, so any name's character makes it whole.
         check_name(prefix + "x" if prefix.endswith("/") else prefix)
     return prefix
-
-
-def open_store(uri: str, patience: float = 20.0) -> Store:
-    """The store at `uri`: a folder's path, `file://` and an absolute path, or a place in a bucket.
-
-    A bucket's address is `s3://bucket/prefix?endpoint=https://host:port&region=us-east-1&addressing=path`; everything after
-    the bucket may be left out, endpoint and region then come from the environment as boto3 has them, and so do the
-    credentials, always. A folder need not exist: the first write makes it; a bucket must. Opening does not ask the server.
-
-    Args:
-        uri: the address.
-        patience: seconds that one operation goes on trying when the server cannot be reached or asks to be asked later.
-
-    Raises `StoreError` for a place that cannot be a store.
-    """
-    from fod_bench.store.address import S3Address, parse_address
-
-    address = parse_address(uri)
-    if isinstance(address, S3Address):
-        from fod_bench.store.s3 import S3Store  # brings boto3, which takes its time
-
-        return S3Store(address, patience)
-    from fod_bench.store.local import LocalStore
-
-    return LocalStore(address)

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from fod_bench.errors import StoreError
-from fod_bench.folders import cache_folder
-from fod_bench.store import files
+from fod_bench.machine.cache_folder import cache_folder
+from fod_bench.store.folder import files
 
 _LOG = logging.getLogger(__name__)
 

@@ -1,0 +1,218 @@
+"""The commands: parse, call, print. Results go to standard output, everything else to standard error."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from fod_bench import __version__
+from fod_bench.cli import data, status
+from fod_bench.cli import store as store_commands
+from fod_bench.cli.common import (
+    JobFile,
+    Overrides,
+    Quiet,
+    StoreOption,
+    Verbose,
+    check_tables,
+    default_store,
+    guarded,
+    load,
+)
+from fod_bench.errors import UsageError
+
+SOME_FAILED = 3
+
+app = typer.Typer(
+    help="Reproduce Focus the Discrepancy (ICCV 2023) and compare anomaly detectors over whole benchmarks.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(data.app, name="data")
+app.add_typer(store_commands.app, name="store")
+
+
+@app.callback(invoke_without_command=True)
+def _main(version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False) -> None:
+    if version:
+        typer.echo(f"fod-bench {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+@guarded
+def run(
+    job: JobFile,
+    store: StoreOption = None,
+    address: Annotated[
+        str | None, typer.Option(metavar="RAY", help="Ray cluster to use, host:port or auto; default: this machine.")
+    ] = None,
+    set_: Overrides = None,
+    only: Annotated[
+        str | None,
+        typer.Option(metavar="PATTERN", help="Work on these row/dataset/category only, e.g. 'FOD/mvtec/b*'."),
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try trainings again that failed before.")
+    ] = False,
+    alone: Annotated[
+        bool,
+        typer.Option("--alone", help="No other run uses the store: needed where it cannot tell who was first."),
+    ] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Train and test whatever the job asks for and the store does not have, then show its table.
+
+    Killed or interrupted, the same command goes on where it stood.
+
+    Exit codes: 0 everything has a record, 1 it could not start, 2 usage, 3 some trainings failed, 130 interrupted.
+
+    Example: `fod-bench run jobs/quickstart.yaml --set epochs=2`
+    """
+    from fod_bench.cluster.run import RunOptions, repair, run_plan
+    from fod_bench.plan import make_plan
+    from fod_bench.report import read_results, render_report
+    from fod_bench.runs.progress import stderr_console
+    from fod_bench.store import open_store
+
+    loaded = load(job, set_, store)
+    opened = open_store(loaded.store)
+    plan = make_plan(loaded, download=True)
+    options = RunOptions(address, only, alone, retry_failed, quiet, verbose)
+    counts, interrupted = run_plan(plan, opened, options)
+    results, damaged = None, True
+    while damaged and counts.recorded and not interrupted:
+        results = read_results(opened, run_ids=[plan.run.run_id])
+        damaged, interrupted = repair(plan, opened, options, results.damaged, counts)
+    console = stderr_console()
+    if interrupted:
+        if not quiet:
+            console.print(counts.summary(), highlight=False)
+        raise KeyboardInterrupt
+    if results is not None:
+        render_report(results, [loaded.name])
+    if not quiet:
+        console.print(counts.summary(), highlight=False)
+    if counts.failed or counts.uncounted:
+        raise typer.Exit(SOME_FAILED)
+
+
+@app.command()
+@guarded
+def plan(
+    job: JobFile,
+    store: StoreOption = None,
+    set_: Overrides = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
+    dump: Annotated[bool, typer.Option("--dump", help="Print the job instead, every default spelled out.")] = False,
+    verbose: Verbose = False,
+) -> None:
+    """Show what a job comes to: cells, trainings after merging, what the store has, what is left, what it will cost.
+
+    Works without the data being there; what is missing is named.
+
+    Example: `fod-bench plan jobs/paper.yaml --json`
+    """
+    from fod_bench.cli.plan_view import print_summary
+    from fod_bench.job import dump_job
+    from fod_bench.plan import make_plan, summarize
+    from fod_bench.store import open_store
+
+    loaded = load(job, set_, store)
+    if dump:
+        typer.echo(dump_job(loaded), nl=False)
+        return
+    summary = summarize(make_plan(loaded, download=False), open_store(loaded.store))
+    if as_json:
+        typer.echo(json.dumps(summary.as_json(), indent=2))
+    else:
+        print_summary(summary)
+
+
+@app.command()
+@guarded
+def report(
+    job: Annotated[
+        Path | None, typer.Argument(metavar="[JOB]", help="Job file; default: every run in the store.")
+    ] = None,
+    store: StoreOption = None,
+    table: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="N|NAME|all",
+            help="Table of the paper (1 to 15), a job's name for its own table, or all; may be repeated. Default: what has rows.",
+        ),
+    ] = None,
+    format_: Annotated[
+        Literal["terminal", "markdown", "latex", "csv", "tidy"],
+        typer.Option("--format", help="How the tables are written; tidy is one CSV with every seed of every cell."),
+    ] = "terminal",
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write a file per table there, and tidy.csv, instead of printing."),
+    ] = None,
+    selection: Annotated[
+        Literal["best", "last"], typer.Option(help="Epoch shown: best on the test data (the paper's protocol) or last.")
+    ] = "best",
+    figure: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME|all", help="Draw lambda (Figure 5), heads, layers or levels into --out, as SVG and PNG."
+        ),
+    ] = None,
+    explain: Annotated[
+        str | None, typer.Option(metavar="CELL", help="Tell where a number comes from, e.g. 'FOD/mvtec/bottle'.")
+    ] = None,
+    set_: Overrides = None,
+    verbose: Verbose = False,
+) -> None:
+    """Show results as the paper's tables, ours beside the published numbers, and as each job's own table.
+
+    Reads the store alone: no pictures, no GPU. Says what is missing, and which command would make it.
+
+    Example: `fod-bench report jobs/paper.yaml --table all --format latex --out results/paper`
+    """
+    from fod_bench.report import explain as explain_cell
+    from fod_bench.report import explanation_text, figure_names, read_results, render_figures, render_report
+    from fod_bench.store import open_store
+
+    if figure:
+        figure_names(figure)
+        if out is None:
+            raise UsageError("--figure needs --out DIR: figures are files")
+    loaded = load(job, set_, store) if job is not None else None
+    if loaded is not None:
+        check_tables(loaded, table or [])
+    uri = loaded.store if loaded else store or default_store()
+    results = read_results(open_store(uri), job=loaded.name if loaded else None)
+    if explain is not None:
+        typer.echo(explanation_text(explain_cell(results, explain)))
+        return
+    written = []
+    if figure and out is not None:
+        written += render_figures(results, figure, out, selection)
+    if table or not figure:
+        written += render_report(results, table, format_, out, selection, fed_only=loaded is not None)
+    for path in written:
+        typer.echo(path, err=True)
+
+
+app.command(name="status")(status.status)
+
+
+def main() -> Any:
+    """Entry point of the console script. A termination signal ends a command as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    return app()
+
+
+if __name__ == "__main__":
+    main()

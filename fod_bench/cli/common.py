@@ -1,0 +1,87 @@
+"""What the commands share: options, how a job is loaded, and how an error becomes a message and an exit code."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ParamSpec
+
+import typer
+
+from fod_bench.errors import FodBenchError, UsageError
+
+if TYPE_CHECKING:
+    from fod_bench.job import Job
+
+INTERRUPTED = 130
+
+JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="Job file, e.g. jobs/quickstart.yaml.")]
+StoreOption = Annotated[
+    str | None, typer.Option("--store", metavar="URI", help="Store to use instead of the job's own.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="a.b=c", help="Set a key of the job file, e.g. settings.epochs=2; may be repeated."),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results and failures.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more; show tracebacks of errors.")]
+
+P = ParamSpec("P")
+
+
+def guarded(command: Callable[P, None]) -> Callable[P, None]:
+    """Turn what a command raises into one message and an exit code."""
+
+    @wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+            sys.stdout.flush()
+        except FodBenchError as error:
+            if kwargs.get("verbose"):
+                traceback.print_exc()
+            typer.echo(f"fod-bench: {error}", err=True)
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            again = shlex.join(["fod-bench", *sys.argv[1:]])
+            typer.echo(f"fod-bench: interrupted; to go on:\n  {again}", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+        except BrokenPipeError:  # the reader of a pipe has gone: what is left to print is not wanted
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(1) from None
+
+    return wrapped
+
+
+def load(job: Path, overrides: list[str] | None, store: str | None) -> Job:
+    """The job with what the command line changes. Raises `JobError`, `UsageError`."""
+    from fod_bench.job import load_job
+
+    loaded = load_job(job, overrides or [])
+    return loaded.model_copy(update={"store": store}) if store else loaded
+
+
+def check_tables(job: Job, names: Sequence[str]) -> None:
+    """Raises `UsageError` for a table of the paper that is asked of a job which does not feed it; says which job does."""
+    from fod_bench.paper.forms import PAPER_TABLES, feeding_jobs
+
+    fed = [str(number) for number in job.fed_tables()]
+    for name in names:
+        if name in map(str, PAPER_TABLES) and name not in fed:
+            feeds = f"feeds {', '.join(fed)}" if fed else "feeds none"
+            raise UsageError(
+                f"--table {name}: job {job.name!r} {feeds} of the paper's tables, as its `tables:` say; "
+                f"{feeding_jobs(int(name))} feeds {name}, and a report without a job shows what any run in the store feeds"
+            )
+
+
+def default_store() -> str:
+    """Address of the store of a job that names none."""
+    from fod_bench.job import Job
+
+    return str(Job.model_fields["store"].default)

@@ -1,0 +1,79 @@
+"""A plan's summary for people."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from fod_bench.plan.estimate import CPU_CORE, Summary
+from fod_bench.text import format_seconds
+
+
+def print_summary(summary: Summary) -> None:
+    """Print to standard output."""
+    console = Console(highlight=False)
+    table = Table(title=f"Plan of {summary.job}", title_justify="left", title_style="bold", show_header=False, box=None)
+    table.add_column(style="dim")
+    table.add_column()
+    merged = summary.trainings_apart - summary.trainings
+    blocked = f", {summary.trainings_blocked} cannot run (see below)" if summary.trainings_blocked else ""
+    table.add_row("run", f"{summary.run_id} on {summary.store}")
+    if len(summary.parts) == 1:
+        made_of = f"{summary.rows} rows × {summary.categories} categories × {summary.seeds} seeds"
+    else:
+        made_of = f"of {len(summary.parts)} parts, see below"
+    table.add_row("cells", f"{summary.cells} ({made_of})")
+    table.add_row("trainings", f"{summary.trainings} ({merged} cells share another's)")
+    left = summary.trainings - summary.trainings_recorded
+    table.add_row("", f"{summary.trainings_recorded} recorded, {left} left{blocked}")
+    if summary.measurements:
+        table.add_row("measurements", f"{summary.measurements} of cost, {summary.measurements_recorded} recorded")
+    table.add_row(
+        "features",
+        f"{summary.feature_sets} sets, {summary.feature_sets_stored} stored; {summary.pictures_to_extract} pictures to extract",
+    )
+    table.add_row("references", f"{summary.references}, {summary.references_stored} stored")
+    if summary.tables:
+        table.add_row("feeds tables", ", ".join(map(str, summary.tables)))
+    uncounted = f"; {summary.trainings_uncounted} trainings not counted" if summary.trainings_uncounted else ""
+    table.add_row("cost", f"{summary.steps_left} steps, {summary.petaflop_left:.3g} PFLOP{uncounted}")
+    for estimate in summary.time_left:
+        on = "on one CPU core" if estimate.device == CPU_CORE else f"for one worker on {estimate.device}"
+        table.add_row("", f"about {format_seconds(estimate.hours * 3600)} {on} ({estimate.basis})")
+    console.print(table)
+    if len(summary.parts) > 1:
+        console.print(_parts(summary))
+    for problem in summary.problems:
+        console.print(f"! {problem}", markup=False, soft_wrap=True)
+
+
+def _parts(summary: Summary) -> Table:
+    """What each part comes to, and how much of it the parts before it leave to do."""
+    table = Table(
+        title="Trainings of each part: every row apart, merged within it, and new after the parts before it",
+        title_justify="left",
+        title_style="dim",
+        box=None,
+        padding=(0, 2, 0, 0),
+        header_style="dim",
+        show_footer=True,
+        footer_style="bold",
+    )
+    measured = summary.measurements > 0
+    table.add_column("part", "all", no_wrap=True)
+    table.add_column("tables")
+    numbers = [
+        ("rows", summary.rows),
+        ("categories", summary.categories),
+        ("apart", summary.trainings_apart),
+        ("merged", ""),
+        ("new", summary.trainings),
+        *([("costs", summary.measurements)] if measured else []),
+    ]
+    for title, total in numbers:
+        table.add_column(title, str(total), justify="right")
+    for part in summary.parts:
+        counts = [part.rows, part.categories, part.trainings_apart, part.trainings, part.trainings_new]
+        counts += [part.measurements] if measured else []
+        table.add_row(part.name, ", ".join(map(str, part.tables)), *map(str, counts))
+    return table

@@ -1,0 +1,107 @@
+"""`fod-bench status`: what is going on in a store."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fod_bench.cli.common import Overrides, StoreOption, Verbose, default_store, guarded, load
+from fod_bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from fod_bench.runs.status import Status, StatusReader
+
+WATCH_SECONDS = 2.0
+
+
+@guarded
+def status(
+    job: Annotated[
+        Path | None, typer.Argument(metavar="JOB", help="Job file, to see its runs in detail; default: every run.")
+    ] = None,
+    store: StoreOption = None,
+    set_: Overrides = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show it again as it changes, until everything is done.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON; with --watch a line for every change.")] = False,
+    verbose: Verbose = False,
+) -> None:
+    """Show what is running, done, waiting and failed, where, since when and how fast.
+
+    Works from anywhere that reaches the store; needs neither the data nor the cluster.
+
+    Example: `fod-bench status jobs/paper.yaml --watch`
+    """
+    from fod_bench.records.run_reader import no_run
+    from fod_bench.runs.status import StatusReader
+    from fod_bench.store import open_store
+
+    if set_ and job is None:
+        raise UsageError("--set changes a job file; give the JOB")
+    loaded = load(job, set_, store) if job is not None else None
+    opened = open_store(loaded.store if loaded else store or default_store())
+    reader = StatusReader(opened, loaded.name if loaded else None)
+    if watch:
+        last = _watch(reader, loaded is not None, as_json)
+    else:
+        last = reader.read()
+        _show(last, loaded is not None, as_json)
+    if not last.runs:
+        typer.echo(no_run(opened, loaded.name if loaded else None, reader.jobs), err=True)
+
+
+def _watch(reader: StatusReader, detailed: bool, as_json: bool) -> Status:
+    """Show the status until nothing is left to wait for; the last one is returned."""
+    from rich.console import Console
+    from rich.live import Live
+
+    from fod_bench.cli.status_view import render
+
+    console = Console(highlight=False)
+    if console.is_terminal and not as_json:
+        with Live(console=console, auto_refresh=False) as live:
+            while True:
+                status = reader.read()
+                live.update(render(status, detailed), refresh=True)
+                if status.settled:
+                    return status
+                time.sleep(WATCH_SECONDS)
+    shown = ""
+    while True:
+        status = reader.read()
+        text = _text(status, detailed or as_json)  # JSON has seconds in it that always change
+        if text != shown:
+            typer.echo(json.dumps(status.as_json()) if as_json else text + "\n")
+            sys.stdout.flush()
+            shown = text
+        if status.settled:
+            return status
+        time.sleep(WATCH_SECONDS)
+
+
+def _show(status: Status, detailed: bool, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(status.as_json(), indent=2))
+        return
+    from rich.console import Console
+
+    from fod_bench.cli.status_view import render
+
+    Console(highlight=False, soft_wrap=False).print(render(status, detailed))
+
+
+def _text(status: Status, detailed: bool) -> str:
+    from rich.console import Console
+
+    from fod_bench.cli.status_view import render
+
+    console = Console(highlight=False)
+    with console.capture() as capture:
+        console.print(render(status, detailed))
+    return capture.get().rstrip("\n")

@@ -1,1 +1,0 @@
-"""The commands below `fod-bench`, and what all of them share."""

@@ -1,0 +1,1 @@
+"""From score maps and masks to metrics."""

@@ -1,0 +1,105 @@
+"""From score maps and masks to metrics, the same for every method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fod_bench.evaluation.maps import ScoreMaps
+from fod_bench.evaluation.metric import METRICS, MetricName
+from fod_bench.evaluation.on_device import DeviceMasks, metrics_of_row, pixel_row
+from fod_bench.evaluation.ranking import (
+    UndefinedMetricError,
+    image_metrics,
+    rank_positives,
+    ranked_pixel_metrics,
+    region_weights,
+)
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What a test split's scores are held against, one evaluation after the other."""
+
+    labels: NDArray[np.uint8]
+    """(m,), 1 for a defective picture."""
+    masks: NDArray[np.uint8]
+    """(m, s, s), 1 for a defective pixel."""
+    _on_device: dict[torch.device, DeviceMasks] = field(default_factory=dict, compare=False)
+
+    @cached_property
+    def region_weights(self) -> NDArray[np.float64]:
+        """See `fod_bench.evaluation.ranking.region_weights`."""
+        return region_weights(self.masks)
+
+    @cached_property
+    def both_classes(self) -> bool:
+        """Whether there are defective pixels and others."""
+        return bool(self.masks.any()) and not bool(self.masks.all())
+
+    def on_device(self, device: torch.device) -> DeviceMasks:
+        """The masks on a device."""
+        if device not in self._on_device:
+            self._on_device[device] = DeviceMasks(self.masks, self.region_weights, device)
+        return self._on_device[device]
+
+
+def evaluate(
+    scorings: Iterable[ScoreMaps], truth: Truth
+) -> tuple[dict[str, dict[MetricName, float | None]], dict[str, str]]:
+    """Metrics of every scoring, `{score name: {metric: value}}`, and `{metric: reason}` for those the test split leaves undefined.
+
+    Raises:
+        NonFiniteScoresError: a score is not finite.
+    """
+    found: dict[str, dict[MetricName, float | None]] = {}
+    undefined: dict[str, str] = {}
+    for score, images, pixels in _by_scoring(scorings, truth):
+        values: dict[MetricName, float] = {}
+        try:
+            values |= image_metrics(images, truth.labels)
+        except UndefinedMetricError as reason:
+            undefined |= _undefined("image_", reason)
+        try:
+            values |= pixels()
+        except UndefinedMetricError as reason:
+            undefined |= _undefined("pixel_", reason)
+        found[score] = {name: values.get(name) for name in METRICS}
+    return found, undefined
+
+
+def _undefined(prefix: str, reason: UndefinedMetricError) -> dict[str, str]:
+    return {name: str(reason) for name in METRICS if name.startswith(prefix)}
+
+
+PixelMetrics = Callable[[], dict[MetricName, float]]
+"""Raises `UndefinedMetricError`, `NonFiniteScoresError`."""
+
+
+def _by_scoring(scorings: Iterable[ScoreMaps], truth: Truth) -> Iterator[tuple[str, NDArray[Any], PixelMetrics]]:
+    """Of each scoring its name, the pictures' scores and the pixel metrics; from a device all at once, when all is done there."""
+    waiting = []
+    for scoring in scorings:
+        device = scoring.pixels.device
+        if device.type == "cpu" or not truth.both_classes:
+            yield scoring.score, scoring.images.cpu().numpy(), partial(_on_host, scoring.pixels, truth)
+        else:
+            waiting.append((scoring.score, scoring.images, pixel_row(scoring.pixels, truth.on_device(device))))
+    if waiting:
+        names, images, rows = zip(*waiting, strict=True)
+        read = torch.cat([torch.stack(images).double(), torch.stack(rows)], 1).cpu().numpy()
+        for name, row in zip(names, read, strict=True):
+            scores, pixels = np.split(row, [len(truth.labels)])
+            yield name, scores, partial(metrics_of_row, pixels.tolist())
+
+
+def _on_host(pixels: Tensor, truth: Truth) -> dict[MetricName, float]:
+    ranked = rank_positives(pixels.cpu().numpy(), truth.masks, "pixel")
+    return ranked_pixel_metrics(ranked, truth.region_weights)

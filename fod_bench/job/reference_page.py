@@ -1,0 +1,119 @@
+"""The page docs/job-reference.md, made from the schema: `python -m fod_bench.job.reference_page > docs/job-reference.md`."""
+
+from __future__ import annotations
+
+import sys
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from fod_bench.datasets import SyntheticSettings
+from fod_bench.features.offered import BACKBONES
+from fod_bench.job.datasets import DatasetSpec, Limit
+from fod_bench.job.document import dump_document
+from fod_bench.job.resources import Resources
+from fod_bench.job.schema import Job
+from fod_bench.job.settings import DEFAULT_D_MODEL, SettingFields
+from fod_bench.methods.fod.references.specs import REFERENCES, MeanReference, ReferenceSpec
+
+_SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
+    ("The job", Job, "The keys at the top of the file."),
+    ("`datasets.NAME`", DatasetSpec, "One data set; a job may have several, each under a name of its own."),
+    (
+        "`datasets.NAME.limit`",
+        Limit,
+        "Fewer pictures per category, for a quick look; such numbers are not the paper's.",
+    ),
+    ("`datasets.NAME.synthetic`", SyntheticSettings, "How the pictures of layout `synthetic` are drawn."),
+    ("`settings`", SettingFields, "Also the keys of `variants.NAME` and of `grid`. Every default is the paper's."),
+    *((f"`reference`, kind `{kind}`", model, (model.__doc__ or "").strip()) for kind, model in REFERENCES.items()),
+    ("`resources`", Resources, "What one trial asks of the cluster."),
+)
+
+_WORDS = {int: "whole number", float: "number", bool: "true or false", str: "text"}
+
+_HEAD = """\
+# Job file: every key
+
+This page is generated from the schema (`python -m fod_bench.job.reference_page > docs/job-reference.md`); how to write a
+job is told in [job.md](job.md). A key that is not listed here is refused. Files are YAML 1.2: `1e-4` is a number, and
+`01`, `no` and `12:30` are text.
+"""
+
+
+def reference_markdown() -> str:
+    """The whole page."""
+    sections = [_HEAD]
+    for title, model, text in _SECTIONS:
+        rows = [_row(key, field) for key, field in model.model_fields.items()]
+        table = "\n".join(["| key | kind | default | meaning |", "|---|---|---|---|", *rows])
+        sections.append(f"## {title}\n\n{text}\n\n{table}\n")
+    sections.append(_backbones())
+    return "\n".join(sections)
+
+
+def _row(key: str, field: FieldInfo) -> str:
+    meaning = " ".join((field.description or "").split())
+    cells = (f"`{key}`", _kind(field.annotation), _default(field), meaning)
+    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
+
+
+def _kind(annotation: Any) -> str:
+    """A type in words."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _kind(arguments[0])
+    if origin is Literal:
+        return ", ".join(f"`{choice}`" for choice in arguments)
+    if annotation == ReferenceSpec:
+        return f"{', '.join(f'`{kind}`' for kind in REFERENCES)}, or mapping, see `reference`"
+    if origin in (Union, UnionType):
+        return " or ".join(_kind(choice) for choice in arguments if choice is not type(None))
+    if origin is tuple:
+        return "list" if arguments[0] is Any else f"list of {_kind(arguments[0])}s".replace("texts", "text")
+    if origin is dict:
+        return f"mapping of {_kind(arguments[0])} to {_kind(arguments[1])}"
+    if annotation is Job:
+        return "job file"
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        title = next(title for title, model, _ in _SECTIONS if model is annotation)
+        return f"mapping, see {title}"
+    return _WORDS[annotation]
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "needed"
+    default = field.get_default(call_default_factory=True)
+    if isinstance(default, MeanReference):
+        default = default.kind
+    if default is None or isinstance(default, BaseModel):
+        return "–"
+    return f"`{_flow(default)}`" if default != "" else "empty"
+
+
+def _flow(value: Any) -> str:
+    """A value on one line of YAML."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_flow(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, tuple):
+        return f"[{', '.join(_flow(item) for item in value)}]"
+    return dump_document({"": value}).partition(": ")[2].strip()
+
+
+def _backbones() -> str:
+    rows = [
+        f"| `{name}` | {', '.join(f'{stride}: {channels}' for stride, channels in strides.items())} |"
+        for name, strides in BACKBONES.items()
+    ]
+    table = "\n".join(["| backbone | levels: channels |", "|---|---|", *rows])
+    return (
+        "## Backbones\n\nAny timm backbone that gives feature maps can be named; these are known without asking timm. "
+        f"Levels without a default width in `d_model` ({_flow(DEFAULT_D_MODEL)}) need one.\n\n{table}\n"
+    )
+
+
+if __name__ == "__main__":
+    sys.stdout.write(reference_markdown())

@@ -1,0 +1,192 @@
+"""The FOD network of one feature level: a small transformer that reconstructs patch features (Section 3, Figure 2).
+
+Shape letters: B pictures, N = H·W patches, M references per patch, C feature channels, D = d_m hidden channels, h heads.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fod_bench.methods.fod.correlation import correlate
+from fod_bench.methods.fod.target import kernel_widths, target_factors
+
+View = Literal["patch", "intra", "inter", "full"]
+"""Recognition views: reconstruction alone, with intra-image, with inter-image, or with both correlations."""
+
+
+@dataclass(frozen=True)
+class NetworkShape:
+    """Sizes of one level's network. `height`·`width` is the patch grid, `d_model` the paper's d_m."""
+
+    height: int
+    width: int
+    channels: int
+    d_model: int
+    heads: int
+    layers: int
+    view: View
+
+    def __post_init__(self) -> None:
+        if self.d_model % self.heads:
+            raise ValueError(f"d_model {self.d_model} is not divisible by {self.heads} heads")
+        if self.d_model % 4:
+            raise ValueError(f"d_model {self.d_model} is not divisible by 4, as the position code needs")
+
+
+class BranchStatistics(NamedTuple):
+    """Divergences and entropy of one branch per patch, mean over heads and layers: each (B, N). See `Correlation`."""
+
+    target_divergence: Tensor
+    attention_divergence: Tensor
+    entropy: Tensor
+
+
+class NetworkOutput(NamedTuple):
+    """What one forward pass gives; a branch the view does not have is None."""
+
+    reconstruction: Tensor
+    """(B, N, C)."""
+    intra: BranchStatistics | None
+    inter: BranchStatistics | None
+
+
+class FODNetwork(nn.Module):
+    """Transformer of one feature level (Eq. 1 and 2 with the I2Correlation of Section 3.5)."""
+
+    position: Tensor
+
+    def __init__(self, shape: NetworkShape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.embed = nn.Linear(shape.channels, shape.d_model)
+        self.ref_embed = nn.Linear(shape.channels, shape.d_model) if shape.view in ("inter", "full") else None
+        self.layers = nn.ModuleList(_Block(shape) for _ in range(shape.layers))
+        self.norm = nn.LayerNorm(shape.d_model)
+        self.out = nn.Linear(shape.d_model, shape.channels)
+        for embedding in (self.embed, self.ref_embed):
+            if embedding is not None:
+                nn.init.kaiming_normal_(embedding.weight, mode="fan_in", nonlinearity="leaky_relu")
+        position = position_code(shape.d_model, shape.height, shape.width)
+        self.register_buffer("position", position, persistent=False)
+
+    def forward(self, features: Tensor, reference: Tensor | None = None) -> NetworkOutput:
+        """Reconstruct `features` (B, N, C), correlating with `reference` where the view has inter-correlation.
+
+        `reference` is (B or 1, N·M, C): the M references of the first patch, then those of the next.
+        """
+        hidden = self.embed(features) + self.position  # (B, N, D)
+        known = self._known(reference, len(features)) if self.ref_embed is not None else None
+        intra: list[BranchStatistics] = []
+        inter: list[BranchStatistics] = []
+        for layer in self.layers:
+            hidden, intra_statistics, inter_statistics = layer(hidden, known)
+            if intra_statistics is not None:
+                intra.append(intra_statistics)
+            if inter_statistics is not None:
+                inter.append(inter_statistics)
+        return NetworkOutput(self.out(self.norm(hidden)), _mean(intra), _mean(inter))
+
+    def _known(self, reference: Tensor | None, pictures: int) -> Tensor:
+        """The embedded references of a batch, each with the position code of its patch: (B, N·M, D)."""
+        assert self.ref_embed is not None
+        if reference is None:
+            raise ValueError(f"the view {self.shape.view!r} needs reference features")
+        patches = len(self.position)
+        if reference.shape[1] % patches:
+            raise ValueError(f"{reference.shape[1]} references are not the same number for each of {patches} patches")
+        position = self.position.repeat_interleave(reference.shape[1] // patches, 0)  # (N·M, D)
+        return (self.ref_embed(reference) + position).expand(pictures, -1, -1)
+
+
+class _Block(nn.Module):
+    """One layer: I2Correlation, then a feed-forward net; both with a residual and a LayerNorm after it."""
+
+    def __init__(self, shape: NetworkShape) -> None:
+        super().__init__()
+        size = shape.d_model
+        self.view = shape.view
+        self.intra = Branch(shape, target=shape.view != "patch") if shape.view != "inter" else None
+        self.inter = Branch(shape, target=True) if shape.view in ("inter", "full") else None
+        self.ffn = nn.ModuleDict({"fc1": nn.Linear(size, 4 * size), "fc2": nn.Linear(4 * size, size)})
+        self.norm1 = nn.LayerNorm(size)
+        self.norm2 = nn.LayerNorm(size)
+
+    def forward(
+        self, hidden: Tensor, known: Tensor | None
+    ) -> tuple[Tensor, BranchStatistics | None, BranchStatistics | None]:
+        intra_statistics = inter_statistics = None
+        mixed = hidden
+        if self.intra is not None:
+            output, intra_statistics = self.intra(hidden, hidden)
+            mixed = mixed + output
+        if self.inter is not None:
+            output, inter_statistics = self.inter(hidden, known)
+            # with both branches the residual stands in each, (x + Z^g) − (x + Z^e), and cancels
+            mixed = mixed + output if self.intra is None else mixed - hidden - output
+        mixed = self.norm1(mixed)
+        expanded = functional.gelu(self.ffn["fc1"](mixed))
+        return self.norm2(mixed + self.ffn["fc2"](expanded)), intra_statistics, inter_statistics
+
+
+class Branch(nn.Module):
+    """Attention of one branch, with its target where it has one. There is no output projection: the published one is unused."""
+
+    def __init__(self, shape: NetworkShape, *, target: bool) -> None:
+        super().__init__()
+        size = shape.d_model
+        self.grid = (shape.height, shape.width)
+        self.heads = shape.heads
+        self.query, self.key, self.value = nn.Linear(size, size), nn.Linear(size, size), nn.Linear(size, size)
+        self.sigma = nn.Linear(size, 2 * shape.heads) if target else None
+        self.correlate = correlate
+
+    def forward(self, hidden: Tensor, known: Tensor) -> tuple[Tensor, BranchStatistics | None]:
+        """Correlate `hidden` (B, N, D), the queries, with `known` (B, N·M, D): Z (B, N, D) and the statistics."""
+        query, key, value = (
+            self._split(projected) for projected in (self.query(hidden), self.key(known), self.value(known))
+        )
+        if self.sigma is None:
+            return self._merge(functional.scaled_dot_product_attention(query, key, value)), None
+        widths = kernel_widths(self._split(self.sigma(hidden)))  # (B, h, N, 2)
+        references = known.shape[1] // hidden.shape[1]
+        correlation = self.correlate(query, key, value, *target_factors(widths, *self.grid, references))
+        statistics = BranchStatistics(*(part.mean(1) for part in correlation[1:]))
+        return self._merge(correlation.output), statistics
+
+    def _split(self, tensor: Tensor) -> Tensor:
+        """(B, N, h·k) to (B, h, N, k)."""
+        return tensor.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+    def _merge(self, tensor: Tensor) -> Tensor:
+        """(B, h, N, k) to (B, N, h·k)."""
+        return tensor.transpose(1, 2).flatten(-2)
+
+
+def position_code(d_model: int, height: int, width: int) -> Tensor:
+    """Fixed 2-D sine/cosine position code (height·width, d_model): first half of the channels from x, second from y.
+
+    Within a half, even channels are sines and odd ones cosines, of wavelengths from 2π to 10000·2π.
+    """
+    half = d_model // 2
+    frequency = torch.exp(torch.arange(0, half, 2) * (-math.log(10000.0) / half))  # (half/2,)
+
+    def code(length: int) -> Tensor:  # (length, half)
+        angle = torch.arange(length)[:, None] * frequency
+        return torch.stack((angle.sin(), angle.cos()), -1).flatten(-2)
+
+    from_x = code(width)[None, :, :].expand(height, width, half)
+    from_y = code(height)[:, None, :].expand(height, width, half)
+    return torch.cat((from_x, from_y), -1).flatten(0, 1)
+
+
+def _mean(layers: list[BranchStatistics]) -> BranchStatistics | None:
+    """Mean over layers of each statistic (Eq. 6 and 7)."""
+    if not layers:
+        return None
+    return BranchStatistics(*(torch.stack(parts).mean(0) for parts in zip(*layers, strict=True)))

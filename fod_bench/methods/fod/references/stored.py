@@ -1,0 +1,44 @@
+"""References in a store: one tensor file, whole or not there."""
+
+from __future__ import annotations
+
+import json
+
+from fod_bench.errors import DamagedObjectError
+from fod_bench.methods.fod.references import reference_name
+from fod_bench.methods.fod.references.base import ChosenReference, FixedReference, LevelReference, References
+from fod_bench.store import Store
+from fod_bench.store.tensors import load_tensors, save_tensors
+
+
+def save_references(store: Store, key: str, references: References, about: dict[str, str]) -> None:
+    """Write references under their key, unless they are there already. Raises `StoreError`."""
+    arrays = {
+        f"level_{stride}/{name}": array
+        for stride, reference in references.levels.items()
+        for name, array in reference.arrays().items()
+    }
+    save_tensors(store, reference_name(key), arrays, {**about, "facts": json.dumps(references.facts)}, new=True)
+
+
+def load_references(store: Store, key: str) -> References:
+    """The stored references, memory-mapped.
+
+    Raises:
+        ObjectMissingError: there are none.
+        DamagedObjectError: its bytes do not match their checksum, or are no references.
+    """
+    name = reference_name(key)
+    arrays, metadata = load_tensors(store, name)
+    parts: dict[int, dict] = {}
+    try:
+        for path, array in arrays.items():
+            level, _, part = path.partition("/")
+            parts.setdefault(int(level.removeprefix("level_")), {})[part] = array
+        levels: dict[int, LevelReference] = {
+            stride: FixedReference(**found) if "features" in found else ChosenReference(**found)
+            for stride, found in sorted(parts.items())
+        }
+        return References(levels, json.loads(metadata["facts"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedObjectError(f"{store.location(name)}: no references ({error!r})") from error

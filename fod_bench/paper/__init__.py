@@ -1,0 +1,1 @@
+"""What the paper prints: its numbers, what its tables look like, where it contradicts itself."""

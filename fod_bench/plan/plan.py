@@ -1,0 +1,111 @@
+"""What a job needs: its cells, the trainings left after merging equal ones, their features and references, what is there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+from fod_bench.errors import JobError
+from fod_bench.job import Job, expand, run_id
+from fod_bench.plan.resolve import Planner
+from fod_bench.plan.training import TrialJob
+from fod_bench.records.record import COST_SCORE
+from fod_bench.records.run import Cell, RunPlan
+
+
+@dataclass(frozen=True)
+class PartPlan:
+    """What one part of a job comes to."""
+
+    name: str
+    tables: list[int]
+    rows: int
+    categories: int
+    seeds: int
+    trainings_apart: int
+    """One for every row, category and seed."""
+    trainings: int
+    """Left after merging equal ones of this part."""
+    trainings_new: int
+    """Of those, the ones that no part before it has."""
+    measurements: int
+    """Cells whose cost is measured, which are no trainings."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything a run of a job comes to."""
+
+    job: Job
+    run: RunPlan
+    trials: dict[str, TrialJob]
+    """By train key, in the order of the cells."""
+    parts: list[PartPlan]
+    problems: list[str]
+    """Data sets and weights that are not there, each with its remedy."""
+    unusable: dict[tuple[str, str], str]
+    """(data set, category) to the reason why its trials cannot run."""
+
+    def faults(self) -> list[str]:
+        """Everything that keeps trials from running, a line each; a missing root is one, not one per category."""
+        blamed = {problem.split(":", 1)[0].removeprefix("datasets.") for problem in self.problems}
+        unusable = [f"{'/'.join(where)}: {why}" for where, why in self.unusable.items() if where[0] not in blamed]
+        return list(dict.fromkeys([*self.problems, *unusable]))
+
+
+def make_plan(job: Job, *, download: bool) -> Plan:
+    """Plan `job`. Data or weights that are missing leave their trials counted but not runnable.
+
+    Args:
+        download: fetch pretrained weights that are not on this machine, and insist on having all weights.
+
+    Raises:
+        JobError: the job names categories a data set lacks, or references that a category has too few pictures for.
+        WeightsError: with `download`, weights cannot be had.
+    """
+    expansion = expand(job)
+    planner = Planner(download, list(expansion.problems))
+    cells, parts = [], []
+    for part in job.parts():
+        before = set(planner.trials)
+        planned = [planner.cell(spec) for spec in expansion.cells if spec.part is part]
+        cells += [cell for cell, _ in planned]
+        parts.append(_part_plan(part, planned, before))
+    trials = planner.trials.values()
+    refused = [problem for trial in trials if (problem := _impossible_reference(trial)) is not None]
+    if refused:
+        raise JobError("\n".join(dict.fromkeys(refused)))
+    run = RunPlan(
+        run_id=run_id(job),
+        job=job.name,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        tables=job.fed_tables(),
+        cells=cells,
+        features=sorted({trial.features.key for trial in trials if trial.features is not None}),
+        references=sorted({trial.reference_key for trial in trials if trial.reference_key is not None}),
+    )
+    return Plan(job, run, planner.trials, parts, planner.problems, planner.unusable)
+
+
+def _part_plan(part: Job, planned: list[tuple[Cell, str]], before: set[str]) -> PartPlan:
+    """The counts of one part; `before` are the keys of the parts before it."""
+    keys = [key for cell, key in planned if cell.score != COST_SCORE]
+    return PartPlan(
+        name=part.name,
+        tables=list(part.tables),
+        rows=len({cell.row for cell, _ in planned}),
+        categories=len({(cell.dataset, cell.category) for cell, _ in planned}),
+        seeds=len(part.seeds),
+        trainings_apart=len(keys),
+        trainings=len(set(keys)),
+        trainings_new=len(set(keys) - before),
+        measurements=len(planned) - len(keys),
+    )
+
+
+def _impossible_reference(trial: TrialJob) -> str | None:
+    """Why the category has too few training pictures for the reference that the trial wants."""
+    if trial.counts is None or not trial.uses_reference:
+        return None
+    problem = trial.settings.reference.too_few(trial.counts.train)
+    return f"reference: {problem} (row {trial.rows[0]!r}, {trial.dataset}/{trial.category})" if problem else None

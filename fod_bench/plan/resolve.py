@@ -1,0 +1,145 @@
+"""From a cell that is asked for to its training, its features and its key.
+
+Keys are made here, and nowhere else, from the content of what they stand for: pictures, weights, settings. A path, a
+machine or the shape of a cluster is never part of one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fod_bench.datasets import Category, expected_counts, open_category
+from fod_bench.errors import DatasetError, WeightsError
+from fod_bench.features.request import FeatureRequest
+from fod_bench.features.weights import Weights, resolve_weights
+from fod_bench.job import CellSpec, Limit, cell_score, training_setting
+from fod_bench.plan.training import TrialJob
+from fod_bench.records.names import canonical_digest
+from fod_bench.records.record import Counts
+from fod_bench.records.run import Cell
+
+METHOD_VERSIONS = {"fod": 1}
+"""Raised when a change of the code changes a method's results, so that old records are not taken for new ones."""
+
+
+class Planner:
+    """Opens each category, finds each backbone's weights and hashes each training once."""
+
+    def __init__(self, download: bool, problems: list[str]) -> None:
+        self.download = download
+        self.problems = problems
+        self.trials: dict[str, TrialJob] = {}
+        self.unusable: dict[tuple[str, str], str] = {}
+        self._categories: dict[Hashable, tuple[Category, str] | None] = {}
+        self._weights: dict[tuple[str, str, int], Weights | None] = {}
+        self._features: dict[tuple[Any, ...], FeatureRequest | None] = {}
+
+    def cell(self, spec: CellSpec) -> tuple[Cell, str]:
+        """The cell of a number asked for, and the key its training has, known or not, in `trials`, where it gains a row."""
+        layout = spec.part.datasets[spec.dataset].layout
+        features = self._features_of(spec)
+        source = features.key if features else ["missing", *_supposed(spec), spec.settings.weights]
+        key = canonical_digest(
+            {
+                "features": source,
+                "seed": spec.seed,
+                "setting": training_setting(spec.settings),
+                "version": METHOD_VERSIONS[spec.settings.method],
+            }
+        )[:32]
+        trial = self.trials.get(key)
+        if trial is None:
+            counts = self._counts(spec)
+            trial = TrialJob(key, spec.dataset, spec.category, layout, spec.seed, spec.settings, counts, features)
+            self.trials[key] = trial
+        if spec.row not in trial.rows:
+            trial.rows.append(spec.row)
+        trial.cells.append(f"{spec.row}/{spec.dataset}/{spec.category}")
+        cell = Cell(
+            row=spec.row,
+            method=spec.settings.method,
+            dataset=spec.dataset,
+            layout=layout,
+            category=spec.category,
+            seed=spec.seed,
+            score=cell_score(spec.settings),
+            key=key if features else None,
+            part=spec.part.name,
+            tables=list(spec.part.tables),
+        )
+        return cell, key
+
+    def _features_of(self, spec: CellSpec) -> FeatureRequest | None:
+        settings = spec.settings
+        wanted = (settings.backbone, settings.weights, settings.weights_seed)
+        identity = (_place(spec), *wanted, settings.image_size, settings.levels, settings.backbone_precision)
+        if identity not in self._features:
+            opened, weights = self._open(spec), self._find_weights(*wanted)
+            self._features[identity] = None
+            if opened is not None and weights is not None:
+                category, fingerprint = opened
+                self._features[identity] = FeatureRequest(
+                    category, fingerprint, weights, settings.image_size, settings.levels, settings.backbone_precision
+                )
+        return self._features[identity]
+
+    def _open(self, spec: CellSpec) -> tuple[Category, str] | None:
+        """The category and its fingerprint, or None and an entry in `unusable`."""
+        place = _place(spec)
+        if place not in self._categories:
+            data = spec.part.dataset(spec.dataset)
+            try:
+                root = Path(data.root).absolute() if data.root else None  # workers may have another working folder
+                opened = open_category(data.layout, root, spec.category, limit=data.limit, synthetic=data.synthetic)
+                self._categories[place] = (opened, opened.fingerprint())
+            except DatasetError as error:
+                self._categories[place] = None
+                self.unusable[spec.dataset, spec.category] = str(error)
+        return self._categories[place]
+
+    def _find_weights(self, backbone: str, weights: str, seed: int) -> Weights | None:
+        if (backbone, weights, seed) not in self._weights:
+            try:
+                found = resolve_weights(backbone, weights, seed, download=self.download)
+            except WeightsError as error:
+                if self.download:
+                    raise
+                self.problems.append(str(error))
+                found = None
+            if found is not None and found.path is not None:
+                found = replace(found, path=found.path.absolute())
+            self._weights[backbone, weights, seed] = found
+        return self._weights[backbone, weights, seed]
+
+    def _counts(self, spec: CellSpec) -> Counts | None:
+        opened = self._open(spec)
+        if opened is None:
+            data = spec.part.dataset(spec.dataset)
+            expected = expected_counts(data.layout, spec.category)
+            return _limited(expected, data.limit) if expected and data.limit else expected
+        defects = sum(sample.label for sample in opened[0].test)
+        return Counts(train=len(opened[0].train), test_good=len(opened[0].test) - defects, test_defect=defects)
+
+
+def _place(spec: CellSpec) -> Hashable:
+    """What tells one category on disk, or drawn, from another."""
+    data = spec.part.dataset(spec.dataset)
+    return data.layout, data.root, data.limit, data.synthetic, spec.dataset, spec.category
+
+
+def _supposed(spec: CellSpec) -> list[Any]:
+    """What stands for a category's content while it cannot be read: data of one name, form and number are taken as equal."""
+    data = spec.part.dataset(spec.dataset)
+    return [spec.dataset, spec.category, data.model_dump(include={"layout", "limit", "synthetic"})]
+
+
+def _limited(counts: Counts, limit: Limit) -> Counts:
+    """About what a limit leaves: testing takes turns between good and defective pictures."""
+    test = min(limit.test or math.inf, counts.test_good + counts.test_defect)
+    good = min(counts.test_good, math.ceil(test / 2))
+    train = counts.train if limit.train is None else min(limit.train, counts.train)
+    return Counts(train=train, test_good=good, test_defect=int(test - good))

@@ -1,0 +1,1 @@
+"""What lies in a store, typed: names, records, plans of runs, checkpoints, failures, claims."""

@@ -1,0 +1,68 @@
+"""Failures kept in the store, so that the next run does not repeat what cannot succeed, and a person can read why."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Literal
+
+from fod_bench.errors import DamagedObjectError, StoreError
+from fod_bench.store import ObjectMissingError, Store
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Work that failed."""
+
+    reason: str
+    """One line for a person."""
+    details: str
+    """Everything known, for the log."""
+    kind: Literal["data", "diverged", "memory", "store", "features", "worker", "fault"] = "fault"
+    """`features`: they are no longer in the store, or damaged, and have to be made again."""
+
+
+_PASSING = ("data",)
+"""Kinds that may be gone by the next run: tried again each time."""
+
+
+def keep_failure(store: Store, key: str, name: str, failure: Failure) -> str:
+    """Write a trial's log and, where a retry would fail again, the mark that it failed; the log's place is returned."""
+    when = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    text = f"{when} {name} ({key})\n{failure.reason}\n\n{failure.details}\n"
+    try:
+        store.put(_log_name(key), text.encode())
+        if failure.kind not in _PASSING:
+            about = {"kind": failure.kind, "reason": failure.reason, "time": when}
+            store.put(_mark_name(key), json.dumps(about).encode())
+    except StoreError as error:
+        return f"not written: {error}"
+    return store.location(_log_name(key))
+
+
+def kept_failure(store: Store, key: str) -> tuple[str, str] | None:
+    """Reason and place of the log of a trial that failed before and would again; None where there is none."""
+    try:
+        return json.loads(store.get(_mark_name(key)))["reason"], store.location(_log_name(key))
+    except (ObjectMissingError, DamagedObjectError):
+        return None
+
+
+def forget_failure(store: Store, key: str) -> None:
+    """The trial is to be tried again."""
+    for name in failure_names(key):
+        store.delete(name)
+
+
+def failure_names(key: str) -> tuple[str, str]:
+    """Store names of what is kept of a failure: the mark, where a retry would fail again, and the log."""
+    return _mark_name(key), _log_name(key)
+
+
+def _mark_name(key: str) -> str:
+    return f"trials/{key}/failure.json"
+
+
+def _log_name(key: str) -> str:
+    return f"trials/{key}/failure.log"

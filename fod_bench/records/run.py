@@ -1,0 +1,44 @@
+"""The plan of a run: the cells it asks for."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from fod_bench.records.record import _Frozen
+
+
+class Cell(_Frozen):
+    """One number asked for: a row of a table on one category with one seed, and the training and scoring it comes from."""
+
+    row: str
+    """Label of the table row: the variant's name, with the grid's values where the job has a grid."""
+    method: str
+    dataset: str
+    layout: str
+    category: str
+    seed: int
+    score: str
+    """Score name, e.g. `rec_div@8+16`, or `cost`."""
+    key: str | None
+    """Train key; None while it cannot be known (data or weights missing)."""
+    part: str = ""
+    """Name of the job whose row it is: the run's own, or one that it includes."""
+    tables: list[int] = Field(default_factory=list)
+    """Tables of the paper that the row feeds."""
+
+
+class RunPlan(_Frozen):
+    """What a run set out to do; stored as `runs/<run id>/plan.json`."""
+
+    schema_version: int = 1
+    run_id: str
+    job: str
+    created: str
+    """UTC, ISO 8601."""
+    tables: list[int]
+    """Tables of the paper that the job feeds."""
+    cells: list[Cell]
+    features: list[str] = Field(default_factory=list)
+    """Keys of the feature sets it needs, as far as they can be known."""
+    references: list[str] = Field(default_factory=list)
+    """Keys of the reference features it needs."""

@@ -1,0 +1,137 @@
+"""The runs of a store and the drivers at work on them, as the store tells of them. Needs no data, no torch and no Ray."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+from pydantic import ValidationError
+
+from fod_bench.errors import DamagedObjectError
+from fod_bench.records.run import Cell, RunPlan
+from fod_bench.records.state import SILENT_SECONDS, DriverState
+from fod_bench.store import ObjectInfo, ObjectMissingError, Store
+
+Standing = Literal["alive", "done", "interrupted", "failed", "died", "silent"]
+"""`done`, `interrupted` and `failed` are what a driver said last; `died` is known of a process on this machine only."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Driver:
+    """A driver and how it stands."""
+
+    state: DriverState
+    silence: float
+    """Seconds since it last wrote, by the store's clock."""
+    standing: Standing
+
+    @property
+    def alive(self) -> bool:
+        """Whether it is at work, as far as can be told."""
+        return self.standing == "alive"
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Plans and drivers, as far as they could be read."""
+
+    plans: tuple[RunPlan, ...]
+    """Newest first."""
+    objects: frozenset[ObjectInfo]
+    """The plans as they lay in the store."""
+    drivers: tuple[Driver, ...]
+    damaged: dict[str, str]
+    """`{store name: what is wrong with it}`."""
+
+    def of(self, run_id: str) -> list[Driver]:
+        """The drivers of one run."""
+        return [driver for driver in self.drivers if driver.state.run_id == run_id]
+
+
+class RunReader:
+    """Reads the runs of one store, again and again: plans that stay as they are are read once."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._plans: dict[ObjectInfo, RunPlan] = {}
+
+    def read(self) -> Runs:
+        """One listing, the drivers' states and the plans not read yet. Raises `StoreError`."""
+        damaged: dict[str, str] = {}
+        plans, states = {}, {}
+        for info in self._store.list("runs/"):
+            parts = info.name.split("/")
+            if parts[2:] == ["plan.json"]:
+                plan = self._plans.get(info) or self._parsed(info.name, RunPlan.model_validate_json, damaged)
+                if plan is not None:
+                    plans[info] = plan
+            elif len(parts) == 4 and parts[2] == "state":
+                state = self._parsed(info.name, DriverState.model_validate_json, damaged)
+                if state is not None:
+                    states[info] = state
+        self._plans = plans
+        now = self._store.now() if states else 0.0
+        return Runs(
+            tuple(sorted(plans.values(), key=lambda plan: (plan.created, plan.run_id), reverse=True)),
+            frozenset(plans),
+            tuple(_driver(state, now - info.modified) for info, state in states.items()),
+            damaged,
+        )
+
+    def _parsed(self, name: str, parse: Callable[[bytes], T], damaged: dict[str, str]) -> T | None:
+        try:
+            return parse(self._store.get(name))
+        except ObjectMissingError:  # it went meanwhile
+            return None
+        except DamagedObjectError as error:
+            damaged[name] = str(error)
+        except ValidationError as error:
+            damaged[name] = describe(error)
+        return None
+
+
+def describe(error: ValidationError) -> str:
+    """What is wrong with an object that is not of the form it should have, in one line."""
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"]) or "the whole"
+    return f"not of the form this version reads: {place}: {first['msg']}"
+
+
+def no_run(store: Store, job: str | None = None, jobs: Iterable[str] = ()) -> str:
+    """The line for a store without any run, or without one of that job; `jobs` are those it has."""
+    if job is None:
+        command = shlex.join(["fod-bench", "run", "jobs/quickstart.yaml", "--store", store.uri])
+        return f"no run in store {store.uri}: `{command}` makes one"
+    there = ", ".join(dict.fromkeys(jobs)) or "none"
+    return (
+        f"no run of job {job!r} in store {store.uri}: `fod-bench run` with its job file makes one; there are: {there}"
+    )
+
+
+def trained_keys(plan: RunPlan) -> dict[str, str]:
+    """Train key of every training a run wants, in the order of its cells, to its name, which is `TrialJob.name` again."""
+    first: dict[str, Cell] = {}
+    rows: dict[str, set[str]] = {}
+    for cell in plan.cells:
+        if cell.key is not None:
+            first.setdefault(cell.key, cell)
+            rows.setdefault(cell.key, set()).add(cell.row)
+    more = {key: f" (+{len(served) - 1})" if len(served) > 1 else "" for key, served in rows.items()}
+    return {
+        key: f"{cell.dataset}/{cell.category} · {cell.row}{more[key]} · seed {cell.seed}" for key, cell in first.items()
+    }
+
+
+def _driver(state: DriverState, silence: float) -> Driver:
+    standing: Standing = "alive"
+    if state.ended is not None:
+        standing = state.ended
+    elif state.process.is_dead():
+        standing = "died"
+    elif silence >= SILENT_SECONDS:
+        standing = "silent"
+    return Driver(state, max(0.0, silence), standing)

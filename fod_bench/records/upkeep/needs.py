@@ -1,0 +1,46 @@
+"""What runs need of a store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from fod_bench.errors import DamagedObjectError
+from fod_bench.records.names import record_name
+from fod_bench.records.run import RunPlan
+from fod_bench.records.run_reader import trained_keys
+from fod_bench.records.upkeep.names import record_of
+from fod_bench.store import ObjectMissingError, Store
+
+
+@dataclass
+class Needs:
+    """Keys that runs need."""
+
+    trials: set[str] = field(default_factory=set)
+    features: set[str] = field(default_factory=set)
+    references: set[str] = field(default_factory=set)
+    untold: set[str] = field(default_factory=set)
+    """Runs of which not all features are known: their plan is an older one that does not name them."""
+
+
+def needs_of(plans: Iterable[RunPlan], store: Store) -> Needs:
+    """What `plans` need. For a plan that names no features, they are taken from the records of its trainings."""
+    needs = Needs()
+    for plan in plans:
+        keys = trained_keys(plan)
+        needs.trials |= keys.keys()
+        needs.features |= set(plan.features)
+        needs.references |= set(plan.references)
+        if plan.features:
+            continue
+        for key in keys:
+            try:
+                record = record_of(record_name(key), store.get(record_name(key)))
+            except (ObjectMissingError, DamagedObjectError):
+                needs.untold.add(plan.run_id)
+                continue
+            needs.features.add(str(record.features.get("key", "")))
+            if record.reference is not None:
+                needs.references.add(str(record.reference.get("key", "")))
+    return needs

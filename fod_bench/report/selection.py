@@ -1,0 +1,224 @@
+"""Which cells stand behind one table, and their means over seeds and categories."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from fod_bench.evaluation.measures import MEASURES, Metric
+from fod_bench.paper.published import MEAN
+from fod_bench.records.record import COST_SCORE
+from fod_bench.records.run import Cell, RunPlan
+from fod_bench.report.results import Observation, Outcome, Results, Selection, describe_damaged, part_of
+from fod_bench.report.table import TableCell
+
+SHOWN = 6
+"""Names spelled out in a list of missing cells before the rest is only counted."""
+
+PROTOCOL: dict[Selection, str] = {
+    "best": "epoch selected on test data, best for each metric by itself (the paper's protocol)",
+    "last": "last epoch, no selection",
+}
+
+
+class Place(NamedTuple):
+    """What one cell answers, whichever run it belongs to."""
+
+    row: str
+    dataset: str
+    category: str
+    seed: int
+
+
+def of_part(name: str) -> Callable[[RunPlan, Cell], bool]:
+    """Whether a cell is a row of the job `name`, whichever run it belongs to."""
+    return lambda plan, cell: part_of(plan, cell) == name
+
+
+class View:
+    """The cells of some runs, each place once: from the newest plan that has a record for it.
+
+    A place without any record stands with the newest plan that asks for it.
+    """
+
+    def __init__(
+        self,
+        results: Results,
+        plans: Sequence[RunPlan],
+        selection: Selection,
+        keep: Callable[[RunPlan, Cell], bool] = lambda plan, cell: True,
+    ) -> None:
+        """Take the cells of `plans`, oldest first, that `keep` accepts."""
+        self.results = results
+        self.selection = selection
+        self.cells: dict[Place, tuple[RunPlan, Cell]] = {}
+        for plan in plans:
+            for cell in plan.cells:
+                if not keep(plan, cell):
+                    continue
+                place = Place(cell.row, cell.dataset, cell.category, cell.seed)
+                known = self.cells.get(place)
+                if known is None or results.outcome_of(cell) or not results.outcome_of(known[1]):
+                    self.cells[place] = (plan, cell)
+        self._by_category: dict[tuple[str, str, str], list[Place]] = {}
+        for place in self.cells:
+            self._by_category.setdefault(place[:3], []).append(place)
+        self._observed: dict[tuple[tuple[str, str, str], Metric], list[Observation]] = {}
+
+    def rows(self) -> tuple[str, ...]:
+        """Row labels in the order of the jobs."""
+        return tuple(dict.fromkeys(place.row for place in self.cells))
+
+    def datasets(self) -> tuple[str, ...]:
+        """Names of the data sets in the order of the jobs."""
+        return tuple(dict.fromkeys(place.dataset for place in self.cells))
+
+    def categories(self, dataset: str) -> tuple[str, ...]:
+        """Categories asked for, in the order of the jobs."""
+        return tuple(dict.fromkeys(place.category for place in self.cells if place.dataset == dataset))
+
+    def asked(self, row: str, dataset: str) -> frozenset[str]:
+        """Categories asked for of one row."""
+        return frozenset(category for label, name, category in self._by_category if (label, name) == (row, dataset))
+
+    def outcomes(self) -> list[Outcome]:
+        """What is behind the numbers."""
+        found = (self.results.outcome_of(cell) for _, cell in self.cells.values())
+        return [outcome for outcome in found if outcome is not None]
+
+    def category(self, row: str, dataset: str, category: str, metric: Metric) -> TableCell:
+        """Our number of one category: the mean over seeds."""
+        observations = self.observe(row, dataset, category, metric)
+        values = {seen.seed: seen.value for seen in observations if seen.value is not None}
+        cell = TableCell(row, dataset, category, metric, keys=_keys(observations))
+        if values:
+            cell.value, cell.by_seed = statistics.fmean(values.values()), values
+            cell.seeds, cell.covered = len(values), 1
+            self._note_seeds(cell, [(category, values)])
+        elif observations:
+            cell.undefined = observations[0].undefined
+            cell.notes.append(f"{MEASURES[metric].title} is undefined: {cell.undefined}")
+        return cell
+
+    def mean(self, row: str, dataset: str, categories: Sequence[str], metric: Metric) -> TableCell:
+        """Our number of a data set: the mean over `categories` of the mean over seeds.
+
+        A seed has a value, and the mean a deviation, only where every category has the same seeds.
+        """
+        observations = {category: self.observe(row, dataset, category, metric) for category in categories}
+        found = [
+            (category, {seen.seed: seen.value for seen in group if seen.value is not None})
+            for category, group in observations.items()
+        ]
+        found = [(category, by_seed) for category, by_seed in found if by_seed]
+        cell = TableCell(row, dataset, MEAN, metric, expected=len(categories))
+        if found:
+            values = [by_seed for _, by_seed in found]
+            cell.value = statistics.fmean(statistics.fmean(by_seed.values()) for by_seed in values)
+            cell.covered = len(values)
+            cell.keys = _keys(seen for group in observations.values() for seen in group if seen.value is not None)
+            cell.seeds = max(map(len, values))
+            if all(by_seed.keys() == values[0].keys() for by_seed in values):
+                cell.by_seed = {seed: statistics.fmean(v[seed] for v in values) for seed in values[0]}
+            self._note_seeds(cell, found)
+        elif any(observations.values()):
+            cell.undefined = "no category defines it"
+            cell.keys = _keys(seen for group in observations.values() for seen in group)
+            cell.notes.append(f"{MEASURES[metric].title} is undefined: {cell.undefined}")
+        return cell
+
+    def observe(self, row: str, dataset: str, category: str, metric: Metric) -> list[Observation]:
+        """What the seeds of one place have."""
+        where = (row, dataset, category)
+        if (where, metric) not in self._observed:
+            places = self._by_category.get(where, [])
+            seen = (self.results.observe(*self.cells[place], self.selection, metric) for place in places)
+            self._observed[where, metric] = [observation for observation in seen if observation is not None]
+        return self._observed[where, metric]
+
+    def _note_seeds(self, cell: TableCell, found: Sequence[tuple[str, dict[int, float]]]) -> None:
+        """Say of how many seeds a number is the mean where it is fewer than were asked for."""
+        asked = max(len(self._by_category[cell.row, cell.dataset, category]) for category, _ in found)
+        counts = sorted({len(by_seed) for _, by_seed in found})
+        if counts[0] < asked:
+            cell.notes.append(f"over {_span(counts)} of {asked} seeds")
+
+    def caption(self) -> str:
+        """Protocol, seeds and setting in a few words."""
+        outcomes = self.outcomes()
+        if not outcomes:
+            return "no result yet"
+        seeds = sorted({outcome.seed for outcome in outcomes})
+        listed = ", ".join(map(str, seeds[:SHOWN])) + (", …" if len(seeds) > SHOWN else "")
+        costs = all(cell.score == COST_SCORE for _, cell in self.cells.values())
+        parts = ["mean over categories"] if costs else [PROTOCOL[self.selection]]
+        if len(seeds) == 1:
+            parts.append(f"1 seed ({listed})")
+        else:
+            parts.append(f"{len(seeds)} seeds ({listed}), mean ± sample standard deviation")
+        if costs:
+            machines = sorted({f"{outcome.device}, threads: {outcome.threads}" for outcome in outcomes})
+            batches = sorted({outcome.batch_size for outcome in outcomes if outcome.batch_size is not None})
+            parts.append("measured on " + " and ".join(machines))
+            if batches:
+                parts.append("training with batches of " + " and ".join(map(str, batches)))
+        else:
+            epochs = sorted({outcome.epochs for outcome in outcomes})
+            parts.append(f"{_span(epochs)} epoch{'' if epochs == [1] else 's'}")
+        sizes = sorted({outcome.image_size for outcome in outcomes if outcome.image_size is not None})
+        if sizes:
+            parts.append(" and ".join(f"{size}×{size}" for size in sizes) + " pixels")
+        backbones = sorted({outcome.backbone for outcome in outcomes if outcome.backbone is not None})
+        if backbones:
+            parts.append(" and ".join(backbones))
+        return "; ".join(parts)
+
+    def remarks(self) -> list[str]:
+        """What is missing or damaged among the cells of this view."""
+        missing = {place: plan for place, (plan, cell) in self.cells.items() if self.results.outcome_of(cell) is None}
+        remarks = []
+        if missing:
+            have = len(self.cells) - len(missing)
+            jobs = ", ".join(dict.fromkeys(plan.job for plan in missing.values()))
+            remarks.append(
+                f"{have} of {len(self.cells)} cells have a result; missing: {self._name(list(missing))}. "
+                f"`fod-bench run` with the job file of {jobs}, set as before, makes them."
+            )
+        keys = {cell.key for _, cell in self.cells.values()}
+        concerned = {
+            name: reason
+            for name, reason in self.results.damaged.items()
+            if name.startswith("runs/") or name.split("/")[1] in keys
+        }
+        if concerned:
+            remarks.append(sentence(describe_damaged(concerned)))
+        return remarks
+
+    def _name(self, places: list[Place]) -> str:
+        several_seeds = len({place.seed for place in self.cells}) > 1
+        groups: dict[tuple[str, str], list[str]] = {}
+        for place in places:
+            name = f"{place.category} (seed {place.seed})" if several_seeds else place.category
+            groups.setdefault((place.row, place.dataset), []).append(name)
+        texts = [f"{row} on {dataset}: {shortened(names)}" for (row, dataset), names in groups.items()]
+        return shortened(texts, "; ")
+
+
+def _keys(observations: Iterable[Observation]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(observation.key for observation in observations))
+
+
+def shortened(names: Sequence[str], separator: str = ", ") -> str:
+    """The first of `names` in a list, the rest counted."""
+    rest = len(names) - SHOWN
+    return separator.join(names[:SHOWN]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _span(values: list[int]) -> str:
+    return str(values[0]) if len(values) == 1 else f"{values[0]} to {values[-1]}"
+
+
+def sentence(text: str) -> str:
+    """`text` with a capital and a full stop."""
+    return text[0].upper() + text[1:] + "."

@@ -1,0 +1,79 @@
+"""What passes between the driver and its workers. Imports neither torch nor Ray."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from fod_bench.records.failures import Failure
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One handing-out of a piece of work."""
+
+    name: str
+    """Unlike any other's, e.g. `<driver>:12`; the worker's claim carries it."""
+    lost: str | None
+    """The attempt before, whose worker is known to be gone: its claim need not be waited for."""
+    lease: float
+    """Seconds without a heartbeat after which others may take over."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Features lie in the store, and the references asked for but those that cannot be made."""
+
+    extracted: bool
+    """False when the store had them."""
+    nbytes: int
+    unmade: dict[str, Failure] = field(default_factory=dict)
+    """Key of a reference that cannot be made, and why; trainings that do not need it go on."""
+    notes: tuple[str, ...] = ()
+    """What a person should know of how it went."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """A trial has its record."""
+
+    key: str
+    ours: bool
+    """False when it was there already, or another worker's was taken."""
+    notes: tuple[str, ...] = ()
+    """What a person should know of how it went."""
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """A trial was asked to stop, by the driver or because its machine goes away, and left a checkpoint."""
+
+    key: str
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Somebody else is at work on it."""
+
+    key: str
+    host: str
+    """Where; empty when it took over from this worker, and only that is known."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far a worker is."""
+
+    doing: Literal["idle", "features", "trial"] = "idle"
+    key: str = ""
+    """Feature key or train key."""
+    epoch: int = 0
+    epochs: int = 0
+    """0 while costs are measured."""
+    step: int = 0
+    steps: int = 0
+    loss: float | None = None
+    node: str = ""
+    """Host name."""
+    node_id: str = ""
+    """Ray's."""

@@ -1,0 +1,253 @@
+"""How far the runs of a store are, from its listings, the drivers' states and the marks of failures; no object per trial."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from typing import Any, Literal
+
+from fod_bench.errors import DamagedObjectError
+from fod_bench.records.claims import held_keys
+from fod_bench.records.run import RunPlan
+from fod_bench.records.run_reader import Driver, RunReader, Runs, Standing, trained_keys
+from fod_bench.records.state import DriverState, Task
+from fod_bench.store import ObjectMissingError, Store
+
+Condition = Literal["running", "complete", "failed", "stopped"]
+"""`running`: somebody is at work on it; `complete`: everything has a record; `failed`: nothing is left to do, but something
+failed or has no data; `stopped`: there is work left and nobody does it."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """A piece of work in the hands of a living driver's worker."""
+
+    task: Task
+    driver: str
+    run_id: str
+    """The driver's, which may be another run that wants the same training."""
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """Work that somebody has claimed, though no living driver tells of it."""
+
+    kind: Literal["features", "trial"]
+    key: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A training that failed."""
+
+    key: str
+    name: str
+    reason: str
+    log: str
+    """Where a person finds its log; empty when there is none."""
+
+
+@dataclass(frozen=True)
+class DriverStatus:
+    """One driver, in numbers."""
+
+    driver: str
+    host: str
+    started: str
+    standing: Standing
+    silent_seconds: float
+    trained: int
+    """Trainings it did itself."""
+    steps_per_second: float | None
+    trainings_per_hour: float | None
+    seconds_left: float | None
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """One run, in numbers."""
+
+    run_id: str
+    job: str
+    created: str
+    condition: Condition
+    wanted: int
+    """Distinct trainings of the plan."""
+    recorded: int
+    waiting: int
+    running: list[Running]
+    elsewhere: list[Elsewhere]
+    failed: list[Failed]
+    missing: dict[str, int]
+    """`data set/category` to its number of cells that cannot be trained, as data or weights are missing."""
+    drivers: list[DriverStatus]
+    seconds_left: float | None
+    """None while it cannot be told."""
+
+    @property
+    def in_work(self) -> int:
+        """Trainings under way."""
+        kinds = [work.task.kind for work in self.running] + [work.kind for work in self.elsewhere]
+        return kinds.count("trial")
+
+
+@dataclass(frozen=True)
+class Status:
+    """The runs of a store, newest first."""
+
+    store: str
+    runs: list[RunStatus]
+    damaged: dict[str, str]
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing will change any more, however long one waits."""
+        return all(run.condition in ("complete", "failed") for run in self.runs)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data."""
+        content = asdict(replace(self, runs=[]))
+        content["runs"] = [_run_json(run) for run in self.runs]
+        return content
+
+
+class StatusReader:
+    """Reads the status of a store, again and again."""
+
+    def __init__(self, store: Store, job: str | None = None) -> None:
+        """`job`: only runs of the job of that name."""
+        self._store, self._job = store, job
+        self._runs = RunReader(store)
+        self.jobs: list[str] = []
+        """Names of all jobs that have a run, as last read."""
+
+    def read(self) -> Status:
+        """How things stand. Raises `StoreError`."""
+        runs = self._runs.read()
+        self.jobs = [plan.job for plan in runs.plans]
+        plans = [plan for plan in runs.plans if self._job in (None, plan.job)]
+        if not plans:
+            return Status(self._store.uri, [], runs.damaged)
+        tasks = {
+            task.key: Running(task, driver.state.driver, driver.state.run_id)
+            for driver in runs.drivers
+            if driver.alive
+            for task in driver.state.tasks
+        }
+        # Claims first: what is recorded between the two listings then counts as recorded, not as waiting.
+        claimed = self._claimed(tasks)
+        there = {
+            info.name
+            for info in self._store.list("trials/")
+            if info.name.endswith(("/record.json", "/failure.json", "/failure.log"))
+        }
+        read = [self._run(plan, runs, tasks, claimed, there) for plan in plans]
+        return Status(self._store.uri, read, runs.damaged)
+
+    def _claimed(self, tasks: Iterable[str]) -> set[str]:
+        """Keys with a living claim that no task accounts for. Claims are read only if there is such a key."""
+        keys = {info.name.split("/")[1] for info in self._store.list("claims/")}
+        if keys <= set(tasks):
+            return set()
+        return {key for key, alive in held_keys(self._store).items() if alive} - set(tasks)
+
+    def _run(
+        self, plan: RunPlan, runs: Runs, tasks: dict[str, Running], claimed: set[str], there: set[str]
+    ) -> RunStatus:
+        names, features = trained_keys(plan), set(plan.features)
+        drivers = runs.of(plan.run_id)
+        recorded = {key for key in names if f"trials/{key}/record.json" in there}
+        running = [work for key, work in tasks.items() if (key in names and key not in recorded) or key in features]
+        elsewhere = [
+            Elsewhere("trial", key, names[key]) if key in names else Elsewhere("features", key, f"features {key[:8]}")
+            for key in sorted(claimed)
+            if (key in names and key not in recorded) or key in features
+        ]
+        busy = recorded | {work.task.key for work in running} | {work.key for work in elsewhere}
+        failed = self._failed({key: name for key, name in names.items() if key not in busy}, drivers, there)
+        missing: dict[str, int] = {}
+        for cell in plan.cells:
+            if cell.key is None:
+                place = f"{cell.dataset}/{cell.category}"
+                missing[place] = missing.get(place, 0) + 1
+        waiting = len(names.keys() - busy - {failure.key for failure in failed})
+        condition: Condition = "complete"
+        if running or elsewhere or any(driver.alive for driver in drivers):
+            condition = "running"
+        elif waiting:
+            condition = "stopped"
+        elif failed or missing:
+            condition = "failed"
+        told = [_driver_status(driver) for driver in drivers]
+        rates = [1 / driver.seconds_left for driver in told if driver.standing == "alive" and driver.seconds_left]
+        return RunStatus(
+            run_id=plan.run_id,
+            job=plan.job,
+            created=plan.created,
+            condition=condition,
+            wanted=len(names),
+            recorded=len(recorded),
+            waiting=waiting,
+            running=sorted(running, key=lambda work: work.task.name),
+            elsewhere=elsewhere,
+            failed=failed,
+            missing=missing,
+            drivers=told,
+            # Each reckons with doing all of the rest: together they are as fast as the sum.
+            seconds_left=1 / sum(rates) if rates else None,
+        )
+
+    def _failed(self, names: dict[str, str], drivers: list[Driver], there: set[str]) -> list[Failed]:
+        """Those of the trainings in `names` that failed: by the marks in the store, and as the run's drivers tell."""
+        told = {name: reason for driver in drivers for name, reason in driver.state.failed.items()}
+        failed = []
+        for key, name in names.items():
+            log = f"trials/{key}/failure.log"
+            place = self._store.location(log) if log in there else ""
+            reason = self._mark(key) if f"trials/{key}/failure.json" in there else told.get(name)
+            if reason is not None:
+                failed.append(Failed(key, name, reason.removesuffix(f" (log: {place})"), place))
+        return failed
+
+    def _mark(self, key: str) -> str | None:
+        name = f"trials/{key}/failure.json"
+        try:
+            return str(json.loads(self._store.get(name))["reason"])
+        except ObjectMissingError:  # it is being tried again
+            return None
+        except (DamagedObjectError, ValueError, KeyError, TypeError):
+            return f"its mark {self._store.location(name)} is damaged"
+
+
+def _driver_status(driver: Driver) -> DriverStatus:
+    state = driver.state
+    return DriverStatus(
+        driver=state.driver,
+        host=state.process.host,
+        started=state.started,
+        standing=driver.standing,
+        silent_seconds=driver.silence,
+        trained=state.done,
+        steps_per_second=state.steps_per_second,
+        trainings_per_hour=_trainings_per_hour(state),
+        seconds_left=state.seconds_left,
+    )
+
+
+def _trainings_per_hour(state: DriverState) -> float | None:
+    try:
+        worked = datetime.fromisoformat(state.updated) - datetime.fromisoformat(state.started)
+    except (TypeError, ValueError):
+        return None
+    return state.done * 3600 / worked.total_seconds() if state.done and worked.total_seconds() > 0 else None
+
+
+def _run_json(run: RunStatus) -> dict[str, Any]:
+    content = asdict(run)
+    content["running"] = [
+        work.task.model_dump(mode="json") | {"driver": work.driver, "run_id": work.run_id} for work in run.running
+    ]
+    return content

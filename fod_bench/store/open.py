@@ -1,0 +1,30 @@
+"""A store by its URI."""
+
+from __future__ import annotations
+
+from fod_bench.store.base import Store
+
+
+def open_store(uri: str, patience: float = 20.0) -> Store:
+    """The store at `uri`: a folder's path, `file://` and an absolute path, or a place in a bucket.
+
+    A bucket's address is `s3://bucket/prefix?endpoint=https://host:port&region=us-east-1&addressing=path`; everything after
+    the bucket may be left out, endpoint and region then come from the environment as boto3 has them, and so do the
+    credentials, always. A folder need not exist: the first write makes it; a bucket must. Opening does not ask the server.
+
+    Args:
+        uri: the address.
+        patience: seconds that one operation goes on trying when the server cannot be reached or asks to be asked later.
+
+    Raises `StoreError` for a place that cannot be a store.
+    """
+    from fod_bench.store.address import S3Address, parse_address
+
+    address = parse_address(uri)
+    if isinstance(address, S3Address):
+        from fod_bench.store.s3.store import S3Store
+
+        return S3Store(address, patience)
+    from fod_bench.store.folder.store import LocalStore
+
+    return LocalStore(address)

@@ -1,0 +1,1 @@
+"""A trial from data to record: fit, evaluate, checkpoint, measure. No Ray."""

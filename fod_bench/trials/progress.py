@@ -1,0 +1,203 @@
+"""How far a trial is: everything a checkpoint holds, how an epoch is finished, and what is left at the end."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+import time
+
+import numpy as np
+import torch
+
+from fod_bench.errors import DamagedObjectError, DivergedError
+from fod_bench.evaluation.evaluate import Truth, evaluate
+from fod_bench.evaluation.metric import MetricName
+from fod_bench.evaluation.ranking import NonFiniteScoresError
+from fod_bench.machine.provenance import device_name, now, versions
+from fod_bench.methods.base import Method, TrialData
+from fod_bench.methods.registry import method_class
+from fod_bench.records.checkpoints import Checkpoints, State
+from fod_bench.records.claims import Claim
+from fod_bench.records.curves import Curves, EpochResult, curves_name
+from fod_bench.records.names import record_name
+from fod_bench.records.record import Record, RunInfo, Trial
+from fod_bench.records.tidy import tidy_trial
+from fod_bench.store import ObjectMissingError
+from fod_bench.store.tensors import load_tensors, save_tensors
+
+_LOG = logging.getLogger(__name__)
+
+_SELECTED: dict[str, MetricName] = {"best_image": "image_auroc", "best_pixel": "pixel_auroc"}
+"""Weights kept beside the last epoch's: those of the epoch that is best on the test data, for each metric by itself."""
+
+
+class TrialProgress:
+    """State of a running trial: everything a checkpoint holds, and how it is advanced."""
+
+    def __init__(self, trial: Trial, data: TrialData, claim: Claim, device: torch.device) -> None:
+        self.trial, self.data, self.claim, self.device = trial, data, claim, device
+        self.truth = Truth(data.labels, data.masks)
+        self.checkpoints = Checkpoints(claim)
+        self.method: Method = method_class(trial.method)(trial.setting, data, trial.seed, device)
+        self.epoch = 0  # finished ones
+        self.step = 0  # finished ones of the epoch under way
+        self.losses: list[torch.Tensor] = []  # of those steps, each (len(loss_names),)
+        self.results: list[EpochResult] = []
+        self.undefined: dict[str, str] = {}
+        self.kept: dict[str, State] = {}  # weights of the selected epochs
+        self.resumed_after: list[int] = []
+        self.packed = 1  # most trials that shared a step, this one included
+        self.seconds = {"train": 0.0, "evaluate": 0.0}
+        self.saved_at = 0.0  # of those seconds
+
+    def stepped(self, losses: torch.Tensor, seconds: float, together: int) -> None:
+        """Note that the next step was taken, in `seconds` of this trial's own, by so many trials together."""
+        self.losses.append(losses)
+        self.step += 1
+        self.seconds["train"] += seconds
+        self.packed = max(self.packed, together)
+
+    def headline(self) -> float | None:
+        """The last finished epoch's first loss."""
+        return next(iter(self.results[-1].losses.values())) if self.results else None
+
+    def finish_epoch(self) -> None:
+        """Average the losses, evaluate where due, and remember the weights of a new best epoch."""
+        start = time.perf_counter()
+        losses = torch.stack(self.losses).double().cpu().numpy()  # (steps, len(loss_names))
+        self.seconds["train"] += time.perf_counter() - start
+        finite = np.isfinite(losses).all(1)
+        if not finite.all():
+            raise DivergedError(f"diverged: a loss is not finite in epoch {self.epoch + 1}, step {finite.argmin() + 1}")
+        self.epoch, self.step, self.losses = self.epoch + 1, 0, []
+        setting, metrics = self.trial.setting, None
+        if self.epoch % setting["evaluate_every"] == 0 or self.epoch == setting["epochs"]:
+            start = time.perf_counter()
+            try:
+                metrics, self.undefined = evaluate(self.method.score_maps(), self.truth)
+            except NonFiniteScoresError as error:
+                raise DivergedError(f"diverged: {error} after epoch {self.epoch}") from error
+            self.seconds["evaluate"] += time.perf_counter() - start
+        means = dict(zip(self.method.loss_names, losses.mean(0).tolist(), strict=True))
+        self.results.append(EpochResult(epoch=self.epoch, losses=means, metrics=metrics))
+        if metrics is not None:
+            best = [name for name, metric in _SELECTED.items() if self._is_best(metric)]
+            if best:
+                self.kept |= dict.fromkeys(best, self.method.weights())
+
+    def _is_best(self, metric: MetricName) -> bool:
+        """Whether the last result is the first to reach the highest value so far of the primary score's `metric`."""
+        values = [
+            (result.metrics or {}).get(self.method.primary_score, {}).get(metric)
+            for result in self.results
+            if result.metrics is not None
+        ]
+        *earlier, latest = values
+        return latest is not None and all(value is None or value < latest for value in earlier)
+
+    def save_if_due(self) -> None:
+        """Write a checkpoint when it is time for one: by the trial's own time, or a pack would soon do nothing else.
+
+        Raises `LostClaimError` as soon as that is known.
+        """
+        if self.claim.lost:
+            self.claim.check()
+        if sum(self.seconds.values()) - self.saved_at >= self.trial.checkpoint_seconds:
+            self.save()
+
+    def save(self) -> None:
+        """Write a checkpoint."""
+        arrays = {f"method/{name}": array for name, array in self.method.state().items()}
+        for part, weights in self.kept.items():
+            arrays |= {f"{part}/{name}": array for name, array in weights.items()}
+        if self.losses:
+            arrays["losses"] = torch.stack(self.losses).cpu().numpy()
+        about = {
+            "epoch": self.epoch,
+            "step": self.step,
+            "results": [result.model_dump(mode="json") for result in self.results],
+            "undefined": self.undefined,
+            "resumed_after": self.resumed_after,
+            "seconds": self.seconds,
+            "packed": self.packed,
+        }
+        self.checkpoints.save(arrays, {"progress": json.dumps(about)})
+        self.saved_at = sum(self.seconds.values())
+
+    def resume(self) -> None:
+        """Go on from the newest checkpoint that can be used; without one, training starts anew."""
+        for name in self.checkpoints.newest_first():
+            try:
+                self._restore(*load_tensors(self.claim.store, name))
+                return
+            except ObjectMissingError:
+                continue
+            except (DamagedObjectError, KeyError, ValueError):
+                _LOG.warning("damaged   checkpoint %s: not used", self.claim.store.location(name))
+
+    def _restore(self, arrays: State, metadata: dict[str, str]) -> None:
+        """Take over what `save` wrote. Raises KeyError or ValueError, with nothing changed, for anything else."""
+        about = json.loads(metadata["progress"])
+        losses = list(torch.from_numpy(arrays.pop("losses").copy()).to(self.device)) if "losses" in arrays else []
+        parts: dict[str, State] = {}
+        for name, array in arrays.items():
+            part, _, rest = name.partition("/")
+            parts.setdefault(part, {})[rest] = array.copy()
+        epoch, step, undefined, seconds = (about[key] for key in ("epoch", "step", "undefined", "seconds"))
+        results = [EpochResult.model_validate(result) for result in about["results"]]
+        resumed_after = [*about["resumed_after"], epoch]
+        packed = about.get("packed", 1)  # absent before trials could share steps
+        self.method.load_state(parts.pop("method"))
+        self.epoch, self.step, self.losses, self.results = epoch, step, losses, results
+        self.undefined, self.seconds, self.kept, self.resumed_after = undefined, seconds, parts, resumed_after
+        self.saved_at = sum(seconds.values())
+        self.packed = packed
+
+    def finish(self, started: str) -> None:
+        """Store the weights worth keeping and the curves, then the record, if the claim still stands; then only they are left."""
+        folder = f"trials/{self.trial.key}/{self.claim.name}"
+        for part, weights in {**self.kept, "last": self.method.weights()}.items():
+            save_tensors(self.claim.store, f"{folder}/{part}.safetensors", weights, {"key": self.trial.key})
+        curves = Curves.of(self.trial.key, self.results)
+        self.claim.store.put(curves_name(self.trial.key, self.claim.name), curves.model_dump_json().encode())
+        self.claim.commit(record_name(self.trial.key), self._record(started, curves).model_dump_json().encode())
+        tidy_trial(self.claim.store, self.trial.key, self.claim.name)
+
+    def withdraw(self) -> None:
+        """Remove what this claim has stored, now that another has taken over."""
+        store = self.claim.store
+        for prefix in (f"{self.claim.name}/", f"checkpoints/{self.claim.name}-"):
+            for info in list(store.list(f"trials/{self.trial.key}/{prefix}")):
+                store.delete(info.name)
+
+    def _record(self, started: str, curves: Curves) -> Record:
+        trial, reference = self.trial, self.trial.reference
+        if reference is not None and self.data.reference is not None and self.data.reference.facts:
+            reference = {**reference, "facts": self.data.reference.facts}
+        steps = trial.setting["epochs"] * self.method.steps_per_epoch
+        return Record(
+            **trial.model_dump(exclude={"checkpoint_seconds", "reference"}),
+            reference=reference,
+            counts=self.data.counts(),
+            primary_score=self.method.primary_score,
+            epochs=self.epoch,
+            selected=curves.selected(),
+            curves=curves.digest(),
+            undefined=self.undefined,
+            run=RunInfo(
+                started=started,
+                finished=now(),
+                train_seconds=self.seconds["train"],
+                evaluate_seconds=self.seconds["evaluate"],
+                seconds_per_step=self.seconds["train"] / steps,
+                device=device_name(self.device),
+                threads=torch.get_num_threads(),
+                packed=self.packed,
+                correlation=self.method.correlation,
+                host=socket.gethostname(),
+                claim=self.claim.name,
+                versions=versions(),
+                resumed_after=self.resumed_after,
+            ),
+        )

@@ -1,0 +1,251 @@
+"""The commands as scripts see them: exit codes, what stands on which stream, and messages that say what to do."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from fod_bench.cli.app import app
+from fod_bench.store import open_store
+from tests.helpers.commands import Bench
+from tests.helpers.dataset_builders import folder_category, mask
+from tests.helpers.report_builders import full_store
+
+Call = Callable[..., Result]
+COMMANDS = (["run"], ["plan"], ["report"], ["data", "check"], ["data", "synth"])
+
+
+@pytest.fixture
+def call(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Call:
+    """Call a command within this process; it must end with exit code `code`."""
+    monkeypatch.chdir(bench.folder)
+    monkeypatch.setenv("XDG_CACHE_HOME", bench.environment["XDG_CACHE_HOME"])
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def called(*arguments: str | Path, code: int = 0) -> Result:
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+        assert result.exit_code == code, f"exit code {result.exit_code}\n{result.output}\n{result.exception!r}"
+        assert "Traceback" not in result.output
+        return result
+
+    return called
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_has_an_example(call: Call, command: list[str]) -> None:
+    assert f"Example: fod-bench {' '.join(command)} " in call(*command, "--help").stdout
+
+
+@pytest.mark.parametrize("arguments", (["--help"], ["run", "--help"], ["plan", "light.yaml"]), ids=" ".join)
+def test_light_commands_import_nothing_heavy(bench: Bench, arguments: list[str]) -> None:
+    bench.job("light")
+    script = f"""
+import sys
+from fod_bench.cli.app import app
+try:
+    app({arguments!r})
+except SystemExit as end:
+    assert not end.code
+print(*sorted({{"torch", "torchvision", "timm", "ray"}} & set(sys.modules)), file=sys.stderr)
+"""
+    done = bench.start_process(sys.executable, "-c", script).finished()
+    assert (done.code, done.err) == (0, "\n")
+
+
+def test_the_version_and_no_arguments(call: Call) -> None:
+    assert call("--version").stdout.startswith("fod-bench ")
+    assert "Usage" in call(code=2).output
+
+
+@pytest.mark.parametrize(
+    ("line", "wrong", "said"),
+    [
+        ("  epochs: 2", "  epoch: 2", "settings.epoch: unknown key; did you mean epochs"),
+        ("  - weave", "  - weeve", "datasets.drawn.categories[0]: unknown category 'weeve'; did you mean weave?"),
+        (
+            "  backbone: resnet18",
+            "  backbone: resnet81",
+            "settings.backbone: unknown backbone 'resnet81'; did you mean",
+        ),
+    ],
+)
+def test_a_job_file_with_a_slip_is_refused_with_place_and_nearest_name(
+    bench: Bench, call: Call, line: str, wrong: str, said: str
+) -> None:
+    path = bench.folder / bench.job("slip", store="untouched")
+    text = path.read_text()
+    assert text.count(line) == 1
+    path.write_text(text.replace(line, wrong))
+    number = path.read_text().splitlines().index(next(row for row in path.read_text().splitlines() if wrong in row)) + 1
+    refused = call("run", "slip.yaml", code=1)
+    assert refused.stderr.startswith(f"fod-bench: slip.yaml:{number}: {said}")
+    assert not refused.stdout and not (bench.folder / "untouched").exists()
+
+
+def test_a_slip_on_the_command_line_is_one_of_usage(bench: Bench, call: Call) -> None:
+    job = bench.job("usage", store="usage-store")
+    assert "did you mean epochs" in call("run", job, "--set", "settings.epoch=3", code=2).stderr
+    only = call("run", job, "--only", "*/nothing", code=2).stderr
+    assert "--only '*/nothing' matches none of the 1 row/dataset/category names, such as FOD/drawn/weave" in only
+    assert "--layout" in call("data", "check", ".", "--layout", "mvtek", code=2).output
+    assert not (bench.folder / "usage-store").exists(), "nothing is begun before the command line is right"
+
+
+def test_a_store_that_cannot_be_one_is_said_before_anything_runs(bench: Bench, call: Call) -> None:
+    job = bench.job("places")
+    (bench.folder / "file").write_text("")
+    for store, said in (
+        ("file", "this is a file; a store is a folder"),
+        ("file/below", "Not a directory"),
+        ("s3://bucket/a b", "the prefix should be segments"),
+    ):
+        error = call("run", job, "--store", store, code=1).stderr
+        assert said in error and error.count("\n") == 1, error
+
+
+def test_nothing_that_can_run_is_an_error_with_its_remedy(bench: Bench, call: Call) -> None:
+    gone = {
+        "mvtec": {"layout": "mvtec", "root": "no/mvtec"},
+        "own": {"layout": "folder", "root": "nowhere"},
+    }
+    job = bench.job("rootless", store="rootless-store", datasets=gone)
+    said = call("run", job, code=1).stderr.splitlines()
+    assert said[0] == "fod-bench: nothing can run:" and len(said) == 3
+    assert "datasets.mvtec: there is no folder no/mvtec" in said[1] and "--set datasets.mvtec.root=" in said[1]
+    assert "datasets.own: there is no folder nowhere" in said[2]
+    assert not (bench.folder / "rootless-store").exists()
+
+    planned = json.loads(call("plan", job, "--json").stdout)
+    assert (planned["cells"], planned["trainings_blocked"], len(planned["problems"])) == (15, 15, 2)
+
+
+def test_weights_that_cannot_be_had_are_refused_with_the_ways_out(bench: Bench, call: Call) -> None:
+    job = bench.job("weightless", store="weightless-store", settings={"backbone": "tf_efficientnet_b6.aa_in1k"})
+    refused = bench.run("run", job, "--set", "weights=pretrained", code=1)
+    assert "pretrained weights of tf_efficientnet_b6.aa_in1k cannot be had" in refused.err
+    assert all(way in refused.err for way in ("1. a network", "--set weights=/path/to/", "--set weights=random"))
+    assert "Traceback" not in refused.err and not refused.out
+
+    planned = bench.run("plan", job, "--json", "--set", "weights=pretrained")
+    assert json.loads(planned.out)["trainings_blocked"] == 1, "a plan counts without the weights"
+
+    assert "no file lost.safetensors" in call("run", job, "--set", "weights=lost.safetensors", code=1).stderr
+    (bench.folder / "weights.pth").write_bytes(b"pickled")
+    assert "not a .safetensors file" in call("run", job, "--set", "weights=weights.pth", code=1).stderr
+    assert not (bench.folder / "weightless-store").exists()
+
+
+def test_a_report_prints_what_is_asked_for_or_says_how_to_get_it(bench: Bench, call: Call) -> None:
+    store = open_store(str(bench.folder / "reported"))
+    for name, data in full_store().objects.items():
+        store.put(name, data)
+    tables = call("report", "--store", "reported", "--table", "2", "--table", "6")
+    assert "Table 2" in tables.stdout and "Table 6" in tables.stdout and not tables.stderr
+    assert (
+        "no table '22': the paper has 1 to 15" in call("report", "--store", "reported", "--table", "22", code=2).stderr
+    )
+
+    drawn = call("report", "--store", "reported", "--figure", "heads", "--out", "figures")
+    assert [Path(line).name for line in drawn.stderr.splitlines()] == ["figure-heads.svg", "figure-heads.png"]
+    assert "--figure needs --out" in call("report", "--store", "reported", "--figure", "heads", code=2).stderr
+    assert "did you mean 'layers'" in call("report", "--figure", "layer", "--out", "x", code=2).stderr
+
+    job = bench.job("paper", store="reported")
+    assert "Table 12" not in call("report", job, "--table", "all").stdout
+    assert "Table 12" in call("report", "--store", "reported", "--table", "all").stdout
+
+    job = bench.job("two", datasets={"mvtec": {"layout": "mvtec", "root": "x"}}, tables=[2, 6], store="reported")
+    not_fed = call("report", job, "--table", "2", "--table", "12", code=2).stderr
+    assert (
+        "--table 12: job 'two' feeds 2, 6 of the paper's tables" in not_fed
+        and "`fod-bench run jobs/table12_heads.yaml` feeds 12" in not_fed
+    )
+
+    empty = call("report", "--store", "empty", code=1).stderr
+    assert "no run in store" in empty and "fod-bench run jobs/quickstart.yaml --store" in empty
+
+
+def test_synthetic_pictures_are_written_once_and_are_sound(bench: Bench, call: Call) -> None:
+    few = ["--train", "3", "--test-good", "2", "--test-defect-per-type", "1", "--size", "64"]
+    wanted = ["--categories", "weave", "--categories", "board"]
+    written = call("data", "synth", "drawn", *wanted, *few)
+    assert not written.stdout and written.stderr == "drawn: wrote weave, board\n"
+    assert "no fault found" in call("data", "check", "drawn").stderr
+    assert "no fault found" in call("data", "check", "drawn", "--categories", "weave").stderr
+    assert "is not an empty folder" in call("data", "synth", "drawn", *few, code=1).stderr
+    assert "did you mean 'weave'" in call("data", "synth", "other", "--categories", "weeve", code=1).stderr
+    assert "--train: " in call("data", "synth", "other", "--train", "0", code=2).stderr
+    assert not (bench.folder / "other").exists()
+
+
+def test_faults_of_a_data_set_are_listed_on_standard_output(bench: Bench, call: Call) -> None:
+    category = folder_category(bench.folder / "faulty")
+    (category / "train/good/000.png").write_bytes(b"no picture")
+    (category / "ground_truth/crack/000_mask.png").unlink()
+    mask(category / "ground_truth/dent/000_mask.png", size=(5, 5))
+    found = call("data", "check", "faulty", code=1)
+    assert len(found.stdout.splitlines()) == 3
+    for part in ("train/good/000.png", "defective picture without a mask", "dent/000_mask.png"):
+        assert part in found.stdout
+    assert found.stderr == "3 faults in faulty\n"
+    assert "nut" in call("data", "check", "faulty", "--categories", "nutt", code=1).stdout
+    assert "does not exist" in call("data", "check", "nowhere", code=1).stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    (
+        ["--help"],
+        ["plan", "pipe.yaml"],
+        ["plan", "pipe.yaml", "--json"],
+        ["report", "--store", "pipe-store"],
+        ["report", "--store", "pipe-store", "--table", "7", "--format", "markdown"],  # shorter than a buffer
+    ),
+    ids=" ".join,
+)
+def test_a_reader_that_goes_away_is_no_fault(bench: Bench, arguments: list[str]) -> None:
+    bench.job("pipe")
+    store = open_store(str(bench.folder / "pipe-store"))
+    for name, data in full_store().objects.items():
+        store.put(name, data)
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "fod_bench.cli.app", *arguments],
+        cwd=bench.folder,
+        env=bench.environment,
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(writer)
+    assert not done.stderr, done.stderr
+
+
+def test_colour_is_for_terminals_and_not_for_those_who_refuse_it(bench: Bench) -> None:
+    job = bench.job("colour")
+    assert "\x1b" not in bench.run("plan", job).out
+    assert "\x1b[" in bench.run("plan", "--help", FORCE_COLOR="1").out
+    plain = bench.run("plan", job, FORCE_COLOR="1", NO_COLOR="1").out
+    assert not any(f"\x1b[{colour}" in plain for colour in ("3", "9", "4"))
+
+
+def test_the_driver_needs_ray_only_when_there_is_work() -> None:
+    """Ray reads its settings when it is imported, and takes its time."""
+    script = "import sys, fod_bench.cluster.run; print({'ray', 'torch', 'boto3'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
+def test_a_worker_needs_timm_only_to_extract() -> None:
+    """It takes seconds, for which every training would wait."""
+    script = "import sys, fod_bench.cluster.worker; print({'timm', 'torch'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "{'torch'}\n"

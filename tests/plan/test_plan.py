@@ -1,0 +1,180 @@
+"""What a job comes to: equal trainings merged, keys made of content, what is missing named, all without Ray."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from fod_bench.cli.plan_view import print_summary
+from fod_bench.features.request import FeatureRequest
+from fod_bench.job import load_job
+from fod_bench.plan import Plan, Summary, TrialJob, make_plan, summarize
+from fod_bench.records.names import record_name
+from fod_bench.records.record import Record, RunInfo
+from fod_bench.store import open_store
+from tests.helpers.commands import DRAWN, TINY
+from tests.helpers.dataset_builders import folder_category, picture
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder, and no cache of digests but its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def plan_of(settings: dict[str, Any] | None = None, **keys: Any) -> Plan:
+    content = {"name": "tiny", "datasets": {"drawn": DRAWN}} | keys | {"settings": TINY | (settings or {})}
+    Path("job.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    return make_plan(load_job("job.yaml"), download=False)
+
+
+def summary_of(plan: Plan) -> Summary:
+    return summarize(plan, open_store("results/store"))
+
+
+def own(root: str, **keys: Any) -> dict[str, Any]:
+    """The data sets of a job on own pictures."""
+    return {"own": {"layout": "folder", "root": root} | keys}
+
+
+def test_rows_that_differ_in_scoring_only_share_a_training() -> None:
+    variants = {
+        "FOD": {},
+        "Rec": {"scoring": "rec"},
+        "Fine": {"score_levels": [8]},
+        "No entropy": {"entropy": False},
+        "Weightless": {"lambda2": 0},
+        "Patch": {"views": "patch"},
+        "Patch, other weight": {"views": "patch", "lambda1": 1.5},
+    }
+    plan = plan_of(variants=variants, seeds=[1, 2])
+    assert len(plan.run.cells) == 14 and len(plan.trials) == 6
+    shared = [trial.rows for trial in plan.trials.values() if trial.seed == 1]
+    assert shared == [["FOD", "Rec", "Fine"], ["No entropy", "Weightless"], ["Patch", "Patch, other weight"]]
+    assert {cell.key for cell in plan.run.cells} == set(plan.trials)
+    scores = {cell.row: cell.score for cell in plan.run.cells}
+    assert (scores["FOD"], scores["Rec"], scores["Fine"]) == ("rec_div@8+16", "rec@8+16", "rec_div@8")
+    assert len(plan.run.features) == 1 and len(plan.run.references) == 1
+
+
+def only_features(plan: Plan) -> FeatureRequest:
+    (request,) = {trial.features.key: trial.features for trial in plan.trials.values() if trial.features}.values()
+    return request
+
+
+def test_keys_follow_the_content_and_not_the_place(folder: Path) -> None:
+    folder_category(folder / "here")
+    shutil.copytree(folder / "here", folder / "there")
+    here, there = plan_of(datasets=own("here")), plan_of(datasets={"moved": own("there")["own"]})
+    assert list(here.trials) == list(there.trials)
+    picture(folder / "there/nut/train/good/000.png", value=200)
+    assert not here.trials.keys() & plan_of(datasets=own("there")).trials.keys()
+
+
+def test_data_are_found_by_a_worker_in_another_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder_category(folder / "here")
+    request = only_features(plan_of(datasets=own("here")))
+    (folder / "elsewhere").mkdir()
+    monkeypatch.chdir(folder / "elsewhere")
+    assert request.category.read_image(request.category.samples[0]).size == (12, 10)
+
+
+def test_weights_are_told_apart_by_their_content(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "one.safetensors").write_bytes(b"some weights")
+    (folder / "two.safetensors").write_bytes(b"some weights")
+    (folder / "three.safetensors").write_bytes(b"other weights")
+    one, two, three = (plan_of({"weights": f"{name}.safetensors"}) for name in ("one", "two", "three"))
+    assert list(one.trials) == list(two.trials) != list(three.trials)
+    request = only_features(one)
+    monkeypatch.chdir("/")
+    assert request.weights.path is not None and request.weights.path.is_file()
+
+
+def test_what_is_missing_is_named_and_counted_as_far_as_it_is_known(folder: Path) -> None:
+    folder_category(folder / "here")
+    plan = plan_of(
+        datasets=own("here") | {"mvtec": {"layout": "mvtec", "root": "no/mvtec"}, "gone": own("nowhere")["own"]},
+        seeds=[1, 2],
+    )
+    summary = summary_of(plan)
+    assert (summary.cells, summary.trainings, summary.trainings_blocked, summary.categories) == (32, 32, 30, 16)
+    assert summary.feature_sets == 16 and summary.pictures_to_extract == 8 + 3629 + 1725, "with the published counts"
+    assert summary.steps_left == 2 * 2 * (3 + 3629), "MVTec's pictures are counted as published"
+    mvtec, gone = summary.problems
+    assert mvtec.startswith("datasets.mvtec: there is no folder no/mvtec;") and "--set datasets.mvtec.root=" in mvtec
+    assert gone.startswith("datasets.gone: there is no folder nowhere, so its categories cannot be counted")
+    assert all(cell.key is None for cell in plan.run.cells if cell.dataset == "mvtec")
+    assert not (folder / "results").exists(), "planning writes nothing"
+
+
+def test_a_category_that_cannot_be_used_is_named_beside_the_others(folder: Path) -> None:
+    folder_category(folder / "here")
+    (folder_category(folder / "here", "bolt") / "ground_truth/dent/000_mask.png").unlink()
+    summary = summary_of(plan_of(datasets=own("here")))
+    assert (summary.trainings, summary.trainings_blocked) == (2, 1)
+    (problem,) = summary.problems
+    assert problem.startswith("own/bolt: ") and "dent/000.png" in problem and "mask" in problem
+
+
+def test_hundreds_of_cells_are_planned_and_counted() -> None:
+    grid = {"lambda1": [0.1 * step for step in range(1, 11)], "lambda2": [0.1 * step for step in range(1, 9)]}
+    everything = {"drawn": DRAWN | {"categories": "all"}}
+    summary = summary_of(plan_of(datasets=everything, grid=grid, seeds=[1, 2]))
+    assert summary.cells == summary.trainings == 960 and summary.feature_sets == 6
+
+
+def test_measurements_are_counted_apart_from_trainings() -> None:
+    plan = plan_of(
+        variants={
+            "FOD": {},
+            "Cost": {"measure": "cost", "epochs": 7},
+            "Cost of Patch": {"measure": "cost", "views": "patch"},
+        }
+    )
+    summary = summary_of(plan)
+    assert (summary.cells, summary.trainings, summary.measurements, summary.measurements_recorded) == (3, 1, 2, 0)
+    assert (summary.trainings_recorded, summary.trainings_blocked, summary.feature_sets) == (0, 0, 1)
+    alone = summary_of(plan_of(variants={"FOD": {}}))
+    assert (summary.steps_left, summary.petaflop_left) == (alone.steps_left, alone.petaflop_left) != (0, 0)
+    (measured,) = (trial for trial in plan.trials.values() if trial.rows == ["Cost"])
+    trial = measured.trial(checkpoint_seconds=1)
+    assert trial.measures_cost and "epochs" not in trial.setting and trial.reference is not None
+
+
+def test_the_time_that_is_left_follows_from_what_recorded_trainings_took(capsys: pytest.CaptureFixture[str]) -> None:
+    """Equal trainings: the two that are left take twice as long as one took, on a core or on a GPU."""
+    plan = plan_of(seeds=[1, 2, 3, 4, 5])
+    store = open_store("results/store")
+    took = {"cpu (x86_64)": [(100.0, 20.0)], "NVIDIA H200": [(4.0, 1.0), (8.0, 2.0)]}
+    trials = iter(plan.trials.values())
+    for device, times in took.items():
+        for train, evaluate in times:
+            record = recorded(next(trials), device, train, evaluate, threads=2)
+            store.put(record_name(record.key), record.model_dump_json().encode())
+    core, gpu = summarize(plan, store).time_left
+    assert (core.device, gpu.device) == ("CPU core", "NVIDIA H200")
+    assert core.hours * 3600 == pytest.approx(2 * 120 * 2), "of one core, and two were at work"
+    median = 2 / (1 / 5 + 1 / 10)  # of speeds
+    assert gpu.hours * 3600 == pytest.approx(2 * median)
+    assert gpu.basis == "measured by 2 recorded trainings"
+    print_summary(summarize(plan, store))
+    assert "about 13 s for one worker on NVIDIA H200 (measured by 2" in " ".join(capsys.readouterr().out.split())
+
+
+def recorded(job: TrialJob, device: str, train: float, evaluate: float, threads: int) -> Record:
+    """What a training of `job` may have left."""
+    assert job.counts is not None
+    run = {"started": "2026-11-25T00:00:00Z", "finished": "2026-11-25T00:00:00Z", "train_seconds": train}
+    run |= {"evaluate_seconds": evaluate, "seconds_per_step": 0.1, "device": device, "threads": threads}
+    return Record(
+        **job.trial(1.0).model_dump(exclude={"checkpoint_seconds"}),
+        counts=job.counts,
+        primary_score="rec_div@8+16",
+        run=RunInfo(**run, host="here", versions={}),
+    )

@@ -1,0 +1,152 @@
+"""`fod-bench store ls` and `verify` on hand-made stores, and all of the store's commands on a bucket."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fod_bench.records.upkeep import kind_of
+from fod_bench.store import Store, open_store
+from fod_bench.store.s3.store import S3Store
+from tests.helpers.s3_servers import BUCKET, Server
+from tests.helpers.store_builders import CLAIM, call, collected, damage, names, save_plan, save_trial, whole_store
+
+
+@pytest.fixture
+def whole(tmp_path: Path) -> Store:
+    return whole_store(open_store(str(tmp_path / "store")))
+
+
+class TestLs:
+    def test_kinds_are_summed_up(self, whole: Store) -> None:
+        whole.put("trials/a1/notes.txt", b"by hand")
+        told = json.loads(call("ls", "--store", whole.uri, "--json").stdout)
+        counts = {kind: about["objects"] for kind, about in told["kinds"].items() if about["objects"]}
+        assert counts == {
+            "features": 3,
+            "references": 1,
+            "records": 2,
+            "weights": 4,
+            "curves": 2,
+            "runs": 2,
+            "mark": 1,
+            "unknown": 1,
+        }
+        assert told["kinds"]["references"]["bytes"] == 400 and told["objects"] == 16
+        assert told["bytes"] == sum(info.size for info in whole.list())
+        table = call("ls", "--store", whole.uri).stdout
+        assert "checkpoints" not in table
+        assert [line.split() for line in table.splitlines() if line.split()[:1] == ["references"]] == [
+            ["references", "1", "400", "B"]
+        ]
+
+    def test_objects_of_a_prefix_are_listed(self, whole: Store) -> None:
+        lines = call("ls", "trials/a1", "--store", whole.uri).stdout.splitlines()
+        assert [line.split()[2] for line in lines] == names(whole, "trials/a1/") and lines
+        size, time, name = lines[-1].split()
+        assert int(size) == len(whole.get(name)) and time.endswith("+00:00")
+        told = json.loads(call("ls", "trials/a1", "--store", whole.uri, "--json").stdout)
+        assert [entry["name"] for entry in told] == names(whole, "trials/a1/")
+        assert "no object nothing" in call("ls", "nothing", "--store", whole.uri).stderr
+
+    def test_a_prefix_that_no_name_has_is_refused(self, whole: Store) -> None:
+        assert "cannot name an object" in call("ls", "../x", "--store", whole.uri, code=2).stderr
+
+    @pytest.mark.parametrize(
+        ("name", "kind"),
+        [
+            ("features/k/manifest.json", "features"),
+            (f"features/k/{CLAIM}/test.safetensors", "features"),
+            ("trials/k/checkpoints/00000001-ab-000001.safetensors", "checkpoints"),
+            (f"trials/k/{CLAIM}/last.safetensors", "weights"),
+            (f"trials/k/{CLAIM}/curves.json", "curves"),
+            ("trials/k/failure.log", "failures"),
+            ("claims/k/00000001.beat", "claims"),
+            ("runs/tiny-1.x/state/d1.json", "states"),
+            ("probe/abc/1", "probe"),
+            ("trials/k/last.safetensors", None),
+            ("fod-bench.json.bak", None),
+        ],
+    )
+    def test_kinds_are_known_by_name(self, name: str, kind: str | None) -> None:
+        assert kind_of(name) == kind
+
+
+class TestVerify:
+    def test_a_sound_store(self, whole: Store) -> None:
+        done = call("verify", "--store", whole.uri)
+        assert not done.stdout and "15 objects" in done.stderr and "no fault found" in done.stderr
+
+    def test_every_damaged_object_is_named_and_nothing_changed(self, whole: Store) -> None:
+        damaged = [f"features/f1/{CLAIM}/train.safetensors", "trials/a2/record.json"]
+        for name in damaged:
+            damage(whole, name)
+        before = names(whole)
+        done = call("verify", "--store", whole.uri, code=1)
+        assert sorted(line.split(":")[0] for line in done.stdout.splitlines()) == damaged
+        assert "2 faults found" in done.stderr and names(whole) == before
+        assert len(call("verify", "features/", "--store", whole.uri, code=1).stdout.splitlines()) == 1
+
+    @pytest.mark.parametrize(
+        ("part", "head"),
+        [
+            (f"features/f1/{CLAIM}/test.safetensors", "features/f1/manifest.json"),
+            (f"trials/a1/{CLAIM}/last.safetensors", "trials/a1/record.json"),
+            (f"trials/a1/{CLAIM}/curves.json", "trials/a1/record.json"),
+        ],
+    )
+    def test_a_part_that_is_missing_is_named(self, whole: Store, part: str, head: str) -> None:
+        whole.delete(part)
+        said = call("verify", "--store", whole.uri, code=1).stdout
+        assert said == f"{head}: a part of it is missing: {part}\n"
+
+    def test_parts_outside_the_prefix_are_looked_for(self, whole: Store) -> None:
+        assert not call("verify", "trials/a1/record", "--store", whole.uri).stdout
+
+    def test_what_is_whole_but_not_what_it_should_be(self, whole: Store) -> None:
+        whole.put("trials/a1/record.json", whole.get("trials/a2/record.json"))
+        whole.put("features/f1/manifest.json", b"[]")
+        whole.put("runs/tiny-1/plan.json", b"{}")
+        said = call("verify", "--store", whole.uri, code=1).stdout
+        assert "the record of another trial, a2" in said and "no manifest" in said and "plan.json" in said
+
+
+class TestBucket:
+    def test_there_and_back_with_all_that_lies_between(
+        self, whole: Store, s3: Callable[[str], Server], tmp_path: Path
+    ) -> None:
+        address, back = s3("moto").address("housekeeping"), str(tmp_path / "back")
+        assert "14 objects" in call("cp", whole.uri, address).stderr
+        assert not call("cp", whole.uri, address).stdout, "nothing is copied twice"
+        assert "15 objects" in call("verify", "--store", address).stderr
+        save_trial(open_store(address), "b1")
+        assert collected(open_store(address), "--older-than", "0") == {
+            "trials/b1/record.json",
+            f"trials/b1/{CLAIM}/best_image.safetensors",
+            f"trials/b1/{CLAIM}/curves.json",
+            f"trials/b1/{CLAIM}/last.safetensors",
+        }
+        assert "14 objects" in call("cp", address, back).stderr
+        copied = open_store(back)
+        assert names(copied) == names(whole) and all(copied.get(name) == whole.get(name) for name in names(whole))
+
+    def test_uploads_that_broke_off_are_dropped_when_they_are_old(self, s3: Callable[[str], Server]) -> None:
+        server = s3("moto")
+        address, client = server.address("uploads"), server.client()
+        store = open_store(address)
+        save_plan(store, "tiny-1", [])
+        for key in ("uploads/features/f1/manifest.json", "uploads-of-others/a"):
+            client.create_multipart_upload(Bucket=BUCKET, Key=key)
+        assert isinstance(store, S3Store)
+        assert store.abandon_uploads(100 * 365 * 86400) == (), "moto says that all began in 2010"
+        assert "unfinished upload of features/f1/manifest.json" in call("gc", "--store", address).stdout
+        left = client.list_multipart_uploads(Bucket=BUCKET).get("Uploads", [])
+        assert {upload["Key"] for upload in left} >= {"uploads/features/f1/manifest.json", "uploads-of-others/a"}
+        call("gc", "--store", address, "--delete")
+        left = client.list_multipart_uploads(Bucket=BUCKET).get("Uploads", [])
+        (other,) = [upload for upload in left if upload["Key"].startswith("uploads")]
+        assert other["Key"] == "uploads-of-others/a"
+        client.abort_multipart_upload(Bucket=BUCKET, Key=other["Key"], UploadId=other["UploadId"])

@@ -1,0 +1,173 @@
+"""The forms of a report: terminal, Markdown, CSV, files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from pathlib import Path
+
+import pytest
+from rich.cells import cell_len
+from rich.console import Console
+
+from fod_bench.errors import FodBenchError, UsageError
+from fod_bench.report import PAPER_TABLES, Results, paper_table, plain_table, render_report
+from fod_bench.report.formats.markdown import markdown
+from fod_bench.report.formats.terminal import print_tables
+from tests.helpers.report_builders import MemoryStore, Run, cell, full_store
+
+NUMBER = re.compile(r"\d\.\d{3}|\d\d\.\d")  # an AUROC or a cost
+
+
+@pytest.fixture(scope="module")
+def results() -> Results:
+    return full_store(("FOD", "DRAEM", "MKD")).read()
+
+
+def printed(results: Results, number: int, width: int, terminal: bool = False) -> str:
+    stream = io.StringIO()
+    console = Console(file=stream, width=width, force_terminal=terminal, color_system="standard" if terminal else None)
+    print_tables([paper_table(results, number)], console)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("number", "width"),
+    # The four labels of Tables 4 and 9 leave no room for a cell in 60 columns.
+    [(number, width) for number in PAPER_TABLES for width in (60, 80, 100, 120) if width > 60 or number not in (4, 9)],
+)
+def test_no_line_is_wider_than_the_terminal_and_no_number_is_lost(results: Results, number: int, width: int) -> None:
+    text = printed(results, number, width)
+    assert max(map(cell_len, text.splitlines())) <= width
+    everything = NUMBER.findall(printed(results, number, 1000))
+    assert sorted(NUMBER.findall(text)) == sorted(everything)
+    for entry in paper_table(results, number).cells():
+        assert entry.value is None or entry.text("ours") in text
+        assert entry.published is None or re.search(rf"(?<![\d.]){re.escape(entry.text('paper'))}(?![\d.])", text)
+
+
+def test_a_cell_is_never_cut_between_panels(results: Results) -> None:
+    for line in printed(results, 2, 80).splitlines():
+        if line.startswith("Category"):
+            assert line.split().count("ours") == line.split().count("paper")
+
+
+def test_marks_are_styles_on_a_terminal_and_signs_elsewhere(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert "\x1b[1;32m1.000\x1b[0m" in printed(results, 2, 120, terminal=True)
+    plain = printed(results, 2, 120)
+    assert "\x1b" not in plain
+    assert "1.000*" in plain
+    assert "* best, ° second best, ours and the paper's apart." in plain
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert printed(results, 2, 120, terminal=True) == plain
+
+
+def test_markdown_is_one_table_with_equally_long_rows_and_marks(results: Results) -> None:
+    text = markdown(paper_table(results, 7))
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert len({row.count("|") for row in rows}) == 1
+    assert len(rows) == 2 + 2 + 8
+    assert "FOD ours | FOD paper | FOD Δ" in rows[0]
+    assert "**0.960**<sup>a</sup>" in text
+    assert "_0.948_" in text
+    assert "<sup>a</sup> FOD, the full model, image AUROC on BTAD: the paper prints 0.960" in text
+
+
+def test_markup_in_a_label_stays_text() -> None:
+    store = MemoryStore()
+    run = Run(store, "run-1", "job", [])
+    run.add("a|b *c* [red]", "own", "_x_", [(0.5, 0.5)])
+    run.save()
+    results = store.read()
+    table = plain_table(results, "job")
+    assert "a\\|b \\*c\\* \\[red\\]" in markdown(table)
+    stream = io.StringIO()
+    print_tables([table], Console(file=stream, width=80))
+    assert "a|b *c* [red]" in stream.getvalue()
+
+
+def test_csv_reads_back_to_the_tables_numbers(results: Results, capsys: pytest.CaptureFixture[str]) -> None:
+    render_report(results, ["3", "7"], "csv")
+    lines = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert {line["table"] for line in lines} == {"3", "7"}
+    (line,) = [
+        line
+        for line in lines
+        if (line["table"], line["row"], line["category"], line["metric"]) == ("7", "FOD", "mean", "image_auroc")
+    ]
+    expected = cell(paper_table(results, 7), "FOD", "mean")
+    assert expected.value is not None
+    assert float(line["ours"]) == pytest.approx(expected.value, abs=1e-6)
+    assert float(line["difference"]) == pytest.approx(expected.value - 0.96, abs=1e-6)
+    assert (line["published"], line["seeds"], line["categories_covered"]) == ("0.96", "1", "3/3")
+    assert (line["ours_std"], line["selection"]) == ("", "best")
+    assert line["keys"].split() == list(expected.keys)
+    (other,) = [
+        line
+        for line in lines
+        if (line["table"], line["row"], line["category"], line["metric"]) == ("7", "CFLOW", "mean", "image_auroc")
+    ]
+    assert (other["ours"], other["published"], other["difference"], other["keys"]) == ("", "0.948", "", "")
+
+
+@pytest.mark.parametrize(("fmt", "suffix"), [("terminal", "txt"), ("markdown", "md"), ("latex", "tex"), ("csv", "csv")])
+def test_files_are_named_after_the_tables_and_equal_results_give_equal_bytes(
+    results: Results, tmp_path: Path, fmt: str, suffix: str
+) -> None:
+    paths = render_report(results, None, fmt, tmp_path / "one")
+    stems = ["table-1", "table-2", "table-3", "table-6", "table-7", "table-8", "paper"] + ["tables"] * (fmt == "latex")
+    assert [path.name for path in paths] == [*(f"{stem}.{suffix}" for stem in stems), "tidy.csv"]
+    again = render_report(full_store(("FOD", "DRAEM", "MKD")).read(), None, fmt, tmp_path / "two")
+    assert [path.read_bytes() for path in paths] == [path.read_bytes() for path in again]
+    assert sorted(path.name for path in (tmp_path / "one").iterdir()) == sorted(path.name for path in paths)
+    assert b"\x1b" not in paths[1].read_bytes()
+
+
+def test_a_jobs_name_cannot_lead_out_of_the_folder(tmp_path: Path) -> None:
+    store = MemoryStore()
+    for run_id, job in (("r1", "../../evil"), ("r2", "table-2"), ("r3", "tidy")):
+        run = Run(store, run_id, job, [])
+        run.add("FOD", "own", "part", [(0.5, 0.5)])
+        run.save()
+    paths = render_report(store.read(), None, "markdown", tmp_path)
+    assert [path.relative_to(tmp_path).as_posix() for path in paths] == [
+        "______evil.md",
+        "job-table-2.md",
+        "job-tidy.md",
+        "tidy.csv",
+    ]
+
+
+def test_unknown_tables_formats_and_selections_are_refused_with_the_valid_ones(
+    results: Results, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=r"no table '16': the paper has 1 to 15; there are also all, plain, paper"):
+        render_report(results, ["2", "16"], out=tmp_path / "none")
+    with pytest.raises(UsageError, match=r"no table 'papre': did you mean 'paper'"):
+        render_report(results, ["papre"])
+    with pytest.raises(UsageError, match=r"no report format 'markdwon'.*did you mean 'markdown'"):
+        render_report(results, None, "markdwon")
+    with pytest.raises(UsageError, match=r"no selection 'lst'.*did you mean 'last'"):
+        render_report(results, None, selection="lst")
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_named(results: Results, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FodBenchError, match=r"cannot be written to .*file"):
+        render_report(results, ["2"], "csv", tmp_path / "file")
+
+
+def test_all_gives_every_paper_table_even_without_results(capsys: pytest.CaptureFixture[str]) -> None:
+    store = MemoryStore()
+    run = Run(store, "run-1", "job", [])
+    run.add("FOD", "own", "part", [(0.5, 0.5)])
+    run.save()
+    render_report(store.read(), ["all"])
+    text = capsys.readouterr().out
+    assert [number for number in PAPER_TABLES if f"Table {number}. " in text] == list(range(1, 16))
+    assert "No run in this store feeds Table 8" in " ".join(text.split())
+    render_report(store.read())
+    assert "Table" not in capsys.readouterr().out

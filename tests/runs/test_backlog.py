@@ -1,0 +1,138 @@
+"""The order in which work is handed out, what waits, and what is left alone while a worker has it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fod_bench.job import load_job
+from fod_bench.methods.fod.references.specs import MeanReference
+from fod_bench.plan import TrialJob, make_plan
+from fod_bench.runs.backlog import Backlog
+from tests.helpers.commands import DRAWN, TINY
+
+
+@pytest.fixture
+def trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[TrialJob]:
+    """Two trainings on each of two feature sets."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    datasets = {"drawn": {**DRAWN, "categories": ["weave", "board"]}}
+    Path("job.yaml").write_text(
+        yaml.safe_dump({"name": "tiny", "datasets": datasets, "settings": TINY, "seeds": [1, 2]})
+    )
+    return list(make_plan(load_job("job.yaml"), download=False).trials.values())
+
+
+@pytest.fixture
+def backlog(trials: list[TrialJob]) -> Backlog:
+    made = Backlog()
+    made.add(trials)
+    return made
+
+
+def key(trial: TrialJob) -> str:
+    assert trial.features is not None
+    return trial.features.key
+
+
+def test_trainings_begin_when_their_features_are_there(backlog: Backlog, trials: list[TrialJob]) -> None:
+    assert len(backlog) == 4 and backlog.next_trial(None) is None
+    first, second = backlog.next_features(), backlog.next_features()
+    assert first is not None and second is not None and backlog.next_features() is None
+    assert {first[0].key, second[0].key} == {key(trial) for trial in trials} and first[1] == [MeanReference()]
+    backlog.prepared(second[0].key, True)
+    begun = backlog.next_trial(None)
+    assert begun is not None and key(begun) == second[0].key
+    backlog.prepared(first[0].key, True)
+    for _ in range(2):  # a worker goes on with the features it has, as long as there is work on them
+        other = backlog.next_trial(first[0].key)
+        assert other is not None and key(other) == first[0].key
+    last = backlog.next_trial(first[0].key)
+    assert last is not None and key(last) == second[0].key
+    assert backlog.next_trial(None) is None and len(backlog) == 4
+    for trial in trials:
+        assert backlog
+        backlog.close(trial)
+    assert not backlog
+
+
+def test_features_that_were_not_to_be_had_are_tried_again_later(backlog: Backlog) -> None:
+    (request, _), other = backlog.next_features() or pytest.fail(), backlog.next_features()
+    assert other is not None
+    backlog.prepared(request.key, False, pause=1000)
+    assert backlog.next_features() is None
+    backlog.prepared(request.key, False)
+    assert backlog.next_features() == (request, [MeanReference()])
+
+
+def test_what_fails_with_its_features_is_what_waits_and_not_what_is_at_work(
+    backlog: Backlog, trials: list[TrialJob]
+) -> None:
+    request, _ = backlog.next_features() or pytest.fail()
+    backlog.prepared(request.key, True)
+    at_work = backlog.next_trial(None)
+    backlog.spoilt(request.key)
+    (waiting,) = backlog.waiting(request.key)
+    assert at_work is not None and waiting != at_work
+    backlog.put_off(at_work, 1000)
+    assert len(backlog.waiting(request.key)) == 2
+    for trial in backlog.waiting(request.key):
+        backlog.close(trial)
+    backlog.prepared(request.key, True)  # of features that nobody needs any more
+    assert len(backlog) == 2 and backlog.waiting(request.key) == []
+
+
+def test_what_was_put_off_comes_back_first(backlog: Backlog) -> None:
+    request, _ = backlog.next_features() or pytest.fail()
+    backlog.prepared(request.key, True)
+    one = backlog.next_trial(None)
+    assert one is not None
+    backlog.put_off(one, 1000, elsewhere=True)
+    assert backlog.due() == []
+    backlog.put_off(one, 0.0, elsewhere=True)
+    ((_, trial, elsewhere),) = backlog.due()
+    assert trial == one and elsewhere and backlog.due() == []
+    backlog.put_back(one)
+    assert backlog.next_trial(None) == one
+
+
+def ready(backlog: Backlog) -> None:
+    while (found := backlog.next_features()) is not None:
+        backlog.prepared(found[0].key, True)
+
+
+def test_those_of_one_kind_are_handed_out_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trials: list[TrialJob]
+) -> None:
+    job = yaml.safe_load(Path("job.yaml").read_text())
+    job["variants"] = {"FOD": {}, "heavy": {"lambda1": 3.0}, "wide": {"heads": 4}, "cost": {"measure": "cost"}}
+    Path("mixed.yaml").write_text(yaml.safe_dump(job))
+    mixed = list(make_plan(load_job("mixed.yaml"), download=False).trials.values())
+    backlog = Backlog()
+    backlog.add(mixed)
+    assert backlog.next_trials(None, 8) == []
+    ready(backlog)
+    packs = [backlog.next_trials(None, 3)]
+    while more := backlog.next_trials(None, 8):
+        packs.append(more)
+    rows = sorted(
+        (len(pack), len({key(trial) for trial in pack}), *sorted({trial.rows[0] for trial in pack})) for pack in packs
+    )
+    assert rows == [
+        *[(1, 1, "cost")] * 4,  # measured alone
+        (3, 1, "FOD", "heavy"),  # best on the same features
+        (4, 2, "wide"),
+        (5, 2, "FOD", "heavy"),  # then on others
+    ]
+
+
+def test_what_lost_a_worker_together_goes_on_alone(backlog: Backlog) -> None:
+    ready(backlog)
+    pack = backlog.next_trials(None, 2)
+    backlog.keep_alone(pack)
+    for trial in pack:
+        backlog.put_back(trial)
+    assert [len(backlog.next_trials(None, 8)) for _ in range(3)] == [1, 1, 2]

@@ -1,0 +1,144 @@
+"""A run on a real Ray: from the job to its table, again, and through kills and signals to the very same records."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from typing import Any
+
+from tests.helpers.commands import LONG, Bench, Running, wait_for
+
+
+def test_a_run_shows_its_table_and_the_next_one_reuses_everything(bench: Bench) -> None:
+    job = bench.job("plain", seeds=[1, 2], variants={"FOD": {}, "Patch-only": {"views": "patch"}})
+    before = _plan(bench, job)
+    assert (before["cells"], before["trainings"], before["trainings_recorded"]) == (4, 4, 0)
+    assert (before["feature_sets_stored"], before["pictures_to_extract"], before["references_stored"]) == (0, 14, 0)
+    assert before["steps_left"] == 4 * 2 * 6
+    (core,) = before["time_left"]
+    assert core["device"] == "CPU core" and core["hours"] > 0 and core["basis"].startswith("assumed")
+
+    first = bench.start("run", job)
+    done = first.finished()
+    assert done.code == 0, done.err
+    assert "image AUROC" in done.out and "Patch-only" in done.out and "weave" in done.out
+    assert "done" not in done.out, "progress belongs to standard error"
+    assert "features  weave: extracted, 14 pictures" in done.err
+    assert done.err.count("done      drawn/weave") == 4
+    assert done.err.endswith("4 trainings: 4 done\n")
+    wait_for(lambda: not first.processes(), "Ray's processes to end")
+    records = bench.digests()
+    assert len(records) == 4 and all(record.run.resumed_after == [] for record in bench.records().values())
+    assert not bench.stored("trials/*/checkpoints/*.safetensors")
+
+    sessions = bench.ray_sessions()
+    again = bench.run("run", job)
+    assert again.out == done.out
+    assert again.err == "4 trainings: 0 done, 4 reused\n"
+    assert bench.ray_sessions() == sessions, "a run with nothing to do starts no Ray"
+    assert bench.digests() == records
+
+    part = bench.run("run", job, "--only", "FOD/*")
+    assert part.err == "2 trainings: 0 done, 2 reused\n", "one row, both seeds"
+
+    after = _plan(bench, job)
+    assert (after["cells"], after["trainings"], after["trainings_recorded"]) == (4, 4, 4)
+    assert (after["feature_sets_stored"], after["pictures_to_extract"], after["references_stored"]) == (1, 0, 1)
+    assert after["steps_left"] == 0
+    assert after["time_left"] == [{"device": "CPU core", "hours": 0.0, "basis": "measured by 4 recorded trainings"}]
+
+    report = bench.run("report", job)
+    assert report.out == done.out and not report.err
+
+
+def test_what_is_killed_goes_on_to_the_records_of_an_undisturbed_run(bench: Bench) -> None:
+    job = bench.job("long", store="shaken", settings=LONG, checkpoint_seconds=0)
+    calm = bench.run("run", job, "--store", "calm", "--quiet", "--set", "checkpoint_seconds=1000")
+    assert not calm.err, "a quiet run that goes well says nothing"
+
+    killed = bench.start("run", job)
+    _wait_for_checkpoint(bench, killed, since=0.0)
+    killed.signal(signal.SIGKILL)
+    assert killed.finished().code == -signal.SIGKILL
+    wait_for(lambda: not _workers(killed), "the orphaned workers to end; what else Ray leaves must not disturb")
+    assert not bench.records("shaken")
+
+    # Checkpoints that are written seldom: the one after the signal is there because the run was stopped.
+    seldom = ["run", job, "--set", "checkpoint_seconds=0.2"]
+    interrupted = _stopped(bench, seldom, signal.SIGINT, group=True)
+    assert "stopping: 1 trial leaves a checkpoint" in interrupted
+    assert "to go on:\n  fod-bench run long.yaml --set checkpoint_seconds=0.2\n" in interrupted
+    assert "Traceback" not in interrupted
+    terminated = _stopped(bench, seldom, signal.SIGTERM, group=False)
+    assert "stopping: 1 trial leaves a checkpoint" in terminated and "Traceback" not in terminated
+
+    running = bench.start("run", job)
+    _wait_for_checkpoint(bench, running, since=_written(bench))
+    os.kill(_workers(running)[0], signal.SIGKILL)
+    done = running.finished()
+    assert done.code == 0, done.err
+    assert "its worker died" in done.err and "1 training: 1 done" in done.err
+    assert done.out == calm.out
+
+    assert bench.digests("shaken") == bench.digests("calm")
+    (record,) = bench.records("shaken").values()
+    assert len(record.run.resumed_after) == 4, "after the kill, both signals and the loss of the worker"
+    assert not _written(bench), "the checkpoint is no longer needed"
+
+
+def test_an_interrupt_while_ray_starts_leaves_nothing_behind(bench: Bench) -> None:
+    job = bench.job("early")
+    running = bench.start("run", job)
+    wait_for(lambda: any("gcs_server" in command for command in running.processes().values()), "Ray to start")
+    running.signal(signal.SIGINT)
+    done = running.finished()
+    assert done.code == 130, done.err
+    assert "interrupted; to go on:\n  fod-bench run early.yaml\n" in done.err
+    wait_for(lambda: not running.processes(), "Ray's processes to end")
+
+
+def _plan(bench: Bench, job: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(bench.run("plan", job, "--json").out)
+    return found
+
+
+def _stopped(bench: Bench, arguments: list[str], number: int, group: bool) -> str:
+    """Start a run, stop it in the middle of its training, and return what it said; checks what it left."""
+    running = bench.start(*arguments)
+    _wait_for_checkpoint(bench, running, since=_written(bench))
+    (worker,) = _workers(running)
+    os.kill(worker, signal.SIGSTOP)  # so that the training is not over before the run has heeded the signal
+    sent = running.signal(number, group)
+    wait_for(lambda: "stopping:" in running.said(), "the run to heed the signal")
+    os.kill(worker, signal.SIGCONT)
+    done = running.finished()
+    assert done.code == 130, done.err
+    assert not done.out
+    assert _written(bench) > sent, "the trial left a checkpoint when it was stopped"
+    wait_for(lambda: not running.processes(), "Ray's processes to end")
+    return done.err
+
+
+def _workers(running: Running) -> list[int]:
+    return [process for process, command in running.processes().items() if command.startswith("ray::RemoteWorker")]
+
+
+def _wait_for_checkpoint(bench: Bench, running: Running, since: float) -> None:
+    """Wait until the training has written a checkpoint after `since`."""
+
+    def written() -> bool:
+        assert running.process.poll() is None, f"the run ended: {running.finished().err}"
+        return _written(bench) > since
+
+    wait_for(written, "a checkpoint")
+
+
+def _written(bench: Bench) -> float:
+    """When the training's checkpoint was written; 0 while there is none."""
+    try:
+        return max(
+            (path.stat().st_mtime for path in bench.stored("trials/*/checkpoints/*.safetensors", "shaken")), default=0
+        )
+    except FileNotFoundError:  # replaced or removed just now
+        return 0

@@ -1,0 +1,197 @@
+"""Runs that meet what goes wrong: each fault is named, the rest goes on, and nothing half-made is taken for whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from safetensors.numpy import save_file
+
+from fod_bench.cluster.actor import RemoteWorker
+from fod_bench.cluster.session import Share
+from fod_bench.errors import ClusterError
+from fod_bench.job import load_job
+from fod_bench.plan import make_plan
+from fod_bench.records.failures import Failure, forget_failure, keep_failure, kept_failure
+from fod_bench.records.record import Record
+from fod_bench.store import open_store
+from tests.helpers.commands import DRAWN, Bench
+from tests.helpers.dataset_builders import btad_category, folder_category, mask
+
+DIVERGES = "a loss is not finite in epoch 1, step 2"
+
+
+@pytest.fixture(scope="module")
+def address(bench: Bench) -> str:
+    """A cluster that somebody else started, in another folder than the one the commands run in."""
+    return bench.cluster(cpus=2)
+
+
+def test_faulty_data_are_named_while_the_others_go_on_and_damage_is_repaired(bench: Bench) -> None:
+    pictures = bench.folder / "pictures"
+    for name in ("nut", "broken", "unmasked", "misfit", "spotless", "defective"):
+        folder_category(pictures, name)
+    (pictures / "broken/train/good/001.png").write_bytes(b"no picture")
+    (pictures / "unmasked/ground_truth/crack/001_mask.png").unlink()
+    mask(pictures / "misfit/ground_truth/dent/000_mask.png", size=(5, 5))
+    for place in ("crack", "dent"):
+        for picture in (pictures / f"spotless/test/{place}").iterdir():
+            picture.unlink()
+    for picture in (pictures / "defective/test/good").iterdir():
+        picture.unlink()
+    btad_category(bench.folder / "btad", "01", ".bmp", ".png")
+    job = bench.job(
+        "faults",
+        datasets={
+            "pictures": {"layout": "folder", "root": "pictures"},
+            "btad": {"layout": "btad", "root": "btad", "categories": ["01", "02"]},
+            "gone": {"layout": "folder", "root": "nowhere"},
+        },
+        variants={"FOD": {}, "Diverging": {"learning_rate": 1e30}},
+    )
+    first = bench.run("run", job, code=3)
+
+    lines = first.err.splitlines()
+    failed = [line for line in lines if line.startswith("failed    ")]
+    assert any("unmasked" in line and "crack/001.png" in line and "mask" in line for line in failed)
+    assert any("btad/02" in line and "category 02 is not in" in line for line in failed)
+    assert any("datasets.gone: there is no folder nowhere" in line and "--set" in line for line in failed)
+    assert sum("broken/train/good/001.png cannot be read" in line for line in failed) == 2, "once per training"
+    assert sum("misfit/ground_truth/dent/000_mask.png" in line and "5" in line for line in failed) == 2
+    assert sum("Diverging" in line and DIVERGES in line for line in failed) == 4
+    assert lines[-1] == "16 trainings: 4 done, 12 failed; 1 data set missing"
+    logs = [Path(line.split("log: ", 1)[1]) for line in lines if "   log: " in line]
+    assert len(logs) == 8 and all("Error" in log.read_text() for log in logs)
+    assert "Traceback" not in first.err
+
+    records = {(record.category, record.setting["learning_rate"]): record for record in bench.records().values()}
+    assert {category for category, _ in records} == {"nut", "spotless", "defective", "01"}
+    assert set(records["spotless", 1e-3].undefined) > {"image_auroc", "pixel_auroc"}
+    assert "n/a" in first.out
+    assert "no normal picture in the test split" in first.out and "no defect in the test split" in first.out
+    _what_failed_before_is_not_repeated(bench, job)
+    _damage_is_repaired(bench, job, records["nut", 1e-3], records["01", 1e-3])
+
+
+def _what_failed_before_is_not_repeated(bench: Bench, job: str) -> None:
+    sessions = bench.ray_sessions()
+    again = bench.run("run", job, "--only", "Diverging/pictures/nut", "--quiet", code=3)
+    assert f"in an earlier run: diverged: {DIVERGES}" in again.err and "--retry-failed" in again.err
+    assert bench.ray_sessions() == sessions, "nothing to do, so no Ray"
+
+
+def _damage_is_repaired(bench: Bench, job: str, nut: Record, bolt: Record) -> None:
+    """Damage one object of every kind. `nut` loses its record and reference, `bolt` its features and record."""
+    before = bench.digests()
+    assert nut.reference is not None
+    store = bench.folder / "results/store"
+    _damage(store / f"trials/{nut.key}/record.json")
+    _damage(store / f"references/{nut.reference['key']}.safetensors")
+    (features,) = (store / f"features/{bolt.features['key']}").glob("*/train.safetensors")
+    _damage(features)
+    (store / f"trials/{bolt.key}/record.json").unlink()
+
+    done = bench.run("run", job, "--only", "*/*/[n0]*", "--retry-failed", code=3)
+    lines = [line for line in done.err.splitlines() if line.startswith("damaged   ")]
+    assert sum("pictures/nut" in line and "record.json" in line for line in lines) == 1
+    assert sum(f"references/{nut.reference['key']}" in line for line in lines) == 1
+    assert sum(f"features/{bolt.features['key']}" in line and "extracted anew" in line for line in lines) == 1
+    assert done.err.count(DIVERGES) == 2, "--retry-failed tried them again"
+    assert "features  01: extracted" in done.err and "features  nut: extracted" not in done.err
+    assert bench.digests() == before
+
+
+def test_weights_that_do_not_fit_and_a_store_that_fails_on_a_cluster_of_somebody_else(
+    bench: Bench, address: str
+) -> None:
+    import timm
+
+    network = timm.create_model("resnet34", pretrained=False)
+    save_file({name: value.numpy() for name, value in network.state_dict().items()}, bench.folder / "other.safetensors")
+    (bench.folder / "damaged.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0 no weights here")
+    folder_category(bench.folder / "parts")
+    job = bench.job(
+        "weights",
+        datasets={"parts": {"layout": "folder", "root": "parts"}},  # relative to here, not to where the cluster runs
+        store="elsewhere",
+        variants={
+            "Random": {},
+            "Other": {"backbone": "resnet18", "weights": "other.safetensors"},
+            "Damaged": {"weights": "damaged.safetensors"},
+        },
+    )
+    done = bench.run("run", job, "--address", address, code=3)
+    assert "parts/nut · Other · seed 3407: weights" in done.err and "do not fit resnet18" in done.err
+    assert "damaged.safetensors cannot be read as safetensors" in done.err
+    assert "3 trainings: 1 done, 2 failed" in done.err and "Traceback" not in done.err
+
+    (bench.folder / "blocked").mkdir()
+    (bench.folder / "blocked/trials").write_text("a file, where the store wants a folder")
+    failed = bench.run("run", job, "--address", address, "--store", "blocked", "--only", "Random/*", code=1)
+    assert failed.err.count("again     parts/nut") == 2 and "the same command goes on" in failed.err
+    assert "cannot write object trials/" in failed.err.splitlines()[-1] and "Traceback" not in failed.err
+
+    refused = bench.run("run", job, "--address", address, "--store", "none", "--set", "resources.gpus=1", code=1)
+    assert "asks for 1 CPUs and 1 GPUs, which no machine of the cluster has; they have 2 CPUs and 0 GPUs" in refused.err
+    assert "--set resources.gpus=0" in refused.err
+
+
+def test_workers_that_cannot_start_end_the_run_with_the_reason(bench: Bench) -> None:
+    (bench.folder / "broken").mkdir()
+    (bench.folder / "broken/torch.py").write_text("raise ImportError('torch is broken on purpose')\n")
+    job = bench.job("stillborn", store="stillborn")
+    done = bench.run("run", job, PYTHONPATH=str(bench.folder / "broken"), code=1)
+    assert done.err.count("again     a worker did not start: ImportError") == 2
+    assert done.err.splitlines()[-1] == "fod-bench: workers do not start: ImportError: torch is broken on purpose"
+
+
+def test_a_cluster_that_is_not_there_is_said_at_once(bench: Bench) -> None:
+    job = bench.job("nobody", store="nobody")
+    done = bench.run("run", job, "--address", "127.0.0.1:1", code=1)
+    assert "fod-bench: the Ray cluster at 127.0.0.1:1 cannot be reached" in done.err
+    assert "refused" in done.err and "Traceback" not in done.err
+
+
+def test_a_worker_refuses_a_store_that_only_has_the_same_name(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path / "store"))
+    store.put("runs/tiny/plan.json", b"{}")
+    RemoteWorker(store.uri, Share(1, 0), "runs/tiny/plan.json")
+    with pytest.raises(ClusterError, match="is not the one that the run was started on"):
+        RemoteWorker(str(tmp_path / "another"), Share(1, 0), "runs/tiny/plan.json")
+
+
+@pytest.mark.parametrize(
+    ("share", "nodes", "fit"),
+    [
+        (Share(1, 0), [{"CPU": 2.0}], 2),
+        (Share(3, 0), [{"CPU": 2.0}, {"CPU": 2.0}], 0),  # four in all, but a worker lives on one node
+        (Share(2, 0), [{"CPU": 5.0}, {"CPU": 2.0}], 3),
+        (Share(1, 0.5), [{"CPU": 8.0, "GPU": 1.0}, {"CPU": 64.0}], 2),
+        (Share(0.1, 0), [{"CPU": 1.0}], 10),  # in binary, 1 / 0.1 may fall short of 10
+        (Share(1, 0), [], 0),
+    ],
+)
+def test_workers_are_counted_per_node(share: Share, nodes: list[dict[str, float]], fit: int) -> None:
+    assert share.fit(nodes) == fit
+
+
+def test_a_failure_is_kept_where_a_retry_would_fail_again(bench: Bench) -> None:
+    store = open_store(str(bench.folder / "failures"))
+    job = bench.job("failures", datasets={"drawn": DRAWN})
+    (trial,) = make_plan(load_job(bench.folder / job), download=False).trials.values()
+    log = Path(keep_failure(store, trial, Failure("diverged: so", "all of it", "diverged")))
+    assert log.read_text().endswith("diverged: so\n\nall of it\n") and trial.name in log.read_text()
+    assert kept_failure(store, trial.key) == ("diverged: so", str(log))
+    _damage(log.with_name("failure.json"))
+    assert kept_failure(store, trial.key) is None, "a mark that cannot be read holds nobody up"
+    forget_failure(store, trial.key)
+    assert not log.exists()
+    keep_failure(store, trial, Failure("a picture is broken", "all of it", "data"))
+    assert kept_failure(store, trial.key) is None, "data may be put right by the next run"
+    assert log.exists()
+
+
+def _damage(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
