@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from fod_bench.datasets import category_names
 from fod_bench.errors import DatasetError, JobError
 from fod_bench.job.datasets import DatasetSpec
 from fod_bench.job.schema import Job
-from fod_bench.job.settings import Settings
-from fod_bench.records.record import COST_SCORE, score_name
+from fod_bench.methods.settings import MethodSettings
 from fod_bench.schema.problems import unknown
-
-_NO_COST = ("learning_rate", "epochs", "evaluate_every", "lambda1", "lambda2")
-"""What makes no difference to what a training step or a picture costs."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +23,7 @@ class CellSpec:
     dataset: str
     category: str
     seed: int
-    settings: Settings
+    settings: MethodSettings
 
 
 @dataclass(frozen=True)
@@ -84,46 +79,3 @@ def _categories(name: str, spec: DatasetSpec, problems: list[str], strange: list
         if category not in on_disk
     ]
     return named or tuple(on_disk)
-
-
-def cell_score(settings: Settings) -> str:
-    """Score name of the setting's rule and levels, e.g. `rec_div@8`: which score of a training the row shows; or `cost`."""
-    return COST_SCORE if settings.measure == "cost" else score_name(settings.scoring, settings.scored_levels)
-
-
-def training_setting(settings: Settings) -> dict[str, Any]:
-    """All of a setting that changes the training, in one form for equal trainings, and nothing else.
-
-    Scoring is left out, and so is what the views, the number of levels or a weight of zero make ineffective. The
-    backbone's weights are not in it, since a path says little: they belong to the features, which a key adds together
-    with data and seed. `evaluate_every` is in it, because it decides what the record holds. Where costs are measured, `measure`
-    and what they depend on are all that is in it.
-    """
-    setting: dict[str, Any] = {
-        "method": settings.method,
-        "backbone": settings.backbone,
-        "image_size": settings.image_size,
-        "levels": list(settings.levels),
-        "d_model": {str(level): settings.d_model[level] for level in settings.levels},
-        "heads": settings.heads,
-        "layers": settings.layers,
-        "views": settings.views,
-        "learning_rate": settings.learning_rate,
-        "batch_size": settings.batch_size,
-        "precision": settings.precision,
-        "epochs": settings.epochs,
-        "evaluate_every": min(settings.evaluate_every, settings.epochs),
-    }
-    if settings.views != "patch":
-        setting["optimization"] = settings.optimization
-        setting["lambda1"] = settings.lambda1
-        setting["lambda2"] = settings.lambda2 if settings.entropy else 0.0
-    if settings.uses_reference:
-        setting["reference"] = settings.reference.model_dump()
-    if len(settings.levels) > 1:
-        setting["zero_gradient_step"] = settings.zero_gradient_step
-    if settings.backbone_precision != "float32":
-        setting["backbone_precision"] = settings.backbone_precision
-    if settings.measure == "cost":
-        return {key: value for key, value in setting.items() if key not in _NO_COST} | {"measure": "cost"}
-    return setting

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from fod_bench.errors import FodBenchError, JobError, UsageError
 from fod_bench.job.document import Document, dump_document, substitute
 from fod_bench.job.include import read_job_file
-from fod_bench.job.override import HOMES, apply_override
-from fod_bench.job.schema import Job
+from fod_bench.job.override import apply_override
+from fod_bench.job.schema import Job, homes
 from fod_bench.schema.problems import Problem, dotted, problems_of, within_job
 
 
@@ -37,7 +37,7 @@ def load_job(path: str | Path, overrides: Sequence[str] = ()) -> Job:
     try:
         job = Job.model_validate(document.data)
     except ValidationError as error:
-        found = problems_of(error, Job, HOMES)
+        found = problems_of(error, Job, homes())
         problems += [problem for problem in found if not any(problem.path[: len(at)] == at for at in unfilled)]
     if problems or job is None:
         raise _refused(document, problems)
@@ -51,9 +51,6 @@ def dump_job(job: Job) -> str:
 
 def _plain(job: Job) -> dict[str, Any]:
     data = job.model_dump(exclude_none=True)
-    data["variants"] = {
-        name: variant.model_dump(include=variant.model_fields_set) for name, variant in job.variants.items()
-    }
     data["include"] = [_plain(included) for included in job.include]
     if not data["include"]:
         del data["include"]

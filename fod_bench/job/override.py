@@ -8,12 +8,9 @@ from typing import Any
 from fod_bench.errors import JobError, UsageError
 from fod_bench.job.document import Document, Place, Template, plain_scalar, read_document
 from fod_bench.job.include import included_jobs
-from fod_bench.job.schema import OUTER_KEYS, Job
-from fod_bench.job.settings import SettingFields
+from fod_bench.job.schema import OUTER_KEYS, Job, homes
+from fod_bench.job.settings import setting_keys
 from fod_bench.schema.problems import KeyPath, dotted, unknown
-
-HOMES = dict.fromkeys(SettingFields.model_fields, "settings") | dict.fromkeys(Job.model_fields, "")
-"""Which mapping of the file a key belongs to."""
 
 
 def apply_override(document: Document, override: str) -> None:
@@ -28,10 +25,10 @@ def apply_override(document: Document, override: str) -> None:
         raise UsageError(f"{place.text}: should be of the form key=value, e.g. --set settings.epochs=2")
     path: KeyPath = tuple(plain_scalar(part) for part in name.split("."))
     first = str(path[0])
-    if first in SettingFields.model_fields:
+    if first in setting_keys():
         path = ("settings", *path)
     elif first not in Job.model_fields:
-        raise UsageError(f"{place.text}: {unknown('key', first, HOMES)}")
+        raise UsageError(f"{place.text}: {unknown('key', first, homes())}")
     elif first == "include":
         raise UsageError(f"{place.text}: files are included by a job file only; write one that includes them")
     try:
@@ -68,8 +65,8 @@ def _set(document: Document, at: KeyPath, job: dict[Any, Any], path: KeyPath, va
     """Put the value at `path` of the job, which stands at `at`."""
     holder: Any = job
     for depth, part in enumerate(path[:-1], start=1):
-        if part == "reference" and isinstance(holder.get(part), str | Template):
-            holder[part] = {"kind": holder[part]}  # a kind's name stands for the mapping
+        if isinstance(holder.get(part), str | Template) and path[0] in ("settings", "variants"):
+            holder[part] = {"kind": holder[part]}  # a kind's name stands for a mapping with it
         elif holder.get(part) is None:
             holder[part] = {}
             document.places[(*at, *path[:depth])] = place

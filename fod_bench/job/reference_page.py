@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -15,8 +16,8 @@ from fod_bench.job.datasets import DatasetSpec, Limit
 from fod_bench.job.document import dump_document
 from fod_bench.job.resources import Resources
 from fod_bench.job.schema import Job
-from fod_bench.job.settings import DEFAULT_D_MODEL, SettingFields
-from fod_bench.methods.fod.references.specs import REFERENCES, MeanReference, ReferenceSpec
+from fod_bench.methods.registry import BUILT_IN, settings_class
+from fod_bench.methods.settings import BackboneSettings, MethodSettings
 
 _SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("The job", Job, "The keys at the top of the file."),
@@ -27,8 +28,13 @@ _SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
         "Fewer pictures per category, for a quick look; such numbers are not the paper's.",
     ),
     ("`datasets.NAME.synthetic`", SyntheticSettings, "How the pictures of layout `synthetic` are drawn."),
-    ("`settings`", SettingFields, "Also the keys of `variants.NAME` and of `grid`. Every default is the paper's."),
-    *((f"`reference`, kind `{kind}`", model, (model.__doc__ or "").strip()) for kind, model in REFERENCES.items()),
+    (
+        "`settings`, common keys",
+        MethodSettings,
+        "Keys under `settings` apply to the rows whose method has them; in `variants.NAME` and `grid` they are of the row's "
+        "own method.",
+    ),
+    ("`settings` of methods on a backbone", BackboneSettings, "What frozen features they work on."),
     ("`resources`", Resources, "What one trial asks of the cluster."),
 )
 
@@ -45,13 +51,32 @@ job is told in [job.md](job.md). A key that is not listed here is refused. Files
 
 def reference_markdown() -> str:
     """The whole page."""
-    sections = [_HEAD]
-    for title, model, text in _SECTIONS:
-        rows = [_row(key, field) for key, field in model.model_fields.items()]
-        table = "\n".join(["| key | kind | default | meaning |", "|---|---|---|---|", *rows])
-        sections.append(f"## {title}\n\n{text}\n\n{table}\n")
+    sections = [_HEAD, *(_section(*each) for each in _SECTIONS)]
+    for name in BUILT_IN:
+        settings = settings_class(name)
+        own = {key: settings.model_fields[key] for key in settings.model_fields if key in settings.__annotations__}
+        sections.append(_table(f"`settings` of method `{name}`", _about(settings), own))
+        sections += [
+            _section(title, model, (model.__doc__ or "").strip()) for title, model in settings.mappings.items()
+        ]
     sections.append(_backbones())
     return "\n".join(sections)
+
+
+def _about(settings: type[MethodSettings]) -> str:
+    return f"{settings.source or settings.__doc__}: {settings.summary}. Works on {settings.works_on}."
+
+
+def _section(title: str, model: type[BaseModel], text: str) -> str:
+    common = MethodSettings.model_fields if issubclass(model, BackboneSettings) else {}
+    return _table(title, text, {key: field for key, field in model.model_fields.items() if key not in common})
+
+
+def _table(title: str, text: str, fields: Mapping[str, FieldInfo]) -> str:
+    table = "\n".join(
+        ["| key | kind | default | meaning |", "|---|---|---|---|", *(_row(*each) for each in fields.items())]
+    )
+    return f"## {title}\n\n{text}\n\n{table}\n"
 
 
 def _row(key: str, field: FieldInfo) -> str:
@@ -67,14 +92,19 @@ def _kind(annotation: Any) -> str:
         return _kind(arguments[0])
     if origin is Literal:
         return ", ".join(f"`{choice}`" for choice in arguments)
-    if annotation == ReferenceSpec:
-        return f"{', '.join(f'`{kind}`' for kind in REFERENCES)}, or mapping, see `reference`"
+    if origin in (Union, UnionType) and all(
+        isinstance(choice, type) and issubclass(choice, BaseModel) for choice in arguments
+    ):
+        kinds = [choice.model_fields["kind"].default for choice in arguments]
+        return f"{', '.join(f'`{kind}`' for kind in kinds)}, or mapping, see below"
     if origin in (Union, UnionType):
         return " or ".join(_kind(choice) for choice in arguments if choice is not type(None))
     if origin is tuple:
         return "list" if arguments[0] is Any else f"list of {_kind(arguments[0])}s".replace("texts", "text")
     if origin is dict:
         return f"mapping of {_kind(arguments[0])} to {_kind(arguments[1])}"
+    if annotation is Any:
+        return "any value"
     if annotation is Job:
         return "job file"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
@@ -87,8 +117,7 @@ def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "needed"
     default = field.get_default(call_default_factory=True)
-    if isinstance(default, MeanReference):
-        default = default.kind
+    default = getattr(default, "kind", default)  # of forms with kinds, its word
     if default is None or isinstance(default, BaseModel):
         return "–"
     return f"`{_flow(default)}`" if default != "" else "empty"
@@ -110,8 +139,8 @@ def _backbones() -> str:
     ]
     table = "\n".join(["| backbone | levels: channels |", "|---|---|", *rows])
     return (
-        "## Backbones\n\nAny timm backbone that gives feature maps can be named; these are known without asking timm. "
-        f"Levels without a default width in `d_model` ({_flow(DEFAULT_D_MODEL)}) need one.\n\n{table}\n"
+        "## Backbones\n\nAny timm backbone that gives feature maps can be named; these are known without asking timm."
+        f"\n\n{table}\n"
     )
 
 

@@ -8,12 +8,21 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from fod_bench.errors import StoreError
 from fod_bench.job.datasets import DatasetSpec, Limit
 from fod_bench.job.resources import Resources
-from fod_bench.job.settings import DEFAULT_D_MODEL, SettingFields, Settings
+from fod_bench.job.settings import Given, Rows, check_rows, row_settings, setting_keys
+from fod_bench.methods.settings import MethodSettings
 from fod_bench.paper.tables import METHOD_TABLES, printed_tables
 from fod_bench.schema.fields import (
     Frozen,
@@ -25,7 +34,7 @@ from fod_bench.schema.fields import (
     home_expanded,
     without_repeats,
 )
-from fod_bench.schema.problems import KeyPath, Problem, describe, problems_of, refusal, unknown
+from fod_bench.schema.problems import KeyPath, Problem, problems_of, refusal
 from fod_bench.store.address import parse_address
 
 DEFAULT_VARIANT = "FOD"
@@ -59,9 +68,9 @@ class Job(Frozen):
     """Pictures to train on per category, for every data set without a `limit` of its own; all when left out."""
     limit_test: PositiveWholeNumber | None = None
     """Pictures to test on per category, for every data set without a `limit` of its own; all when left out."""
-    settings: SettingFields = SettingFields()
+    settings: Given = Field(default_factory=dict)
     """What all rows have in common."""
-    variants: dict[str, SettingFields] = Field(default_factory=dict)
+    variants: dict[str, Given] = Field(default_factory=dict)
     """Rows of the table by name, each with what it sets differently; one row `FOD` when left out."""
     grid: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
     """Keys of `settings`, each with a list of values: every variant runs with every combination."""
@@ -79,16 +88,25 @@ class Job(Frozen):
     tables: Annotated[tuple[Annotated[WholeNumber, Field(ge=1, le=15)], ...], AfterValidator(without_repeats)] = ()
     """Tables of the paper that the job feeds, by number."""
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _without_empty_keys(cls, data: Any) -> Any:
-        """A key without a value (`FOD:`, `grid:`) is one that was left out."""
+    def _with_checked_rows(cls, data: Any, handler: ModelWrapValidatorHandler[Job]) -> Job:
+        """A key without a value (`FOD:`, `grid:`) is one that was left out. Settings are checked by the methods that they are for,
+        which the fields by themselves do not know; all faults are told together."""
         if not isinstance(data, dict):
-            return data
+            return handler(data)
         data = {key: value for key, value in data.items() if value is not None}
         if isinstance(data.get("variants"), dict):
             data["variants"] = {name: {} if given is None else given for name, given in data["variants"].items()}
-        return data
+        rows = check_rows(data.get("settings", {}), data.get("variants", {}), data.get("grid", {}))
+        checked = {"settings": rows.settings, "variants": rows.variants, "grid": rows.grid}
+        try:
+            job = handler({**data, **checked})
+        except ValidationError as error:
+            raise refusal("Job", [*rows.problems, *problems_of(error, Job, homes())]) from None
+        if rows.problems:
+            raise refusal("Job", rows.problems)
+        return job
 
     @field_validator("name")
     @classmethod
@@ -117,30 +135,14 @@ class Job(Frozen):
             raise refusal("datasets", [Problem((name,), text) for name in strange])
         return datasets
 
-    @field_validator("settings")
-    @classmethod
-    def _widths_laid_over_the_defaults(cls, settings: SettingFields) -> SettingFields:
-        return settings.model_copy(update={"d_model": DEFAULT_D_MODEL | settings.d_model})
-
     @field_validator("variants")
     @classmethod
-    def _readable_variant_names(cls, variants: dict[str, SettingFields]) -> dict[str, SettingFields]:
+    def _readable_variant_names(cls, variants: dict[str, Given]) -> dict[str, Given]:
         strange = [name for name in variants if not name or name != name.strip() or not name.isprintable()]
         if strange:
             text = "the name of a variant should be printable text without blanks around it"
             raise refusal("variants", [Problem((name,), text) for name in strange])
         return variants
-
-    @field_validator("grid", mode="plain")
-    @classmethod
-    def _grid_of_settings(cls, grid: Any) -> dict[str, tuple[Any, ...]]:
-        if not isinstance(grid, dict):
-            raise ValueError(f"should be a mapping of setting to list of values, not {describe(grid)}")
-        problems: list[Problem] = []
-        values = {key: tuple(_grid_values(key, given, problems)) for key, given in grid.items()}
-        if problems:
-            raise refusal("grid", problems)
-        return values
 
     @model_validator(mode="after")
     def _every_row_holds(self) -> Job:
@@ -161,8 +163,10 @@ class Job(Frozen):
 
     def _without_effect(self) -> Iterator[Problem]:
         """What a job that only includes others says of rows, which it has none of."""
+        empty = check_rows({}, {}, {})
+        defaults = {key: field.get_default(call_default_factory=True) for key, field in type(self).model_fields.items()}
         for key in ("settings", "variants", "grid", "seeds", "limit_train", "limit_test", "tables"):
-            if getattr(self, key) != type(self).model_fields[key].get_default(call_default_factory=True):
+            if getattr(self, key) != (empty.settings if key == "settings" else defaults[key]):
                 text = "has no effect, since this job has no data sets of its own; write it in the included files"
                 yield Problem((key,), text)
 
@@ -198,7 +202,7 @@ class Job(Frozen):
             return spec
         return spec.model_copy(update={"limit": Limit(train=self.limit_train, test=self.limit_test)})
 
-    def rows(self) -> list[tuple[str, Settings]]:
+    def rows(self) -> list[tuple[str, MethodSettings]]:
         """Label and setting of every row of its own: the variants in order, each with the grid's combinations in order.
 
         Raises:
@@ -208,7 +212,7 @@ class Job(Frozen):
             Problem(("grid", key), f"variant {name!r} sets `{key}` too; only one of the two can")
             for name, variant in self.variants.items()
             for key in self.grid
-            if key in variant.model_fields_set
+            if key in variant
         ]
         count = max(1, len(self.variants)) * math.prod(len(values) for values in self.grid.values())
         if count > MAX_ROWS:
@@ -216,14 +220,13 @@ class Job(Frozen):
         if problems:
             raise refusal("Job", problems)
 
-        rows: list[tuple[str, Settings]] = []
+        given = Rows(self.settings, self.variants, self.grid)
+        rows: list[tuple[str, MethodSettings]] = []
         troubled: dict[tuple[KeyPath, str], list[str]] = {}
         for label, name, combination in self._combinations():
-            own = self.variants[name].given() if name in self.variants else {}
-            merged = {key: getattr(self.settings, key) for key in SettingFields.model_fields} | own | combination
-            merged["d_model"] = self.settings.d_model | own.get("d_model", {}) | combination.get("d_model", {})
+            own = self.variants.get(name, {})
             try:
-                rows.append((label, Settings.model_validate(merged)))
+                rows.append((label, row_settings(given, name if name in self.variants else None, combination)))
             except ValidationError as error:
                 for details in error.errors(include_url=False):
                     key = str(details["loc"][0])
@@ -245,27 +248,9 @@ class Job(Frozen):
                 yield ", ".join(named + chosen), name, combination
 
 
-def _grid_values(key: Any, given: Any, problems: list[Problem]) -> Iterator[Any]:
-    """The checked values of one key of the grid; what is wrong is added to `problems`."""
-    if key not in SettingFields.model_fields:
-        problems.append(Problem((key,), unknown("setting", key, SettingFields.model_fields)))
-    elif not isinstance(given, list | tuple):
-        problems.append(Problem((key,), f"should be a list of values, not {describe(given)}; write [...]"))
-    elif not given:
-        problems.append(Problem((key,), "must not be an empty list"))
-    else:
-        seen: list[Any] = []
-        for index, item in enumerate(given):
-            try:
-                value = getattr(SettingFields.model_validate({key: item}), key)
-            except ValidationError as error:
-                found = problems_of(error, SettingFields, {})
-                problems.extend(Problem((key, index, *problem.path[1:]), problem.text) for problem in found)
-                continue
-            if value in seen:
-                problems.append(Problem((key, index), f"{describe(value)} is given twice"))
-            seen.append(value)
-            yield value
+def homes() -> dict[str, str]:
+    """Which mapping of the file a key belongs to."""
+    return dict.fromkeys(setting_keys(), "settings") | dict.fromkeys(Job.model_fields, "")
 
 
 def _shown(value: Any) -> str:

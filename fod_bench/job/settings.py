@@ -1,219 +1,234 @@
-"""The settings of a trial: every key with its default, the paper's, and the contradictions that are refused."""
+"""The keys of `settings`, `variants` and `grid`: which method each belongs to, and what follows for a row.
+
+A key under `settings` is one that a method of some row has, and applies to the rows whose method has it. In a variant,
+or in the grid, it has to be one of the row's own method.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Annotated, Any, Literal
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
 
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationInfo, field_validator, model_validator
+from pydantic import ValidationError
 
 from fod_bench.errors import JobError
-from fod_bench.features.offered import backbone_strides
-from fod_bench.methods.fod.references.specs import MeanReference, ReferenceSpec, reference_spec
-from fod_bench.schema.fields import (
-    Frozen,
-    NonNegativeNumber,
-    PositiveNumber,
-    PositiveWholeNumber,
-    Switch,
-    WholeNumber,
-    home_expanded,
-    without_repeats,
-)
-from fod_bench.schema.problems import Problem, describe, refusal, suggest, unknown
+from fod_bench.methods.registry import DEFAULT, method_names, settings_class
+from fod_bench.methods.settings import MethodSettings
+from fod_bench.schema.problems import KeyPath, MappingKey, Problem, describe, problems_of, suggest
 
-METHODS = ("fod",)
-"""Names of the methods that can be run."""
-
-DEFAULT_D_MODEL = {4: 128, 8: 256, 16: 512}
-"""Width of the network per stride: the paper's for 8 and 16; it does not state one for 4."""
+Given = dict[str, Any]
+"""Keys of settings with checked values."""
 
 
-Levels = Annotated[
-    tuple[PositiveWholeNumber, ...],
-    Field(min_length=1),
-    AfterValidator(without_repeats),
-    AfterValidator(sorted),
-    AfterValidator(tuple),
-]
+@dataclass
+class Rows:
+    """What a job says of its rows, checked; `problems` has what is wrong with it."""
 
-Precision = Literal["float32", "tf32", "bfloat16"]
-
-_LEVELS: TypeAdapter[tuple[int, ...]] = TypeAdapter(Levels)
+    settings: Given = field(default_factory=dict)
+    """What is given for all rows, and the defaults that all methods of the job agree on."""
+    variants: dict[str, Given] = field(default_factory=dict)
+    grid: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
 
 
-class SettingFields(Frozen):
-    """The keys under `settings`, each checked by itself; the same keys make a variant's overrides."""
-
-    method: str = "fod"
-    """Method that is trained: `fod`."""
-    backbone: str = "tf_efficientnet_b6.aa_in1k"
-    """Frozen timm backbone that gives the features, with or without its weights' tag."""
-    weights: str = "pretrained"
-    """Weights of the backbone: `pretrained` (timm's published ones), `random`, or the path of a local file."""
-    weights_seed: Annotated[WholeNumber, Field(ge=0)] = 0
-    """Seed of `weights: random`; without effect otherwise."""
-    backbone_precision: Precision = "float32"
-    """Precision of the backbone's products; features are kept in float32. `tf32` needs a GPU. `bfloat16` is twice as fast on
-    CPUs that have it; features differ from those in float32 by one to three percent."""
-    image_size: Annotated[WholeNumber, Field(ge=32)] = 256
-    """Side of the square that a picture is resized to, in pixels; at least 32, a multiple of every level."""
-    levels: Levels = (8, 16)
-    """Feature levels, by stride (pixels per feature); each has a network of its own."""
-    d_model: dict[WholeNumber, PositiveWholeNumber] = DEFAULT_D_MODEL
-    """Width of the network per level, a multiple of 4 and of `heads`. Entries given are laid over the defaults."""
-    heads: PositiveWholeNumber = 8
-    """Attention heads of a layer."""
-    layers: PositiveWholeNumber = 3
-    """Layers of the network."""
-    views: Literal["patch", "intra", "inter", "full"] = "full"
-    """Which correlations the network sees: `patch` (none: plain self-attention), `intra` (within the picture),
-    `inter` (to the normal reference), `full` (both)."""
-    entropy: Switch = True
-    """Whether the entropy of the correlations is part of the loss; `false` is the same as `lambda2: 0`."""
-    reference: ReferenceSpec = MeanReference()
-    """Normal reference features, for the views that use some: a kind's name, or a mapping with `kind` and the keys of that
-    kind. References are shared by all rows and seeds that name the same."""
-    measure: Literal["auroc", "cost"] = "auroc"
-    """What a row shows: `auroc`, or `cost`, the numbers of Table 5: operations, parameters, time of an epoch and of a picture on
-    the machine at hand. `cost` trains for some steps only; what does not change the cost (`epochs`, `lambda1`, ...) is ignored."""
-    scoring: Literal["auto", "rec", "div", "rec_div"] = "auto"
-    """Scoring rule: reconstruction error, correlation divergence, or both. `auto` is `rec` for `views: patch` (it has
-    no other) and `rec_div`, the paper's, for the rest. Trainings are shared by rows that differ in it only."""
-    score_levels: Literal["all"] | tuple[int, ...] = "all"
-    """Levels whose maps make the score: `all`, or a list of some of `levels`. Trainings are shared as above."""
-    optimization: Literal["two_phase", "direct"] = "two_phase"
-    """`two_phase` as the paper trains, or `direct` (the same terms in one loss, without stopped gradients)."""
-    lambda1: NonNegativeNumber = 0.5
-    """Weight of the divergence in the loss."""
-    lambda2: NonNegativeNumber = 0.5
-    """Weight of the entropy in the loss."""
-    learning_rate: PositiveNumber = 1e-4
-    """Learning rate of Adam."""
-    batch_size: PositiveWholeNumber = 1
-    """Pictures per training step."""
-    epochs: PositiveWholeNumber = 100
-    """Passes over the training pictures."""
-    evaluate_every: PositiveWholeNumber = 1
-    """Epochs between two evaluations on the test split; the last epoch is always evaluated."""
-    precision: Precision = "float32"
-    """Precision of the factors of matrix products; sums and all else are float32. `tf32` and `bfloat16` need a GPU;
-    `bfloat16` is the correlation operator's alone, the other products are then in TF32."""
-    zero_gradient_step: Switch = False
-    """Repeat an effect of the authors' loop: every level also moves by momentum on the other levels' steps."""
-
-    @field_validator("method")
-    @classmethod
-    def _method_exists(cls, method: str) -> str:
-        if method not in METHODS:
-            raise ValueError(unknown("method", method, METHODS))
-        return method
-
-    @field_validator("reference", mode="before")
-    @classmethod
-    def _reference_by_name_or_mapping(cls, reference: Any) -> ReferenceSpec:
-        return reference_spec(reference)
-
-    @field_validator("backbone")
-    @classmethod
-    def _backbone_exists(cls, backbone: str) -> str:
+@cache
+def setting_keys() -> dict[str, tuple[str, ...]]:
+    """Every key of settings that there is, to the methods that have it. A method that cannot be imported has none."""
+    found: dict[str, list[str]] = {}
+    for name in method_names():
         try:
-            backbone_strides(backbone)
+            keys = settings_class(name).model_fields
+        except JobError:
+            continue
+        for key in keys:
+            found.setdefault(key, []).append(name)
+    return {key: tuple(names) for key, names in found.items()}
+
+
+def check_rows(settings: Any, variants: Any, grid: Any) -> Rows:
+    """Check what a job says under the three keys; values come in the form that its methods' settings give them."""
+    rows = Rows()
+    plain: dict[str, Any] = {}
+    for key, given in (("settings", settings), ("variants", variants), ("grid", grid)):
+        if isinstance(given, Mapping):
+            plain[key] = given
+        else:
+            text = "a mapping of setting to list of values" if key == "grid" else "a mapping (`key: value` lines)"
+            rows.problems.append(Problem((key,), f"should be {text}, not {describe(given)}"))
+            plain[key] = {}
+    named = {name: given for name, given in plain["variants"].items() if isinstance(given, Mapping)}
+    for name in plain["variants"].keys() - named.keys():
+        text = f"should be a mapping (`key: value` lines), not {describe(plain['variants'][name])}"
+        rows.problems.append(Problem(("variants", name), text))
+    methods = _methods(plain["settings"], named, plain["grid"], rows.problems)
+    everywhere = _classes(itertools.chain.from_iterable(methods.values()))
+
+    rows.settings = _checked(("settings",), plain["settings"], everywhere, False, rows.problems)
+    for name, given in named.items():
+        rows.variants[name] = _checked(("variants", name), given, _classes(methods[name]), True, rows.problems)
+    for key, values in plain["grid"].items():
+        rows.grid[key] = tuple(_grid_values(key, values, everywhere, rows.problems))
+    _fill_in(rows, everywhere)
+    return rows
+
+
+def row_settings(rows: Rows, variant: str | None, combination: Given) -> MethodSettings:
+    """The settings of one row.
+
+    Raises:
+        pydantic.ValidationError: settings that contradict each other.
+    """
+    own = rows.variants[variant] if variant is not None else {}
+    layers = (rows.settings, own, combination)
+    method = next(layer["method"] for layer in reversed(layers) if "method" in layer)
+    kind = settings_class(method)
+    merged: Given = {}
+    for key in kind.model_fields:
+        values = [layer[key] for layer in layers if key in layer]
+        if values:
+            merged[key] = _laid_over(values)
+    return kind.complete(merged)
+
+
+def _laid_over(values: list[Any]) -> Any:
+    """The last of the values; a mapping is laid over those before it."""
+    if not all(isinstance(value, dict) for value in values):
+        return values[-1]
+    return {key: item for value in values for key, item in value.items()}
+
+
+def _methods(
+    settings: Mapping[str, Any],
+    variants: Mapping[str, Mapping[str, Any]],
+    grid: Mapping[str, Any],
+    problems: list[Problem],
+) -> dict[str | None, list[str]]:
+    """Methods of the rows of each variant, or of the one row without variants (None); an unknown one is a problem."""
+
+    def known(path: KeyPath, name: Any) -> list[str]:
+        try:
+            settings_class(name if isinstance(name, str) else str(name))
         except JobError as error:
-            raise ValueError(str(error)) from None
-        return backbone
+            problems.append(Problem(path, str(error)))
+            return [DEFAULT]  # so that the other keys are checked too
+        return [name]
 
-    @field_validator("weights")
-    @classmethod
-    def _weights_are_known_or_a_path(cls, weights: str) -> str:
-        if weights in ("pretrained", "random"):
-            return weights
-        if not weights or (weights == Path(weights).name and not Path(weights).suffix):
-            hint = suggest(weights, ("pretrained", "random"))
-            raise ValueError(f"{weights!r} is no word for weights and no path of a file; {hint}")
-        return home_expanded(weights)
-
-    @field_validator("score_levels", mode="plain")
-    @classmethod
-    def _all_or_levels(cls, value: Any) -> Any:
-        if value == "all":
-            return value
-        if not isinstance(value, list | tuple):
-            raise ValueError(f"should be `all` or a list of levels, not {describe(value)}")
-        return _LEVELS.validate_python(value)
-
-    def given(self) -> dict[str, Any]:
-        """The keys that were given, with their values: for a variant, its overrides."""
-        return {key: getattr(self, key) for key in type(self).model_fields if key in self.model_fields_set}
+    base = known(("settings", "method"), settings["method"]) if settings.get("method") is not None else [DEFAULT]
+    if isinstance(grid.get("method"), list | tuple):
+        base = [found for at, name in enumerate(grid["method"]) for found in known(("grid", "method", at), name)]
+    found: dict[str | None, list[str]] = {
+        name: known(("variants", name, "method"), given["method"]) if given.get("method") is not None else base
+        for name, given in variants.items()
+    }
+    return found or {None: base}
 
 
-class Settings(SettingFields):
-    """One complete setting, free of contradictions: what a trial is made from."""
+def _classes(methods: Iterable[str]) -> dict[str, type[MethodSettings]]:
+    return {name: settings_class(name) for name in dict.fromkeys(methods)}
 
-    # Lets the validators below see the defaults too.
-    model_config = ConfigDict(validate_default=True)
 
-    @field_validator("d_model")
-    @classmethod
-    def _laid_over_the_defaults(cls, d_model: dict[int, int]) -> dict[int, int]:
-        return DEFAULT_D_MODEL | d_model
+def _checked(
+    at: KeyPath,
+    given: Mapping[str, Any],
+    classes: Mapping[str, type[MethodSettings]],
+    every: bool,
+    problems: list[Problem],
+) -> Given:
+    """The keys that hold, each value checked by every method that has the key; with `every`, all methods must have it."""
+    values: Given = {}
+    for key, value in given.items():
+        having = _having(at, key, classes, every, problems)
+        if key == "method":
+            if value is not None:
+                values[key] = value
+        elif having:
+            checked = list(_values((*at, key), key, value, having, problems))
+            if len(checked) == len(having):
+                values[key] = checked[0]
+    return values
 
-    @field_validator("scoring")
-    @classmethod
-    def _rule(cls, scoring: str, info: ValidationInfo) -> str:
-        if scoring != "auto" or info.data.get("measure") == "cost":
-            return scoring
-        return "rec" if info.data.get("views") == "patch" else "rec_div"
 
-    @model_validator(mode="after")
-    def _free_of_contradictions(self) -> Settings:
-        problems = list(self._contradictions())
-        if problems:
-            raise refusal("Settings", problems)
-        return self
-
-    @property
-    def scored_levels(self) -> tuple[int, ...]:
-        """The levels whose maps make the score."""
-        return self.levels if self.score_levels == "all" else self.score_levels
-
-    @property
-    def uses_reference(self) -> bool:
-        """Whether the views look at reference features."""
-        return self.views in ("inter", "full")
-
-    def _contradictions(self) -> Iterator[Problem]:
-        strides = backbone_strides(self.backbone)
-        for level in self.levels:
-            if level not in strides:
-                offered = ", ".join(str(stride) for stride in strides)
-                yield Problem(("levels",), f"backbone {self.backbone} has no level of stride {level}; it has {offered}")
-                continue
-            if self.image_size % level:
-                yield Problem(("image_size",), f"{self.image_size} pixels are not a multiple of level {level}")
-            width = self.d_model.get(level)
-            if width is None:
-                yield Problem(("d_model",), f"has no width for level {level}; add e.g. `{level}: 256`")
-            elif width % 4:
-                yield Problem(
-                    ("d_model", level), f"{width} is not a multiple of 4, which the 2-D sine/cosine position code needs"
-                )
-            elif width % self.heads:
-                yield Problem(("heads",), f"{self.heads} heads do not divide d_model {width} of level {level}")
-        if self.measure == "cost":
-            if self.scoring != "auto":
-                yield Problem(("scoring",), "`measure: cost` shows costs, which have no scoring rule; leave it out")
-            if self.score_levels != "all":
-                yield Problem(("score_levels",), "`measure: cost` is of all trained levels together; leave it out")
-            if self.uses_reference and self.reference.kind in ("nearest", "codebook"):
-                text = "depends on the picture, and finding it is not timed; `measure: cost` takes mean, coreset or prototype"
-                yield Problem(("reference",), f"a reference of kind `{self.reference.kind}` {text}")
-        elif self.views == "patch" and self.scoring != "rec":
-            yield Problem(
-                ("scoring",), f"views `patch` have no correlations, so no `{self.scoring}`; set `rec` or leave it out"
+def _having(
+    at: KeyPath, key: Any, classes: Mapping[str, type[MethodSettings]], every: bool, problems: list[Problem]
+) -> dict[str, type[MethodSettings]]:
+    """The classes that have the key; none, and a problem, where it does not belong here."""
+    having = {name: kind for name, kind in classes.items() if key in kind.model_fields}
+    lacking = [name for name in classes if name not in having]
+    if not classes or (having and not (every and lacking)):
+        return having
+    names = dict.fromkeys(name for kind in classes.values() for name in kind.model_fields)
+    elsewhere = setting_keys().get(str(key), ())
+    if elsewhere:
+        owners = " and ".join(f"`{name}`" for name in elsewhere)
+        whose = f"`{lacking[0]}`, the method of this row, does not have" if every else "no row of this job has"
+        problems.append(
+            Problem(
+                (*at, key), f"is a key of {owners}, which {whose}" if not every else f"is a key of {owners}; {whose} it"
             )
-        for level in self.scored_levels:
-            if level not in self.levels:
-                trained = ", ".join(str(trained) for trained in self.levels)
-                yield Problem(("score_levels",), f"level {level} is not among the trained levels {trained}")
+        )
+    else:
+        problems.append(Problem((*at, key), f"unknown key; {suggest(key, names)}"))
+    return {}
+
+
+def _values(
+    path: KeyPath, key: str, value: Any, having: Mapping[str, type[MethodSettings]], problems: list[Problem]
+) -> Iterator[Any]:
+    """The value as each class gives it; what is wrong is told once, however many classes say it."""
+    told: set[str] = set()
+    for kind in having.values():
+        try:
+            yield getattr(kind.model_validate({key: value}), key)
+        except ValidationError as error:
+            for problem in problems_of(error, kind, {}):
+                if problem.text not in told:
+                    told.add(problem.text)
+                    below = problem.path[1:]
+                    if isinstance(value, Mapping):  # a number there is a key, as in `d_model: {8: 64}`
+                        below = tuple(MappingKey(part) if isinstance(part, int) else part for part in below)
+                    problems.append(Problem((*path, *below), problem.text))
+
+
+def _grid_values(
+    key: Any, given: Any, classes: Mapping[str, type[MethodSettings]], problems: list[Problem]
+) -> Iterator[Any]:
+    """The checked values of one key of the grid."""
+    having = _having(("grid",), key, classes, True, problems)
+    if not isinstance(given, list | tuple):
+        problems.append(Problem(("grid", key), f"should be a list of values, not {describe(given)}; write [...]"))
+    elif not given:
+        problems.append(Problem(("grid", key), "must not be an empty list"))
+    elif having:
+        seen: list[Any] = []
+        for index, item in enumerate(given):
+            checked = [item] if key == "method" else list(_values(("grid", key, index), key, item, having, problems))
+            if not checked:
+                continue
+            if checked[0] in seen:
+                problems.append(Problem(("grid", key, index), f"{describe(checked[0])} is given twice"))
+            seen.append(checked[0])
+            yield checked[0]
+
+
+def _fill_in(rows: Rows, classes: Mapping[str, type[MethodSettings]]) -> None:
+    """Spell the defaults out: for all rows where the methods agree, else in the variants; a mapping is laid over its default."""
+    given, rows.settings = rows.settings, {"method": rows.settings.get("method", DEFAULT)}
+    for key in dict.fromkeys(name for kind in classes.values() for name in kind.model_fields if name != "method"):
+        defaults = {
+            name: kind.model_fields[key].get_default(call_default_factory=True)
+            for name, kind in classes.items()
+            if key in kind.model_fields
+        }
+        first, *others = defaults.values()
+        if key in given:
+            rows.settings[key] = _laid_over([first, given[key]])
+        elif all(other == first for other in others):
+            rows.settings[key] = first
+        elif key not in rows.grid:
+            for variant in rows.variants.values():
+                method = variant.get("method", rows.settings["method"])
+                if method in defaults:
+                    variant.setdefault(key, defaults[method])

@@ -9,13 +9,11 @@ from typing import Any
 
 from fod_bench.errors import DamagedObjectError
 from fod_bench.features.feature_set import manifest_name
-from fod_bench.job import Settings, backbone_strides
-from fod_bench.methods.fod.cost import forward_flops, step_flops
 from fod_bench.methods.fod.references import reference_name
 from fod_bench.plan.plan import PartPlan, Plan
 from fod_bench.plan.training import TrialJob
 from fod_bench.records.names import record_name
-from fod_bench.records.record import COST_SCORE, Counts, Record
+from fod_bench.records.record import COST_SCORE, Record
 from fod_bench.store import ObjectMissingError, Store
 
 ASSUMED_FLOPS_PER_CORE = 60e9
@@ -90,9 +88,11 @@ def summarize(plan: Plan, store: Store) -> Summary:
     features = {_source(trial): trial.counts for trial in trials}
     stored = {key for key in plan.run.features if manifest_name(key) in there}
     to_extract = [counts for source, counts in features.items() if source not in stored and counts is not None]
-    references = {(_source(trial), trial.settings.reference) for trial in trials if trial.uses_reference}
+    references = {
+        (_source(trial), reference) for trial in trials if (reference := trial.settings.needs().reference) is not None
+    }
     counted = [(trial, trial.counts) for trial in left if trial.counts is not None]
-    flops = sum(_trial_flops(trial, counts) for trial, counts in counted)
+    flops = sum(trial.settings.work(counts).operations for trial, counts in counted)
     return Summary(
         job=plan.job.name,
         run_id=plan.run.run_id,
@@ -126,33 +126,7 @@ def _source(trial: TrialJob) -> Hashable:
     """What the training's features are made of: their key, or what stands for it while data or weights are missing."""
     if trial.features is not None:
         return trial.features.key
-    settings = trial.settings
-    weights = (settings.backbone, settings.weights, settings.weights_seed, settings.backbone_precision)
-    return (trial.dataset, trial.category, *weights, settings.image_size, settings.levels)
-
-
-def _level_sizes(settings: Settings) -> list[tuple[int, int, int]]:
-    """(patches, channels, d_model) of every level."""
-    channels = backbone_strides(settings.backbone)
-    return [
-        ((settings.image_size // level) ** 2, channels[level], settings.d_model[level]) for level in settings.levels
-    ]
-
-
-def _trial_flops(trial: TrialJob, counts: Counts) -> float:
-    if trial.measures_cost:
-        return 0.0
-    settings, sizes = trial.settings, _level_sizes(trial.settings)
-    references = settings.reference.references_per_position()
-    train = sum(
-        settings.epochs * counts.train * step_flops(*size, settings.layers, settings.views, 1, references)
-        for size in sizes
-    )
-    evaluations = -(-settings.epochs // settings.evaluate_every)
-    pictures = evaluations * (counts.test_good + counts.test_defect)
-    return train + pictures * sum(
-        forward_flops(*size, settings.layers, settings.views, references=references) for size in sizes
-    )
+    return (trial.dataset, trial.category, trial.settings.needs().features, trial.settings.image_size)
 
 
 def _rates(plan: Plan, store: Store, recorded: set[str]) -> dict[str, list[float]]:
@@ -168,7 +142,7 @@ def _rates(plan: Plan, store: Store, recorded: set[str]) -> dict[str, list[float
         seconds = run.train_seconds + run.evaluate_seconds
         on_cpu = run.device.startswith("cpu")
         if seconds > 0:
-            rate = _trial_flops(plan.trials[key], record.counts) / seconds
+            rate = plan.trials[key].settings.work(record.counts).operations / seconds
             rates.setdefault(CPU_CORE if on_cpu else run.device, []).append(rate / run.threads if on_cpu else rate)
     return rates
 

@@ -72,7 +72,7 @@ def make_plan(job: Job, *, download: bool) -> Plan:
         cells += [cell for cell, _ in planned]
         parts.append(_part_plan(part, planned, before))
     trials = planner.trials.values()
-    refused = [problem for trial in trials if (problem := _impossible_reference(trial)) is not None]
+    refused = [problem for trial in trials if (problem := _too_small(trial)) is not None]
     if refused:
         raise JobError("\n".join(dict.fromkeys(refused)))
     run = RunPlan(
@@ -103,9 +103,7 @@ def _part_plan(part: Job, planned: list[tuple[Cell, str]], before: set[str]) -> 
     )
 
 
-def _impossible_reference(trial: TrialJob) -> str | None:
-    """Why the category has too few training pictures for the reference that the trial wants."""
-    if trial.counts is None or not trial.uses_reference:
-        return None
-    problem = trial.settings.reference.too_few(trial.counts.train)
-    return f"reference: {problem} (row {trial.rows[0]!r}, {trial.dataset}/{trial.category})" if problem else None
+def _too_small(trial: TrialJob) -> str | None:
+    """Why the category has too few images for the training."""
+    problem = trial.settings.too_small(trial.counts) if trial.counts is not None else None
+    return f"{problem} (row {trial.rows[0]!r}, {trial.dataset}/{trial.category})" if problem else None

@@ -16,14 +16,11 @@ from fod_bench.datasets import Category, expected_counts, open_category
 from fod_bench.errors import DatasetError, WeightsError
 from fod_bench.features.request import FeatureRequest
 from fod_bench.features.weights import Weights, resolve_weights
-from fod_bench.job import CellSpec, Limit, cell_score, training_setting
+from fod_bench.job import CellSpec, Limit
 from fod_bench.plan.training import TrialJob
 from fod_bench.records.names import canonical_digest
 from fod_bench.records.record import Counts
 from fod_bench.records.run import Cell
-
-METHOD_VERSIONS = {"fod": 1}
-"""Raised when a change of the code changes a method's results, so that old records are not taken for new ones."""
 
 
 class Planner:
@@ -42,13 +39,13 @@ class Planner:
         """The cell of a number asked for, and the key its training has, known or not, in `trials`, where it gains a row."""
         layout = spec.part.datasets[spec.dataset].layout
         features = self._features_of(spec)
-        source = features.key if features else ["missing", *_supposed(spec), spec.settings.weights]
+        source = features.key if features else ["missing", *_supposed(spec), spec.settings.needs().features[0].weights]
         key = canonical_digest(
             {
                 "features": source,
                 "seed": spec.seed,
-                "setting": training_setting(spec.settings),
-                "version": METHOD_VERSIONS[spec.settings.method],
+                "setting": spec.settings.training(),
+                "version": spec.settings.version,
             }
         )[:32]
         trial = self.trials.get(key)
@@ -66,7 +63,7 @@ class Planner:
             layout=layout,
             category=spec.category,
             seed=spec.seed,
-            score=cell_score(spec.settings),
+            score=spec.settings.score,
             key=key if features else None,
             part=spec.part.name,
             tables=list(spec.part.tables),
@@ -74,16 +71,16 @@ class Planner:
         return cell, key
 
     def _features_of(self, spec: CellSpec) -> FeatureRequest | None:
-        settings = spec.settings
-        wanted = (settings.backbone, settings.weights, settings.weights_seed)
-        identity = (_place(spec), *wanted, settings.image_size, settings.levels, settings.backbone_precision)
+        need, size = spec.settings.needs().features[0], spec.settings.image_size
+        wanted = (need.backbone, need.weights, need.weights_seed)
+        identity = (_place(spec), need, size)
         if identity not in self._features:
             opened, weights = self._open(spec), self._find_weights(*wanted)
             self._features[identity] = None
             if opened is not None and weights is not None:
                 category, fingerprint = opened
                 self._features[identity] = FeatureRequest(
-                    category, fingerprint, weights, settings.image_size, settings.levels, settings.backbone_precision
+                    category, fingerprint, weights, size, need.levels, need.precision
                 )
         return self._features[identity]
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from fod_bench.features.request import FeatureRequest
-from fod_bench.job import Settings, training_setting
 from fod_bench.methods.fod.references import reference_key
+from fod_bench.methods.settings import MethodSettings
 from fod_bench.records.record import Counts, Trial
 
 
@@ -21,7 +21,7 @@ class TrialJob:
     category: str
     layout: str
     seed: int
-    settings: Settings
+    settings: MethodSettings
     counts: Counts | None
     """Pictures of the category; None when they cannot be known."""
     features: FeatureRequest | None
@@ -38,36 +38,26 @@ class TrialJob:
         return f"{self.dataset}/{self.category} · {self.rows[0]}{more} · seed {self.seed}"
 
     @property
-    def uses_reference(self) -> bool:
-        """Whether the views look at reference features."""
-        return self.settings.uses_reference
-
-    @property
     def measures_cost(self) -> bool:
         """Whether it is no training but a measurement of what one costs."""
-        return self.settings.measure == "cost"
+        return self.settings.measures_cost
 
     @property
     def reference_key(self) -> str | None:
         """Key of the reference features; None where there are none, or they cannot be known."""
-        if self.features is None or not self.uses_reference:
-            return None
-        return reference_key(self.features.key, self.settings.reference)
+        reference = self.settings.needs().reference
+        return None if self.features is None or reference is None else reference_key(self.features.key, reference)
 
     @cached_property
     def kind(self) -> str | None:
         """What trials have in common that can share their steps; None for one that cannot."""
-        if self.measures_cost:
-            return None
-        setting = training_setting(self.settings)
-        return json.dumps(
-            {key: value for key, value in setting.items() if key not in ("lambda1", "lambda2")}, sort_keys=True
-        )
+        common = self.settings.pack_key()
+        return None if common is None else json.dumps(common, sort_keys=True)
 
     def trial(self, checkpoint_seconds: float) -> Trial:
         """What a worker is given. Only for a trial that can run."""
         assert self.features is not None
-        setting, reference = training_setting(self.settings), self.reference_key
+        setting, reference = self.settings.training(), self.reference_key
         return Trial(
             key=self.key,
             method=self.settings.method,
@@ -83,9 +73,5 @@ class TrialJob:
         )
 
     def steps(self) -> int | None:
-        """Optimiser steps of the training, all levels counted as one; 0 for a measurement, which takes only some."""
-        if self.measures_cost:
-            return 0
-        if self.counts is None:
-            return None
-        return -(-self.counts.train // self.settings.batch_size) * self.settings.epochs
+        """Steps of the training; 0 for a measurement, which takes only some; None while its images are not counted."""
+        return None if self.counts is None else self.settings.steps(self.counts)

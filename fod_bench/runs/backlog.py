@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
 from fod_bench.features.request import FeatureRequest
-from fod_bench.methods.fod.references.specs import ReferenceSpec
+from fod_bench.methods.settings import Reference
 from fod_bench.plan import TrialJob
 
 Work: TypeAlias = TrialJob | FeatureRequest
@@ -92,7 +92,7 @@ class Backlog:
         """From now on these share no worker: one of them may be what kills it."""
         self._never_packed.update(trial.key for trial in trials)
 
-    def next_features(self) -> tuple[FeatureRequest, list[ReferenceSpec]] | None:
+    def next_features(self) -> tuple[FeatureRequest, list[Reference]] | None:
         """Features to prepare, with the references wanted of them; the caller tells by `prepared` how that went."""
         now = time.monotonic()
         missing = (queue for queue in self._queues.values() if queue.trials and not queue.ready and not queue.preparing)
@@ -100,8 +100,8 @@ class Backlog:
         if queue is None:
             return None
         queue.preparing = True
-        wanted = {trial.reference_key: trial.settings.reference for trial in queue.open.values() if trial.reference_key}
-        return queue.request, list(wanted.values())
+        wanted = {trial.reference_key: trial.settings.needs().reference for trial in queue.open.values()}
+        return queue.request, [reference for reference in wanted.values() if reference is not None]
 
     def prepared(self, key: str, ready: bool, pause: float = 0.0) -> None:
         """Preparing is over; if they are not `ready`, it is tried again after `pause` seconds."""

@@ -14,6 +14,10 @@ from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 KeyPath = tuple[str | int, ...]
 
 
+class MappingKey(int):
+    """A number in a path that is the key of a mapping; other numbers are places in a list."""
+
+
 @dataclass(frozen=True)
 class Problem:
     """One fault: the path of the key, e.g. `("datasets", "mvtec", "categories", 0)`, and what is wrong there."""
@@ -24,11 +28,7 @@ class Problem:
 
 def dotted(path: KeyPath) -> str:
     """The path as a person writes it: `datasets.mvtec.categories[0]`."""
-    text = ""
-    for position, part in enumerate(path):
-        # Numbers are keys below d_model, which in a grid stands one step further up, and indices elsewhere.
-        is_key = isinstance(part, str) or path[position - (2 if path[0] == "grid" else 1)] == "d_model"
-        text += f".{part}" if is_key else f"[{part}]"
+    text = "".join(f".{part}" if isinstance(part, str | MappingKey) else f"[{part}]" for part in path)
     return text.removeprefix(".")
 
 

@@ -12,7 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fod_bench.errors import JobError, UsageError
-from fod_bench.job import Job, SettingFields, dump_job, job_digest, load_job, run_id
+from fod_bench.job import Job, dump_job, job_digest, load_job, run_id
+from fod_bench.job.settings import setting_keys
 
 SMALL = """\
 name: small
@@ -93,7 +94,7 @@ def test_any_job_loads_back_from_its_dump(
 keys = st.sampled_from(
     [
         *Job.model_fields,
-        *SettingFields.model_fields,
+        *setting_keys(),
         "d",
         "layout",
         "root",

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from fod_bench.errors import JobError
-from fod_bench.job import Job, Settings, cell_score, dump_job, expand, load_job, training_setting
+from fod_bench.job import Job, dump_job, expand, load_job
+from fod_bench.methods.fod.settings import FodSettings
 from fod_bench.records.names import canonical_digest
 
 MVTEC = {"layout": "mvtec", "root": "nowhere"}
@@ -21,12 +22,12 @@ def job(**keys: Any) -> Job:
     return Job.model_validate({"name": "j", "datasets": {"d": MVTEC | {"categories": ["tile", "bottle"]}}} | keys)
 
 
-def trainings(*settings: Settings) -> int:
-    return len({canonical_digest(training_setting(setting)) for setting in settings})
+def trainings(*settings: FodSettings) -> int:
+    return len({canonical_digest(setting.training()) for setting in settings})
 
 
 def same(*overrides: dict[str, Any]) -> bool:
-    return trainings(*(Settings.model_validate(keys) for keys in overrides)) == 1
+    return trainings(*(FodSettings.complete(keys) for keys in overrides)) == 1
 
 
 def test_cells_come_by_data_set_category_row_and_seed() -> None:
@@ -115,9 +116,9 @@ def test_table_4_takes_five_trainings() -> None:
         {"views": "full", "scoring": "div"},
         {"views": "full", "scoring": "rec_div"},
     ]
-    settings = [Settings.model_validate(keys) for keys in variants]
+    settings = [FodSettings.complete(keys) for keys in variants]
     assert trainings(*settings) == 5
-    assert len({(canonical_digest(training_setting(s)), cell_score(s)) for s in settings}) == 7
+    assert len({(canonical_digest(s.training()), s.score) for s in settings}) == 7
 
 
 @pytest.mark.parametrize(
@@ -209,22 +210,20 @@ def test_what_changes_the_cost_is_told_apart(key: dict[str, Any]) -> None:
 
 
 def test_only_a_measurement_says_what_it_measures() -> None:
-    assert "measure" not in training_setting(Settings())
-    assert training_setting(Settings(measure="cost"))["measure"] == "cost"
-    assert cell_score(Settings(measure="cost")) == cell_score(Settings(measure="cost", views="patch")) == "cost"
+    assert "measure" not in FodSettings().training()
+    assert FodSettings(measure="cost").training()["measure"] == "cost"
+    assert FodSettings(measure="cost").score == FodSettings(measure="cost", views="patch").score == "cost"
 
 
 def test_references_are_named_only_where_used() -> None:
-    used = {
-        views: "reference" in training_setting(Settings(views=views)) for views in ("patch", "intra", "inter", "full")
-    }
+    used = {views: "reference" in FodSettings(views=views).training() for views in ("patch", "intra", "inter", "full")}
     assert used == {"patch": False, "intra": False, "inter": True, "full": True}
 
 
 def test_scores_are_named_by_rule_and_levels() -> None:
-    settings = Settings(levels=(4, 8, 16), scoring="div", score_levels=(16, 4))
-    assert cell_score(settings) == "div@4+16"
-    assert cell_score(Settings(views="patch")) == "rec@8+16"
+    settings = FodSettings(levels=(4, 8, 16), scoring="div", score_levels=(16, 4))
+    assert settings.score == "div@4+16"
+    assert FodSettings(views="patch").score == "rec@8+16"
 
 
 def test_canonical_digest_depends_on_content_only() -> None:
@@ -246,6 +245,6 @@ def test_800_cells_are_made_in_half_a_second(tmp_path: Path) -> None:
     path.write_text(dump_job(big))
     begin = time.perf_counter()
     cells = expand(load_job(path)).cells
-    digests = {canonical_digest(training_setting(cell.settings)) for cell in cells}
+    digests = {canonical_digest(cell.settings.training()) for cell in cells}
     assert time.perf_counter() - begin < 0.5
     assert len(cells) == 28 * 30 and len(digests) == 30

@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from fod_bench.datasets import LAYOUT_NAMES
-from fod_bench.job import Job, Settings, dump_job, expand, load_job
+from fod_bench.job import Job, dump_job, expand, load_job
 from fod_bench.job.reference_page import reference_markdown
+from fod_bench.methods.fod.settings import FodSettings
 
 ROOT = Path(__file__).parents[2]
 JOBS = sorted((ROOT / "jobs").glob("*.yaml"))
@@ -76,7 +77,7 @@ def test_the_commands_in_its_comments_hold(path: Path) -> None:
 )
 def test_the_published_sets_run_in_the_papers_setting(name: str, cells: int, tables: tuple[int, ...]) -> None:
     job = load_job(ROOT / "jobs" / f"{name}.yaml")
-    assert dict(job.rows()) == {"FOD": Settings()}
+    assert dict(job.rows()) == {"FOD": FodSettings()}
     assert len(expand(job).cells) == cells and job.tables == tables and job.seeds == (3407,)
 
 
@@ -88,7 +89,7 @@ def test_own_pictures_are_found_by_the_variable(tmp_path: Path, monkeypatch: pyt
 
 def test_the_quickstart_needs_neither_network_nor_files() -> None:
     job = load_job(ROOT / "jobs" / "quickstart.yaml")
-    assert job.settings.weights == "random" and job.settings.image_size == 128
+    assert job.settings["weights"] == "random" and job.settings["image_size"] == 128
     assert {spec.layout for spec in job.datasets.values()} == {"synthetic"}
     cells = expand(job).cells
     assert len({cell.category for cell in cells}) == 3 and {cell.settings.views for cell in cells} >= {"full", "patch"}
@@ -102,7 +103,7 @@ def test_the_reference_page_is_up_to_date() -> None:
 def test_the_reference_describes_every_key() -> None:
     rows = re.findall(r"^\| `(\w+)` \| (.+) \| (.+) \| (.*) \|$", reference_markdown(), flags=re.MULTILINE)
     keys = {key for key, *_ in rows}
-    assert keys >= Job.model_fields.keys() | Settings.model_fields.keys() | {"layout", "train", "test_good", "gpus"}
+    assert keys >= Job.model_fields.keys() | FodSettings.model_fields.keys() | {"layout", "train", "test_good", "gpus"}
     assert all(len(meaning) > 10 and meaning.endswith(".") for *_, meaning in rows)
 
 

@@ -10,13 +10,14 @@ import pytest
 import torch
 
 from benchmarks import plain_fod
-from fod_bench.job import Settings, cell_score, load_job, training_setting
+from fod_bench.job import load_job
 from fod_bench.methods.base import TrialData
 from fod_bench.methods.fod.method import FodMethod
 from fod_bench.methods.fod.network import FODNetwork, NetworkShape
 from fod_bench.methods.fod.references.build import build_references
 from fod_bench.methods.fod.references.specs import MeanReference
 from fod_bench.methods.fod.score import rules
+from fod_bench.methods.fod.settings import FodSettings
 from fod_bench.methods.fod.train import LossWeights, losses
 from tests.helpers.trial_builders import CPU, VIEWS, features
 
@@ -46,21 +47,21 @@ def rows() -> list[Any]:
     found = []
     for part in load_job(JOBS / "ablation.yaml", ["d_model={4: 16, 8: 16, 16: 32}", "batch_size=2"]).parts():
         for label, settings in part.rows():
-            if training_setting(settings).get("reference", {"kind": "mean"}) == {"kind": "mean"}:
+            if settings.training().get("reference", {"kind": "mean"}) == {"kind": "mean"}:
                 found.append(pytest.param(settings, id=f"{part.tables[0]}-{label}"))
     return found
 
 
 @pytest.mark.parametrize("settings", rows())
-def test_a_row_is_trained_by_the_equations_it_names(settings: Settings, data: TrialData) -> None:
+def test_a_row_is_trained_by_the_equations_it_names(settings: FodSettings, data: TrialData) -> None:
     """The first step's loss terms against the plain implementation, for the setting as the job file has it."""
-    detector = FodMethod(training_setting(settings), data, 3407, CPU)
-    twins = FodMethod(training_setting(settings), data, 3407, CPU).trainers
+    detector = FodMethod(settings.training(), data, 3407, CPU)
+    twins = FodMethod(settings.training(), data, 3407, CPU).trainers
     found = dict(zip(detector.loss_names, detector.step(0, 0).tolist(), strict=True))
     assert list(twins) == list(settings.levels)
     for level, twin in twins.items():
         shape = twin.network.shape
-        assert (shape.d_model, shape.heads, shape.layers) == (settings.d_model[level], settings.heads, settings.layers)
+        assert (shape.d_model, shape.heads, shape.layers) == (settings.widths[level], settings.heads, settings.layers)
         given = torch.from_numpy(data.train[level]).flatten(1, 2)
         reference = given.mean(0, keepdim=True)
         weight = settings.lambda2 if settings.entropy else 0.0
@@ -78,10 +79,10 @@ def test_a_row_is_trained_by_the_equations_it_names(settings: Settings, data: Tr
 
 
 @pytest.mark.parametrize("settings", rows())
-def test_a_row_is_scored_by_the_rule_and_levels_it_names(settings: Settings, data: TrialData) -> None:
+def test_a_row_is_scored_by_the_rule_and_levels_it_names(settings: FodSettings, data: TrialData) -> None:
     """The score that the table shows is one of those its training has."""
-    detector = FodMethod(training_setting(settings), data, 3407, CPU)
-    assert cell_score(settings) in {maps.score for maps in detector.score_maps()}
+    detector = FodMethod(settings.training(), data, 3407, CPU)
+    assert settings.score in {maps.score for maps in detector.score_maps()}
 
 
 @pytest.mark.parametrize("heads", [2, 4, 8])
@@ -102,8 +103,8 @@ def test_a_larger_training_holds_its_subsets_of_levels_to_the_bit(views: str, da
     """Why Table 14 takes one training beyond the main one, and why no scoring is a training of its own."""
 
     def trained(*levels: int) -> dict[str, torch.Tensor]:
-        settings = Settings(views=views, levels=levels, d_model={4: 8, 8: 8, 16: 16}, heads=2, layers=1)
-        detector = FodMethod(training_setting(settings), data, 3407, CPU)
+        settings = FodSettings(views=views, levels=levels, d_model={4: 8, 8: 8, 16: 16}, heads=2, layers=1)
+        detector = FodMethod(settings.training(), data, 3407, CPU)
         for epoch in range(2):
             for step in range(detector.steps_per_epoch):
                 detector.step(epoch, step)

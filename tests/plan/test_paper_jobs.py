@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from fod_bench.cli.plan_view import print_summary
-from fod_bench.job import Settings, load_job
+from fod_bench.job import load_job
+from fod_bench.methods.fod.settings import FodSettings
 from fod_bench.paper.tables import printed_tables
 from fod_bench.plan import Plan, make_plan, summarize
 from fod_bench.store import open_store
@@ -97,11 +98,11 @@ def test_rows_set_what_they_are_called() -> None:
         f"{path.stem[5:7]} {label}": settings
         for path in TABLES
         for label, settings in load_job(path).rows()
-        if settings != Settings()
+        if settings != FodSettings()
     }
 
     def given(key: str) -> dict[str, object]:
-        default = Settings().model_dump()
+        default = FodSettings().model_dump()
         return {k: v for k, v in rows[key].model_dump(exclude_unset=False).items() if v != default[k]}
 
     assert given("11 lambda1=0.1") == {"lambda1": 0.1, "lambda2": 1} and given("11 lambda2=10") == {"lambda2": 10}

@@ -19,7 +19,7 @@ from fod_bench.methods.fod.references.build import build_references
 from fod_bench.methods.fod.references.specs import MeanReference
 from fod_bench.methods.fod.score import SMOOTHING_SIGMA, patch_scores, rules, upsample
 from fod_bench.methods.fod.train import LevelTrainer, LossWeights, losses
-from fod_bench.methods.registry import METHODS, method_class
+from fod_bench.methods.registry import BUILT_IN, method_class
 from fod_bench.records.checkpoints import State
 from tests.helpers.trial_builders import CHANNELS, CPU, SIZE, VIEWS, method, trial_data
 
@@ -287,7 +287,7 @@ class TestScoring:
 
 
 def test_the_registry_finds_the_method() -> None:
-    assert {name: method_class(name) for name in METHODS} == {"fod": FodMethod}
+    assert {name: method_class(name) for name in BUILT_IN} == {"fod": FodMethod}
     with pytest.raises(KeyError):
         method_class("fodd")
 

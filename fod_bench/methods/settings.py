@@ -1,0 +1,248 @@
+"""The settings of a trial: the keys that all methods share, and what every method's settings answer.
+
+A method's settings derive from `MethodSettings`, or from `BackboneSettings` when it works on the features of a frozen backbone. The
+rest of the program asks them, and knows no key of a method. Imports neither torch nor the methods' code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Protocol
+
+from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, field_validator
+from typing_extensions import Self
+
+from fod_bench.errors import JobError
+from fod_bench.features.offered import backbone_strides
+from fod_bench.records.record import COST_SCORE, Counts, score_name
+from fod_bench.schema.fields import Frozen, PositiveWholeNumber, WholeNumber, home_expanded, without_repeats
+from fod_bench.schema.problems import Problem, describe, refusal, suggest, unknown
+
+Levels = Annotated[
+    tuple[PositiveWholeNumber, ...],
+    Field(min_length=1),
+    AfterValidator(without_repeats),
+    AfterValidator(sorted),
+    AfterValidator(tuple),
+]
+_LEVELS: TypeAdapter[tuple[int, ...]] = TypeAdapter(Levels)
+
+Precision = Literal["float32", "tf32", "bfloat16"]
+
+
+class FeatureNeed(NamedTuple):
+    """Features of a frozen backbone."""
+
+    backbone: str
+    weights: str
+    weights_seed: int
+    precision: str
+    levels: tuple[int, ...]
+    pooled: bool = True
+    """Whether they are smoothed by a 3×3 mean, as FOD's authors do, or as the backbone gives them."""
+
+
+class Needs(NamedTuple):
+    """What a method works on. Each is made once, kept in the store and shared by all trials that need it."""
+
+    features: tuple[FeatureNeed, ...] = ()
+    images: bool = False
+    """The images themselves, decoded and resized."""
+    reference: Reference | None = None
+    """Reference features, made of the pooled ones."""
+
+
+class Reference(Protocol):
+    """Settings of reference features, which are made of a feature set and shared by the trials that name the same."""
+
+    @property
+    def kind(self) -> str: ...
+
+    def model_dump(self) -> dict[str, Any]:
+        """All that they depend on beside the features, as plain data."""
+        ...
+
+
+class Work(NamedTuple):
+    """What a trial will take, from counts alone."""
+
+    operations: float
+    """Floating-point operations of fitting and of all evaluations; a multiply-add counts as two."""
+    memory: float
+    """Bytes at the peak, beyond the libraries' own."""
+
+
+class MethodSettings(Frozen):
+    """Settings of a method: keys, each documented and checked by itself, and the answers that the program needs of them."""
+
+    implementation: ClassVar[str]
+    """`package.module:Class` of the method, imported where it runs."""
+    version: ClassVar[int] = 1
+    """Raised when a change of the code changes a method's results, so that old records are not taken for new ones."""
+    summary: ClassVar[str]
+    """The method in one line."""
+    works_on: ClassVar[str]
+    """What it needs, in words."""
+    source: ClassVar[str] = ""
+    """Where it is published."""
+    licence: ClassVar[str] = ""
+    """Licence of the authors' code."""
+    costed: ClassVar[bool] = False
+    """Whether `measure: cost` is to be had."""
+    mappings: ClassVar[Mapping[str, type[BaseModel]]] = {}
+    """Titles and models of the forms that keys of its own can take as mappings, for the reference page."""
+
+    method: str = "fod"
+    """Method that is trained; `fod-bench methods` lists those there are."""
+    image_size: Annotated[WholeNumber, Field(ge=32)] = 256
+    """Side of the square that an image is resized to, in pixels; at least 32, a multiple of every level."""
+    measure: Literal["auroc", "cost"] = "auroc"
+    """What a row shows: `auroc`, or `cost`, the numbers of Table 5: operations, parameters, time of an epoch and of an image on
+    the machine at hand. `cost` trains for some steps only; what does not change the cost is ignored."""
+    scoring: str = "auto"
+    """How scores are made of what was trained; `auto` is the method's own. Trainings are shared by rows that differ in it only."""
+
+    @classmethod
+    def complete(cls, values: dict[str, Any]) -> Self:
+        """Settings free of contradictions from some keys. Raises `pydantic.ValidationError` that names every fault."""
+        settings = cls.model_validate(values)
+        problems = list(settings.contradictions())
+        if problems:
+            raise refusal("Settings", problems)
+        return settings
+
+    @property
+    def measures_cost(self) -> bool:
+        """Whether nothing is trained to its end: it is measured what the training costs."""
+        return self.measure == "cost"
+
+    @property
+    def rule(self) -> str:
+        """The scoring rule, `auto` resolved."""
+        return self.rules()[-1] if self.scoring == "auto" else self.scoring
+
+    @property
+    def score(self) -> str:
+        """Score name of what the row shows, e.g. `rec_div@8`; `cost` for a measurement."""
+        return COST_SCORE if self.measures_cost else score_name(self.rule, self.scored_levels)
+
+    @property
+    def scored_levels(self) -> tuple[int, ...]:
+        """Feature levels whose maps make the score; none where the method has no levels."""
+        return ()
+
+    # What a method answers, beside the class variables above.
+
+    def contradictions(self) -> Iterator[Problem]:
+        """Keys that do not go together."""
+        if self.measures_cost and not self.costed:
+            yield Problem(("measure",), f"the cost of `{self.method}` cannot be measured; leave it out")
+        if self.measures_cost and self.scoring != "auto":
+            yield Problem(("scoring",), "`measure: cost` shows costs, which have no scoring rule; leave it out")
+        if not self.measures_cost and self.scoring not in ("auto", *self.rules()):
+            yield Problem(("scoring",), self.no_rule(self.scoring))
+
+    def rules(self) -> tuple[str, ...]:
+        """The scoring rules that one training is evaluated under; the last is the method's own."""
+        return ("score",)
+
+    def no_rule(self, scoring: str) -> str:
+        """Text for a scoring that is none of the rules."""
+        return unknown("value", scoring, ("auto", *self.rules()))
+
+    def training(self) -> dict[str, Any]:
+        """All that changes the training, in one form for equal trainings, and nothing else: hashed into the training key, and what
+        the method is made from. What its needs are made of is hashed with them, and data and seed are added to both."""
+        raise NotImplementedError
+
+    def needs(self) -> Needs:
+        """What the method works on."""
+        raise NotImplementedError
+
+    def pack_key(self) -> dict[str, Any] | None:
+        """What trials have in common that can share their steps; None where the method has none that can."""
+        return None
+
+    def too_small(self, counts: Counts) -> str | None:
+        """Why a category with so few images does not do, and what would; None where it does."""
+        return None
+
+    def steps(self, counts: Counts) -> int:
+        """Steps of the fitting."""
+        return 1
+
+    def work(self, counts: Counts) -> Work:
+        """What a trial will take, evaluations included."""
+        return Work(0.0, 0.0)
+
+
+class BackboneSettings(MethodSettings):
+    """Settings of a method that works on the features of a frozen backbone."""
+
+    backbone: str = "tf_efficientnet_b6.aa_in1k"
+    """Frozen timm backbone that gives the features, with or without its weights' tag."""
+    weights: str = "pretrained"
+    """Weights of the backbone: `pretrained` (timm's published ones), `random`, or the path of a local file."""
+    weights_seed: Annotated[WholeNumber, Field(ge=0)] = 0
+    """Seed of `weights: random`; without effect otherwise."""
+    backbone_precision: Precision = "float32"
+    """Precision of the backbone's products; features are kept in float32. `tf32` needs a GPU. `bfloat16` is twice as fast on
+    CPUs that have it; features differ from those in float32 by one to three percent."""
+    levels: Levels = (8, 16)
+    """Feature levels, by stride (pixels per feature)."""
+    score_levels: Literal["all"] | tuple[int, ...] = "all"
+    """Levels whose maps make the score: `all`, or a list of some of `levels`. Rows that differ in it only share a training."""
+
+    @field_validator("backbone")
+    @classmethod
+    def _backbone_exists(cls, backbone: str) -> str:
+        try:
+            backbone_strides(backbone)
+        except JobError as error:
+            raise ValueError(str(error)) from None
+        return backbone
+
+    @field_validator("weights")
+    @classmethod
+    def _weights_are_known_or_a_path(cls, weights: str) -> str:
+        if weights in ("pretrained", "random"):
+            return weights
+        if not weights or (weights == Path(weights).name and not Path(weights).suffix):
+            hint = suggest(weights, ("pretrained", "random"))
+            raise ValueError(f"{weights!r} is no word for weights and no path of a file; {hint}")
+        return home_expanded(weights)
+
+    @field_validator("score_levels", mode="plain")
+    @classmethod
+    def _all_or_levels(cls, value: Any) -> Any:
+        if value == "all":
+            return value
+        if not isinstance(value, list | tuple):
+            raise ValueError(f"should be `all` or a list of levels, not {describe(value)}")
+        return _LEVELS.validate_python(value)
+
+    def features(self, pooled: bool) -> FeatureNeed:
+        """The features that these settings name."""
+        wanted = (self.backbone, self.weights, self.weights_seed, self.backbone_precision)
+        return FeatureNeed(*wanted, self.levels, pooled)
+
+    @property
+    def scored_levels(self) -> tuple[int, ...]:
+        return self.levels if self.score_levels == "all" else self.score_levels
+
+    def contradictions(self) -> Iterator[Problem]:
+        strides = backbone_strides(self.backbone)
+        for level in self.levels:
+            if level not in strides:
+                offered = ", ".join(str(stride) for stride in strides)
+                yield Problem(("levels",), f"backbone {self.backbone} has no level of stride {level}; it has {offered}")
+            elif self.image_size % level:
+                yield Problem(("image_size",), f"{self.image_size} pixels are not a multiple of level {level}")
+        yield from super().contradictions()
+        if self.measures_cost and self.score_levels != "all":
+            yield Problem(("score_levels",), "`measure: cost` is of all trained levels together; leave it out")
+        for level in self.scored_levels:
+            if level not in self.levels:
+                trained = ", ".join(str(trained) for trained in self.levels)
+                yield Problem(("score_levels",), f"level {level} is not among the trained levels {trained}")
