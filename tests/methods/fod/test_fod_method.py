@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from fod_bench.errors import TrialError
+from fod_bench.errors import JobError, TrialError
 from fod_bench.methods.base import TrialData
 from fod_bench.methods.fod.method import FodMethod
 from fod_bench.methods.fod.network import View
@@ -288,7 +288,7 @@ class TestScoring:
 
 def test_the_registry_finds_the_method() -> None:
     assert {name: method_class(name) for name in BUILT_IN} == {"fod": FodMethod}
-    with pytest.raises(KeyError):
+    with pytest.raises(JobError, match="did you mean fod"):
         method_class("fodd")
 
 
