@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fod_bench.evaluation.maps import ScoreMaps
-from fod_bench.evaluation.metric import METRICS, MetricName
+from fod_bench.evaluation.metric import METRICS, MetricName, Side, of_side, values_of
 from fod_bench.evaluation.on_device import DeviceMasks, metrics_of_row, pixel_row
 from fod_bench.evaluation.ranking import (
     UndefinedMetricError,
     image_metrics,
     rank_positives,
-    ranked_pixel_metrics,
     region_weights,
 )
 
@@ -66,17 +65,17 @@ def evaluate(
         try:
             values |= image_metrics(images, truth.labels)
         except UndefinedMetricError as reason:
-            undefined |= _undefined("image_", reason)
+            undefined |= _undefined("image", reason)
         try:
             values |= pixels()
         except UndefinedMetricError as reason:
-            undefined |= _undefined("pixel_", reason)
+            undefined |= _undefined("pixel", reason)
         found[score] = {name: values.get(name) for name in METRICS}
     return found, undefined
 
 
-def _undefined(prefix: str, reason: UndefinedMetricError) -> dict[str, str]:
-    return {name: str(reason) for name in METRICS if name.startswith(prefix)}
+def _undefined(side: Side, reason: UndefinedMetricError) -> dict[str, str]:
+    return dict.fromkeys(of_side(side), str(reason))
 
 
 PixelMetrics = Callable[[], dict[MetricName, float]]
@@ -102,4 +101,4 @@ def _by_scoring(scorings: Iterable[ScoreMaps], truth: Truth) -> Iterator[tuple[s
 
 def _on_host(pixels: Tensor, truth: Truth) -> dict[MetricName, float]:
     ranked = rank_positives(pixels.cpu().numpy(), truth.masks, "pixel")
-    return ranked_pixel_metrics(ranked, truth.region_weights)
+    return values_of("pixel", ranked, truth.region_weights)

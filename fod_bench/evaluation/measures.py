@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fod_bench.evaluation.metric import CostName, MetricName
+from fod_bench.evaluation.metric import METRICS, CostName, MetricName
 
 Metric = MetricName | CostName
 
@@ -37,11 +37,7 @@ class Measure:
 
 
 MEASURES: dict[str, Measure] = {
-    "image_auroc": Measure("image AUROC"),
-    "pixel_auroc": Measure("pixel AUROC"),
-    "pixel_aupro": Measure("pixel AUPRO"),
-    "image_f1_max": Measure("image F1-max"),
-    "pixel_f1_max": Measure("pixel F1-max"),
+    **{name: Measure(metric.title) for name, metric in METRICS.items()},
     "gflops": Measure("FLOPs", 1, "FLOPs, G ↓", lower_is_better=True),
     "learnable_params_m": Measure("parameters", 1, "learnable parameters, M ↓", lower_is_better=True),
     "train_s_per_epoch": Measure("training time", 1, "training, s per epoch ↓", lower_is_better=True),

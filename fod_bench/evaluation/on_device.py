@@ -1,30 +1,26 @@
 """Pixel metrics of score maps on the device where they lie, by torch: the same numbers as `fod_bench.evaluation.ranking` gives.
 
 Nothing waits for the device or leaves it: what a scoring comes to is a row of numbers there, and the rows of all scorings are
-read at once. The formulas are those of `fod_bench.evaluation.ranking.RankedPositives`, the twin that these are tested against. Letters of
-shapes as there; m pictures.
+read at once. The formulas stand in `metric.py`, beside those of the host, against which they are tested. Letters of shapes as
+there; m images.
 """
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fod_bench.evaluation.ranking import MAX_FALSE_POSITIVE_RATE, NonFiniteScoresError
-
-if TYPE_CHECKING:
-    from fod_bench.evaluation.metric import MetricName
+from fod_bench.evaluation.metric import MetricName, of_side
+from fod_bench.evaluation.ranking import NonFiniteScoresError
 
 
 class DeviceMasks:
     """Masks with both classes, as a device needs them."""
 
     def __init__(self, masks: NDArray[np.uint8], weights: NDArray[np.float64], device: torch.device) -> None:
-        """`masks` (m, s, s), non-zero for a defective pixel; `weights` (P,): `fod_bench.evaluation.ranking.region_weights` of them."""
+        """`masks` (m, s, s), non-zero for a defective pixel; `weights` (P,): `ranking.region_weights` of them."""
         defective = torch.from_numpy(masks.reshape(-1) > 0)
         # places, not flags: how many pixels a flag picks is known to the device alone, and the host would have to wait for it
         places = torch.int32 if defective.numel() < 1 << 31 else torch.int64
@@ -34,38 +30,41 @@ class DeviceMasks:
         self.weights = torch.from_numpy(weights).to(device)
 
 
-def pixel_row(pixels: Tensor, masks: DeviceMasks) -> Tensor:
-    """AUROC, AUPRO and maximum of F1 of `pixels` (m, s, s), how many scores are not finite, and how many there are: (5,) float64.
+class RankedOnDevice:
+    """Where the positive scores stand among the negative ones: see `ranking.RankedPositives`."""
 
-    With a score that is not finite the first three mean nothing.
+    def __init__(self, flat: Tensor, masks: DeviceMasks) -> None:
+        """`flat` (pixels,): scores of all pixels."""
+        scores, order = flat.index_select(0, masks.positives).sort()  # (P,)
+        others = flat.index_select(0, masks.negatives).sort().values  # (N,)
+        self.lower, self.lower_or_equal = (torch.searchsorted(others, scores, right=right) for right in (False, True))
+        """(P,) each."""
+        self.positives, self.negatives = scores.numel(), others.numel()
+        self.true_positives = (self.positives - torch.searchsorted(scores, scores)).double()
+        """(P,), of each positive's score as a threshold."""
+        self.weights = masks.weights[order]
+        """(P,), see `ranking.region_weights`."""
+
+    def number(self, value: float) -> Tensor:
+        """A number to divide by: CUDA divides by a plain one as a product with its inverse."""
+        return torch.full((), value, dtype=torch.float64, device=self.lower.device)
+
+
+def pixel_row(pixels: Tensor, masks: DeviceMasks) -> Tensor:
+    """The pixel metrics of `pixels` (m, s, s), how many scores are not finite, and how many there are: (metrics + 2,) float64.
+
+    With a score that is not finite the metrics mean nothing.
     """
     flat = pixels.flatten()
-    positives, order = flat.index_select(0, masks.positives).sort()  # (P,)
-    negatives = flat.index_select(0, masks.negatives).sort().values  # (N,)
-    lower, lower_or_equal = (torch.searchsorted(negatives, positives, right=right) for right in (False, True))  # (P,)
-    count, others = positives.numel(), negatives.numel()
-
-    wins = (lower.sum() + lower_or_equal.sum()).double()
-    # tensors to divide by, here and below: CUDA divides by a number as a product with its inverse
-    pairs = torch.full_like(wins, 2.0 * count * others)
-
-    taken = (count - torch.searchsorted(positives, positives)).double()  # (P,) true positives of each threshold
-    f1_max = (2 * taken / (count + taken + (others - lower))).amax()
-
-    limit = MAX_FALSE_POSITIVE_RATE
-    begin, end = ((others - below) / torch.full_like(wins, others) for below in (lower_or_equal, lower))  # (P,)
-    rise = end - begin
-    gained = torch.where(rise > 0, (end.clamp(max=limit) - begin) / rise, 1.0)
-    gained = gained * (end.clamp(max=limit) - begin) / 2 + (limit - end).clamp(min=0)
-    aupro = (masks.weights[order] * torch.where(begin < limit, gained, 0.0)).sum() / limit
-
+    ranked = RankedOnDevice(flat, masks)
+    found = [metric.device(ranked) for metric in of_side("pixel").values() if metric.device is not None]
     broken = flat.numel() - flat.isfinite().sum()
-    return torch.stack([wins / pairs, aupro, f1_max, broken.double(), torch.full_like(wins, flat.numel())])
+    return torch.stack([*found, broken.double(), ranked.number(flat.numel())])
 
 
 def metrics_of_row(row: list[float]) -> dict[MetricName, float]:
     """What `pixel_row` found, once it has been read. Raises `NonFiniteScoresError`."""
-    auroc, aupro, f1_max, broken, count = row
+    *values, broken, count = row
     if broken:
         raise NonFiniteScoresError(f"{broken:.0f} of {count:.0f} pixel scores are not finite")
-    return {"pixel_auroc": auroc, "pixel_aupro": aupro, "pixel_f1_max": f1_max}
+    return dict(zip(of_side("pixel"), values, strict=True))

@@ -7,16 +7,12 @@ n pictures, H rows, W columns, P positive (defective) and N negative (normal) sa
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from fod_bench.evaluation.metric import MetricName
-
-MAX_FALSE_POSITIVE_RATE = 0.3
-"""Upper end of the integral of AUPRO, as usual in the field."""
+from fod_bench.evaluation.metric import MAX_FALSE_POSITIVE_RATE, MetricName, values_of
 
 
 class UndefinedMetricError(ValueError):
@@ -161,26 +157,17 @@ def aupro(scores: NDArray[Any], masks: NDArray[Any], max_false_positive_rate: fl
 
 
 def image_metrics(scores: NDArray[Any], labels: NDArray[Any]) -> dict[MetricName, float]:
-    """`image_auroc` and `image_f1_max` of scores (n,) and labels (n,). Errors as `rank_positives`."""
+    """The image metrics of scores (n,) and labels (n,). Errors as `rank_positives`."""
     if np.ndim(scores) != 1:
         raise ValueError(f"image scores have shape {np.shape(scores)}; one score per picture (n,) is needed")
     ranked = rank_positives(scores, labels, "picture")
-    return {"image_auroc": ranked.auroc(), "image_f1_max": ranked.f1_max()}
+    return values_of("image", ranked, np.zeros(0))
 
 
 def pixel_metrics(scores: NDArray[Any], masks: NDArray[Any]) -> dict[MetricName, float]:
-    """`pixel_auroc`, `pixel_aupro` and `pixel_f1_max` of score maps and masks (n, H, W), from one sort. Errors as `aupro`."""
+    """The pixel metrics of score maps and masks (n, H, W), from one sort. Errors as `aupro`."""
     masks = _check_maps(scores, masks)
-    return ranked_pixel_metrics(rank_positives(scores, masks, "pixel"), region_weights(masks))
-
-
-def ranked_pixel_metrics(ranked: RankedPositives, weights: NDArray[np.float64]) -> dict[MetricName, float]:
-    """As `pixel_metrics`, from ranked pixels and the masks' `region_weights`."""
-    return {
-        "pixel_auroc": ranked.auroc(),
-        "pixel_aupro": ranked.aupro(weights),
-        "pixel_f1_max": ranked.f1_max(),
-    }
+    return values_of("pixel", rank_positives(scores, masks, "pixel"), region_weights(masks))
 
 
 def _check_maps(scores: NDArray[Any], masks: NDArray[Any]) -> NDArray[Any]:

@@ -92,7 +92,7 @@ class Outcome:
 
 def measured(cell: Cell) -> tuple[Metric, ...]:
     """The metrics that a record of the cell has."""
-    return COSTS if cell.score == COST_SCORE else METRICS
+    return COSTS if cell.score == COST_SCORE else tuple(METRICS)
 
 
 def part_of(plan: RunPlan, cell: Cell) -> str:

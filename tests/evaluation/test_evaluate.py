@@ -34,7 +34,7 @@ def test_every_scoring_gets_every_metric() -> None:
     assert list(found) == ["rec@8", "rec_div@8"] and undefined == {}
     for maps in given:
         values, images, pixels = found[maps.score], maps.images.numpy(), maps.pixels.numpy()
-        assert tuple(values) == METRICS
+        assert tuple(values) == tuple(METRICS)
         assert values["image_auroc"] == pytest.approx(roc_auc_score(LABELS, images))
         assert values["pixel_auroc"] == pytest.approx(roc_auc_score(MASKS.ravel(), pixels.ravel()))
         assert values["pixel_aupro"] == aupro(pixels, MASKS)

@@ -95,7 +95,7 @@ def _job_lines(view: View, name: str, selection: Selection) -> Iterator[Line]:
     for row in view.rows():
         for dataset in view.datasets():
             categories = [category for category in view.categories(dataset) if category in view.asked(row, dataset)]
-            metrics: tuple[Metric, ...] = COSTS if (row, dataset) in costs else METRICS
+            metrics: tuple[Metric, ...] = COSTS if (row, dataset) in costs else tuple(METRICS)
             for metric in metrics:
                 for category in categories:
                     seen = view.observe(row, dataset, category, metric)
