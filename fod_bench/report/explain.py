@@ -14,9 +14,9 @@ from fod_bench.evaluation.metric import COSTS, METRICS
 from fod_bench.records.names import record_name
 from fod_bench.records.record import COST_SCORE, Record
 from fod_bench.records.run import Cell, RunPlan
+from fod_bench.report.averages import View, of_part
 from fod_bench.report.paper_table import paper_category
 from fod_bench.report.results import SELECTIONS, Results, measured, nearest, part_of
-from fod_bench.report.selection import View, of_part
 
 
 @dataclass(frozen=True)

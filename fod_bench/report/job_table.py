@@ -6,8 +6,8 @@ from fod_bench.evaluation.measures import MEASURES, Metric
 from fod_bench.evaluation.metric import MetricName
 from fod_bench.paper.published import MEAN
 from fod_bench.records.record import COST_SCORE
+from fod_bench.report.averages import View, sentence
 from fod_bench.report.results import Results, Selection, part_of
-from fod_bench.report.selection import View, sentence
 from fod_bench.report.table import Column, Table, TableCell, TableRow, rank
 
 WIDE = 6

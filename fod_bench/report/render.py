@@ -12,6 +12,7 @@ from rich.console import Console
 
 from fod_bench.errors import UsageError
 from fod_bench.paper.forms import PAPER_TABLES
+from fod_bench.report.averages import shortened
 from fod_bench.report.cost_table import cost_table
 from fod_bench.report.formats.csv import long_form
 from fod_bench.report.formats.files import write
@@ -22,7 +23,6 @@ from fod_bench.report.formats.tidy import tidy
 from fod_bench.report.job_table import plain_table
 from fod_bench.report.paper_table import paper_table
 from fod_bench.report.results import SELECTIONS, Results, Selection, nearest
-from fod_bench.report.selection import shortened
 from fod_bench.report.table import Table
 
 Format = Literal["terminal", "markdown", "latex", "csv", "tidy"]

@@ -15,9 +15,9 @@ from fod_bench.evaluation.measures import Metric
 from fod_bench.evaluation.metric import COSTS, METRICS
 from fod_bench.paper.published import AVERAGE, MEAN, printed_categories
 from fod_bench.records.record import COST_SCORE
+from fod_bench.report.averages import View, of_part
 from fod_bench.report.paper_table import PaperTable, own_category
 from fod_bench.report.results import SELECTIONS, Observation, Results, Selection
-from fod_bench.report.selection import View, of_part
 from fod_bench.report.table import TableCell
 
 COLUMNS = (
