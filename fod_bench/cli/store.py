@@ -90,13 +90,34 @@ def _summary(store: Store, infos: list[ObjectInfo], as_json: bool) -> None:
 
 @app.command()
 @guarded
-def verify(prefix: Prefix = "", store: StoreOption = None, verbose: Verbose = False) -> None:
+def verify(
+    prefix: Prefix = "",
+    store: StoreOption = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data", metavar="JOB", help="Read the images of this job instead, and compare with what is stored."
+        ),
+    ] = None,
+    set_: Overrides = None,
+    verbose: Verbose = False,
+) -> None:
     """Read every object and name each one that is damaged or has lost a part; exit code 1 when there is any.
 
     Changes nothing. `fod-bench run` makes anew what it needs and finds damaged.
 
+    With --data every image and mask of the job's data sets is read, whatever is remembered of it. Named are files that changed
+    unnoticed, which are noticed from now on, and features and records of the job that were made of other content.
+
     Example: `fod-bench store verify --store results/store`
     """
+    if data is not None:
+        if prefix:
+            raise UsageError("give a PREFIX or --data, not both")
+        _verify_data(data, set_, store)
+        return
+    if set_:
+        raise UsageError("--set changes a job file; give it with --data")
     from fod_bench.records.upkeep import Meter, format_bytes, verify_store
     from fod_bench.store import open_store
 
@@ -106,6 +127,21 @@ def verify(prefix: Prefix = "", store: StoreOption = None, verbose: Verbose = Fa
     faults = len(verified.faults)
     said = f"{faults} fault{'s' if faults > 1 else ''} found" if faults else "no fault found"
     typer.echo(f"{opened.uri}: {_objects(verified.objects)}, {format_bytes(verified.bytes)}: {said}", err=True)
+    if faults:
+        raise typer.Exit(1)
+
+
+def _verify_data(path: Path, overrides: list[str] | None, store: str | None) -> None:
+    from fod_bench.records.upkeep import verify_data
+    from fod_bench.store import open_store
+
+    job = load(path, overrides, store)
+    opened = open_store(job.store)
+    verified = verify_data(job, opened, typer.echo)
+    faults = len(verified.faults)
+    said = f"{faults} difference{'s' if faults > 1 else ''} found" if faults else "no difference found"
+    read = f"{verified.images} images in {verified.categories} categories read, with their masks"
+    _say(f"{opened.uri}: {read}; {verified.compared} feature sets and records of job {job.name} compared: {said}")
     if faults:
         raise typer.Exit(1)
 

@@ -61,6 +61,7 @@ class Orchestrator:
         self._made = 0
         self._attempts = 0
         self._lost: dict[str, str] = {}
+        self._noted: set[str] = set()
         self._retries = Retries()
         self._alone: list[TrialJob] = []
         self._stillbirths = Stillbirths()
@@ -327,4 +328,6 @@ class Orchestrator:
 
     def _note(self, outcome: Done | Prepared) -> None:
         for note in outcome.notes:
-            self._progress.note(note)
+            if note not in self._noted:  # several feature sets of a category have the same to say
+                self._noted.add(note)
+                self._progress.note(note)

@@ -18,10 +18,10 @@ import torch
 
 from fod_bench.cluster.faults import Notes, failure_of
 from fod_bench.cluster.session import PATIENCE_SECONDS
-from fod_bench.errors import DamagedObjectError, DivergedError, StoreError, WeightsError
+from fod_bench.errors import DamagedObjectError, DatasetError, DivergedError, StoreError, WeightsError
 from fod_bench.features.feature_set import FeatureSet, drop_features, load_features, save_features
 from fod_bench.features.request import FeatureRequest
-from fod_bench.features.weights import resolve_weights
+from fod_bench.features.weights import require_unchanged, resolve_weights
 from fod_bench.methods.base import TrialData
 from fod_bench.methods.fod.references import reference_key, reference_name
 from fod_bench.methods.fod.references.build import build_references
@@ -106,6 +106,7 @@ class Worker:
         missing = self._missing_references(request, references)
         features = self._stored_features(request)
         if features is not None and not missing:
+            _note_what_is_left_out(features)
             return Prepared(False, features.nbytes(), notes=self._notes.taken())
         claim = take(self.store, request.key, attempt=attempt.name, lease=attempt.lease, previous=attempt.lost)
         if isinstance(claim, Held):
@@ -122,6 +123,7 @@ class Worker:
                 if failure is not None:
                     unmade[reference_key(request.key, spec)] = failure
             sweep(self.store, request.key)
+        _note_what_is_left_out(features)
         return Prepared(extracted, features.nbytes(), unmade, self._notes.taken())
 
     def _stored_features(self, request: FeatureRequest) -> FeatureSet | None:
@@ -155,7 +157,16 @@ class Worker:
                     f"{request.weights.path} is not on {self._node}, and the hub's weights of {weights.backbone} "
                     "are others; put the file at the same path on every node"
                 )
-        return extract(replace(request, weights=weights), self.device)
+        require_unchanged(weights)
+        features = extract(replace(request, weights=weights), self.device)
+        # The key names the content that the planner saw. Images may have been exchanged since, or be others on this machine.
+        fingerprint, _ = request.category.fingerprint_anew()
+        if fingerprint != request.fingerprint:
+            raise DatasetError(
+                f"the images or masks of category {request.category.name} are not those that the run was planned with; they "
+                f"changed since, or are others on {self._node}. Nothing of them was kept; start the run again"
+            )
+        return features
 
     def _missing_references(self, request: FeatureRequest, specs: list[ReferenceSpec]) -> list[ReferenceSpec]:
         """Those that are not there, or were damaged and have been removed."""
@@ -264,6 +275,12 @@ class Worker:
         except (DamagedObjectError, ObjectMissingError) as error:
             return replace(failure_of(error), kind="features")
         return TrialData(held.train, held.test, held.masks, held.labels, reference)
+
+
+def _note_what_is_left_out(features: FeatureSet) -> None:
+    said = features.left_out().summary(features.manifest["category"])
+    if said is not None:
+        _LOG.warning("cropped   %s", said)
 
 
 class _Line:

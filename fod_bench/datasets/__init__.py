@@ -1,24 +1,29 @@
 """Data sets: pictures, masks and the authors' preprocessing. Knows nothing of torch."""
 
 from fod_bench.datasets.base import Category, Sample, SampleLimit
-from fod_bench.datasets.catalogue import LAYOUT_NAMES, category_names, check, expected_counts, open_category
+from fod_bench.datasets.catalogue import LAYOUT_NAMES, category_names, check, expected_counts, open_category, resize_of
 from fod_bench.datasets.checks import Fault
-from fod_bench.datasets.preprocess import PREPROCESSING, preprocess_image, preprocess_mask
+from fod_bench.datasets.left_out import LeftOut, left_out
+from fod_bench.datasets.preprocess import Resize, ResizeMode, preprocess_image, preprocess_mask
 from fod_bench.datasets.synthetic.category import SyntheticSettings, write_synthetic
 
 __all__ = [
     "LAYOUT_NAMES",
-    "PREPROCESSING",
     "Category",
     "Fault",
+    "LeftOut",
+    "Resize",
+    "ResizeMode",
     "Sample",
     "SampleLimit",
     "SyntheticSettings",
     "category_names",
     "check",
     "expected_counts",
+    "left_out",
     "open_category",
     "preprocess_image",
     "preprocess_mask",
+    "resize_of",
     "write_synthetic",
 ]

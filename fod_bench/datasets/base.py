@@ -6,6 +6,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 
 import numpy as np
@@ -74,6 +75,10 @@ class Category(ABC):
     @abstractmethod
     def fingerprint(self) -> str:
         """SHA-256 (hex) over the content of the pictures and masks in use: equal exactly when the data are."""
+
+    def fingerprint_anew(self) -> tuple[str, list[Path]]:
+        """`fingerprint` with every file read, whatever is remembered of it; and the files that were remembered wrongly."""
+        return self.fingerprint(), []
 
     def limited(self: AnyCategory, limit: SampleLimit | None) -> AnyCategory:
         """This category with at most `limit.train` and `limit.test` pictures.

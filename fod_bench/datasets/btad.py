@@ -14,6 +14,7 @@ BTAD = Layout(
     picture_types=(".bmp", ".png"),
     mask_types=(".png", ".bmp"),
     good="ok",
+    resize="crop",
     published={
         "01": Counts(train=400, test_good=21, test_defect=49),
         "02": Counts(train=399, test_good=30, test_defect=200),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 from fod_bench.datasets.base import Category, SampleLimit
 from fod_bench.datasets.btad import BTAD
@@ -13,6 +14,7 @@ from fod_bench.datasets.folder import FOLDER
 from fod_bench.datasets.layout import Layout
 from fod_bench.datasets.mvtec import MVTEC
 from fod_bench.datasets.mvtec3d import MVTEC3D
+from fod_bench.datasets.preprocess import Resize, ResizeMode
 from fod_bench.datasets.synthetic.category import SYNTHETIC_CATEGORIES, SyntheticCategory, SyntheticSettings
 from fod_bench.errors import DatasetError
 from fod_bench.records.record import Counts
@@ -62,6 +64,16 @@ def category_names(
 def expected_counts(layout: str, category: str) -> Counts | None:
     """Published numbers of pictures; None where there are none (layouts folder and synthetic, unknown category)."""
     return _LAYOUTS[layout].published.get(category) if layout in _LAYOUTS else None
+
+
+def resize_of(layout: str, size: int, mode: ResizeMode | Literal["auto"], shorter_side: int | None = None) -> Resize:
+    """How images of the layout become squares of `size` pixels; `auto` is what the authors' code does with the data set.
+
+    A crop is made of images whose shorter side has `shorter_side` pixels, or `size` where that is None.
+    """
+    if mode == "auto":
+        mode = _LAYOUTS[layout].resize if layout in _LAYOUTS else "stretch"
+    return Resize(size, None if mode == "stretch" else shorter_side or size)
 
 
 def check(layout: str, root: str | Path, categories: Iterable[str] | None = None) -> list[Fault]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fod_bench.datasets.base import Category, Sample, SampleLimit
-from fod_bench.datasets.digests import file_digests
+from fod_bench.datasets.digests import file_digests, file_digests_anew
 from fod_bench.datasets.images import read_binary_mask, read_rgb, upright_size
 from fod_bench.datasets.layout import Entry, Layout, folders
 from fod_bench.errors import DatasetError
@@ -38,12 +38,19 @@ class FileCategory(Category):
         return read_mask_of(entry.picture, self._mask_path(entry))
 
     def fingerprint(self) -> str:
+        files = self._files()
+        return _fingerprint(files, file_digests(self.folder, files.values()))
+
+    def fingerprint_anew(self) -> tuple[str, list[Path]]:
+        files = self._files()
+        digests, wrong = file_digests_anew(self.folder, files.values())
+        return _fingerprint(files, digests), wrong
+
+    def _files(self) -> dict[str, Path]:
+        """The images and masks in use, by what the fingerprint calls them."""
         masks = {sample.name: self._mask_path(self._entries[sample.name]) for sample in self.samples if sample.label}
-        pictures = [self._entries[sample.name].picture for sample in self.samples]
-        digests = file_digests(self.folder, [*pictures, *masks.values()])
-        names = [sample.name for sample in self.samples] + [f"mask of {name}" for name in masks]
-        lines = sorted(f"{digest} {name}\n" for name, digest in zip(names, digests, strict=True))
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
+        pictures = {sample.name: self._entries[sample.name].picture for sample in self.samples}
+        return pictures | {f"mask of {name}": path for name, path in masks.items()}
 
     def require_masks(self) -> None:
         """Raises DatasetError for a defective picture in use that has no mask of its own."""
@@ -61,6 +68,11 @@ class FileCategory(Category):
         if entry.mask is None:
             raise DatasetError(f"defective picture {entry.picture} has no mask: looked for {entry.wanted}")
         return entry.mask
+
+
+def _fingerprint(names: Iterable[str], digests: Iterable[str]) -> str:
+    lines = sorted(f"{digest} {name}\n" for name, digest in zip(names, digests, strict=True))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def read_mask_of(picture: Path, mask: Path) -> NDArray[np.uint8]:

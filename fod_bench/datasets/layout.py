@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fod_bench.datasets.base import GOOD, Sample
+from fod_bench.datasets.preprocess import ResizeMode
 from fod_bench.records.record import Counts
 
 _NOISE = ("thumbs.db", "desktop.ini")
@@ -59,6 +60,8 @@ class Layout:
     """Category -> published counts; empty where any category may be."""
     other_folders: tuple[str, ...] = ()
     """Folders of a category that belong there but are not used."""
+    resize: ResizeMode = "stretch"
+    """How images become squares unless a job says otherwise: as the authors' code does with this data set."""
 
     @property
     def train_folder(self) -> str:

@@ -30,4 +30,5 @@ MVTEC3D = Layout(
         for name, (train, good, test) in _TRAIN_GOOD_TEST.items()
     },
     other_folders=("validation", "calibration"),
+    resize="crop",
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
 from itertools import islice
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from fod_bench import __version__
-from fod_bench.datasets import Category, Sample, preprocess_image, preprocess_mask
+from fod_bench.datasets import Category, LeftOut, Resize, Sample, preprocess_image, preprocess_mask
 from fod_bench.errors import DatasetError
 from fod_bench.features.backbone import Backbone
 from fod_bench.features.feature_set import FeatureSet
@@ -32,19 +33,21 @@ def extract(request: FeatureRequest, device: torch.device) -> FeatureSet:
         WeightsError: the weights do not fit the backbone.
         TrialError: `device` does not have the precision.
     """
-    category, size = request.category, request.image_size
+    category, resize = request.category, request.resize
     for split, samples in (("training", category.train), ("test", category.test)):
         if not samples:
             raise DatasetError(f"category {category.name}: no {split} picture")
     backbone = Backbone(request.weights, request.levels, request.precision).to(device)
-    train = _run(backbone, category, category.train, size, device)
-    test = _run(backbone, category, category.test, size, device)
-    masks = np.zeros((len(category.test), size, size), np.uint8)  # (m, s, s)
+    train = _run(backbone, category, category.train, resize, device)
+    test = _run(backbone, category, category.test, resize, device)
+    masks = np.zeros((len(category.test), resize.size, resize.size), np.uint8)  # (m, s, s)
+    left_out = LeftOut()
     for mask, sample in zip(masks, category.test, strict=True):
         if sample.label:
             drawn = category.read_mask(sample)
             assert drawn is not None  # a defective sample has a mask, or read_mask has said why not
-            mask[:] = preprocess_mask(drawn, size)
+            mask[:] = preprocess_mask(drawn, resize)
+            left_out.add(sample.name, drawn, mask, resize)
     labels = np.array([sample.label for sample in category.test], np.uint8)
     manifest: dict[str, Any] = {
         **request.describe(),
@@ -56,16 +59,18 @@ def extract(request: FeatureRequest, device: torch.device) -> FeatureSet:
         "test": [sample.name for sample in category.test],
         "versions": {"fod-bench": __version__, "torch": torch.__version__, "timm": timm.__version__},
     }
+    if resize.shorter_side is not None:
+        manifest["left_out"] = asdict(left_out)
     return FeatureSet(request.key, train, test, masks, labels, manifest)
 
 
 def _run(
-    backbone: Backbone, category: Category, samples: list[Sample], size: int, device: torch.device
+    backbone: Backbone, category: Category, samples: list[Sample], resize: Resize, device: torch.device
 ) -> dict[int, NDArray[np.float32]]:
     """`{stride: (n, s/stride, s/stride, C)}` of the samples."""
     features: dict[int, NDArray[np.float32]] = {}
     start = 0
-    for batch in _read_ahead(category, samples, size):
+    for batch in _read_ahead(category, samples, resize):
         pictures = torch.from_numpy(batch).to(device, non_blocking=True)
         for level, values in zip(backbone.levels, backbone(pictures), strict=True):
             if level not in features:
@@ -75,11 +80,11 @@ def _run(
     return features
 
 
-def _read_ahead(category: Category, samples: list[Sample], size: int) -> Iterator[NDArray[np.float32]]:
+def _read_ahead(category: Category, samples: list[Sample], resize: Resize) -> Iterator[NDArray[np.float32]]:
     """Batches (≤ BATCH, 3, s, s) in order, with two more batches being read meanwhile."""
 
     def read(sample: Sample) -> NDArray[np.float32]:
-        return preprocess_image(category.read_image(sample), size)
+        return preprocess_image(category.read_image(sample), resize)
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     readers = max(1, cores - 1)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fod_bench.datasets import LeftOut
 from fod_bench.errors import DamagedObjectError
 from fod_bench.records.claims import Claim, LostClaimError
 from fod_bench.store import ObjectMissingError, Store
@@ -35,7 +36,12 @@ class FeatureSet:
     labels: NDArray[np.uint8]
     """(m,) of 0 (good) and 1 (defective)."""
     manifest: dict[str, Any]
-    """What the features were made of: pictures' names, backbone, digest of its weights, preprocessing, versions."""
+    """What the features were made of: images' names, backbone, digest of its weights, preprocessing, versions; where images are
+    cropped, what that leaves out of defects."""
+
+    def left_out(self) -> LeftOut:
+        """What a crop leaves out of the defects; features made before images could be cropped do not say it."""
+        return LeftOut(**self.manifest.get("left_out", {}))
 
     def nbytes(self) -> int:
         """Size of all arrays in bytes."""

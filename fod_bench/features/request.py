@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from fod_bench.datasets import PREPROCESSING, Category
+from fod_bench.datasets import Category, Resize
 from fod_bench.features.weights import Weights
 from fod_bench.records.names import canonical_digest
 
@@ -26,11 +26,18 @@ class FeatureRequest:
     levels: tuple[int, ...]
     precision: str = "float32"
     """Of the backbone's products."""
+    shorter_side: int | None = None
+    """See `Resize.shorter_side`."""
 
     @cached_property
     def key(self) -> str:
         """Hash of the content the features are made of: pictures, weights, precision, size, levels, preprocessing."""
         return canonical_digest({**self._content(), "fingerprint": self.fingerprint})[:32]
+
+    @property
+    def resize(self) -> Resize:
+        """How images become squares."""
+        return Resize(self.image_size, self.shorter_side)
 
     @property
     def name(self) -> str:
@@ -47,7 +54,7 @@ class FeatureRequest:
             "weights": self.weights.digest,
             "image_size": self.image_size,
             "levels": list(self.levels),
-            "preprocessing": PREPROCESSING,
+            "preprocessing": self.resize.preprocessing,
             "pooling": POOLING,
         }
         return content if self.precision == "float32" else {**content, "precision": self.precision}

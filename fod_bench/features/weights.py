@@ -51,6 +51,15 @@ def resolve_weights(backbone: str, weights: str, seed: int, *, download: bool) -
     return Weights(backbone, f"sha256:{_file_digest(path)}", path, None)
 
 
+def require_unchanged(weights: Weights) -> None:
+    """Raises `WeightsError` unless the file, if there is one, has the content that was found when it was resolved."""
+    if weights.path is not None and f"sha256:{_file_digest(weights.path)}" != weights.digest:
+        raise WeightsError(
+            f"weights of backbone {weights.backbone}: {weights.path} is not the file that the run was planned with; it was "
+            "replaced since, or is another one on this machine. Put the same file on every node and start the run again"
+        )
+
+
 def _file_digest(path: Path) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as file:

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from fod_bench.datasets import resize_of
 from fod_bench.errors import FodBenchError, JobError, UsageError
 from fod_bench.job.document import Document, dump_document, substitute
 from fod_bench.job.include import read_job_file
@@ -63,7 +64,13 @@ def job_digest(job: Job) -> str:
 
 
 def _bare(job: Job) -> Job:
-    """The job with what decides no result taken out, in the jobs it includes as well."""
+    """The job with what decides no result taken out, in the jobs it includes as well.
+
+    That images are stretched is left out too: it is the same said or not.
+    """
+    settings = job.settings
+    if all(resize_of(data.layout, 0, settings["resize"]).shorter_side is None for data in job.datasets.values()):
+        settings = {key: value for key, value in settings.items() if key != "resize"}
     return job.model_copy(
         update={
             "description": "",
@@ -72,6 +79,7 @@ def _bare(job: Job) -> Job:
             "pack": None,
             "checkpoint_seconds": 0.0,
             "lease_seconds": None,
+            "settings": settings,
             "include": tuple(_bare(included) for included in job.include),
         }
     )

@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Protocol
 from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, field_validator
 from typing_extensions import Self
 
+from fod_bench.datasets import Resize, resize_of
 from fod_bench.errors import JobError
 from fod_bench.features.offered import backbone_strides
 from fod_bench.records.record import COST_SCORE, Counts, score_name
@@ -96,7 +97,12 @@ class MethodSettings(Frozen):
     method: str = "fod"
     """Method that is trained; `fod-bench methods` lists those there are."""
     image_size: Annotated[WholeNumber, Field(ge=32)] = 256
-    """Side of the square that an image is resized to, in pixels; at least 32, a multiple of every level."""
+    """Side of the square that an image becomes, in pixels; at least 32, a multiple of every level."""
+    resize: Literal["auto", "stretch", "crop"] = "auto"
+    """How an image becomes that square: `stretch` resizes both sides to `image_size`; `crop` resizes the shorter side, keeps the
+    aspect and crops the centre. `auto` is what the authors' code does: `crop` for layouts `btad` and `mvtec3d`, else `stretch`."""
+    resize_size: Annotated[WholeNumber, Field(ge=32)] | None = None
+    """What `resize: crop` resizes the shorter side to, in pixels, at least `image_size`; `image_size` when left out."""
     measure: Literal["auroc", "cost"] = "auroc"
     """What a row shows: `auroc`, or `cost`, the numbers of Table 5: operations, parameters, time of an epoch and of an image on
     the machine at hand. `cost` trains for some steps only; what does not change the cost is ignored."""
@@ -117,6 +123,10 @@ class MethodSettings(Frozen):
         """Whether nothing is trained to its end: it is measured what the training costs."""
         return self.measure == "cost"
 
+    def resize_of(self, layout: str) -> Resize:
+        """How images of a data set of `layout` become squares."""
+        return resize_of(layout, self.image_size, self.resize, self.resize_size)
+
     @property
     def rule(self) -> str:
         """The scoring rule, `auto` resolved."""
@@ -136,6 +146,11 @@ class MethodSettings(Frozen):
 
     def contradictions(self) -> Iterator[Problem]:
         """Keys that do not go together."""
+        if self.resize_size is not None and self.resize != "crop":
+            yield Problem(("resize_size",), f"is for `resize: crop`, not `{self.resize}`; set that, or leave it out")
+        elif self.resize_size is not None and self.resize_size < self.image_size:
+            text = f"{self.resize_size} pixels are less than image_size {self.image_size}, which is cropped from them"
+            yield Problem(("resize_size",), text)
         if self.measures_cost and not self.costed:
             yield Problem(("measure",), f"the cost of `{self.method}` cannot be measured; leave it out")
         if self.measures_cost and self.scoring != "auto":

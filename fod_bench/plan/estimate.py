@@ -126,7 +126,7 @@ def _source(trial: TrialJob) -> Hashable:
     """What the training's features are made of: their key, or what stands for it while data or weights are missing."""
     if trial.features is not None:
         return trial.features.key
-    return (trial.dataset, trial.category, trial.settings.needs().features, trial.settings.image_size)
+    return (trial.dataset, trial.category, trial.settings.needs().features, trial.settings.resize_of(trial.layout))
 
 
 def _rates(plan: Plan, store: Store, recorded: set[str]) -> dict[str, list[float]]:

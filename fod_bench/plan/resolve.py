@@ -71,16 +71,17 @@ class Planner:
         return cell, key
 
     def _features_of(self, spec: CellSpec) -> FeatureRequest | None:
-        need, size = spec.settings.needs().features[0], spec.settings.image_size
+        need = spec.settings.needs().features[0]
+        resize = spec.settings.resize_of(spec.part.datasets[spec.dataset].layout)
         wanted = (need.backbone, need.weights, need.weights_seed)
-        identity = (_place(spec), need, size)
+        identity = (_place(spec), need, resize)
         if identity not in self._features:
             opened, weights = self._open(spec), self._find_weights(*wanted)
             self._features[identity] = None
             if opened is not None and weights is not None:
                 category, fingerprint = opened
                 self._features[identity] = FeatureRequest(
-                    category, fingerprint, weights, size, need.levels, need.precision
+                    category, fingerprint, weights, resize.size, need.levels, need.precision, resize.shorter_side
                 )
         return self._features[identity]
 
@@ -131,7 +132,8 @@ def _place(spec: CellSpec) -> Hashable:
 def _supposed(spec: CellSpec) -> list[Any]:
     """What stands for a category's content while it cannot be read: data of one name, form and number are taken as equal."""
     data = spec.part.dataset(spec.dataset)
-    return [spec.dataset, spec.category, data.model_dump(include={"layout", "limit", "synthetic"})]
+    known = data.model_dump(include={"layout", "limit", "synthetic"})
+    return [spec.dataset, spec.category, known, spec.settings.resize_of(data.layout).preprocessing]
 
 
 def _limited(counts: Counts, limit: Limit) -> Counts:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -240,35 +238,6 @@ def test_fingerprint_follows_content_and_names_not_place_or_time(tmp_path: Path)
     assert fingerprint("b") not in (whole, changed)
     (first / "train/good/000.png").rename(first / "train/good/0000.png")
     assert fingerprint("a") != whole
-
-
-def test_fingerprint_reads_unchanged_files_once(tmp_path: Path, private_cache: Path) -> None:
-    folder = folder_category(tmp_path)
-    long_ago = time.time() - 3600
-    for path in folder.rglob("*.png"):
-        os.utime(path, (long_ago, long_ago))
-    category = open_category("folder", tmp_path, "nut")
-    before = category.fingerprint()
-    (cache,) = (private_cache / "fod-bench" / "digests").glob("*.json")
-    stored = json.loads(cache.read_text())
-    assert len(stored) == len(category.samples) + 3
-    # A digest changed in the cache shows in the fingerprint only if the cache, not the file, is asked.
-    stored["train/good/000.png"][2] = "0" * 64
-    cache.write_text(json.dumps(stored))
-    assert category.fingerprint() != before
-    for damaged in ("not json", "[]", '{"train/good/000.png": 3}', "null"):
-        cache.write_text(damaged)
-        assert category.fingerprint() == before
-
-
-def test_fingerprint_does_not_trust_files_just_written(tmp_path: Path, private_cache: Path) -> None:
-    folder = folder_category(tmp_path)
-    now = time.time()
-    for path in folder.rglob("*.png"):
-        os.utime(path, (now, now))
-    category = open_category("folder", tmp_path, "nut")
-    category.fingerprint()
-    assert not list((private_cache / "fod-bench").rglob("*.json"))
 
 
 def test_fingerprint_does_without_a_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

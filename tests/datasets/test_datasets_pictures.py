@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fod_bench.datasets import preprocess_image, preprocess_mask
+from fod_bench.datasets import Resize, preprocess_image, preprocess_mask
 from fod_bench.datasets.images import read_binary_mask, read_rgb, upright_size
 from fod_bench.errors import DatasetError
 
@@ -93,7 +93,7 @@ def test_masks_of_every_kind_mark_the_same_pixels(tmp_path: Path) -> None:
 def test_preprocessing_is_lanczos_to_a_square_with_imagenet_statistics() -> None:
     rng = np.random.default_rng(0)
     image = Image.fromarray(rng.integers(0, 256, (40, 60, 3), dtype=np.uint8))
-    result = preprocess_image(image, 32)
+    result = preprocess_image(image, Resize(32))
     assert result.shape == (3, 32, 32) and result.dtype == np.float32 and result.flags["C_CONTIGUOUS"]
     resized = np.asarray(image.resize((32, 32), Image.Resampling.LANCZOS))
     for channel, (mean, std) in enumerate([(0.485, 0.229), (0.456, 0.224), (0.406, 0.225)]):
@@ -112,12 +112,12 @@ def test_preprocessing_equals_torchvisions() -> None:
             transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
         ]
     )
-    assert np.allclose(preprocess_image(image, 64), chain(image).numpy(), atol=1e-6)
+    assert np.allclose(preprocess_image(image, Resize(64)), chain(image).numpy(), atol=1e-6)
 
 
 def test_mask_is_resized_to_the_nearest_pixel() -> None:
     mask = np.zeros((4, 8), dtype=np.uint8)
     mask[1:3, 2:6] = 1
-    doubled = preprocess_mask(mask, 8)
+    doubled = preprocess_mask(mask, Resize(8))
     assert doubled.dtype == np.uint8 and np.array_equal(doubled, np.repeat(mask, 2, axis=0))
-    assert set(np.unique(preprocess_mask(mask, 5))) == {0, 1}
+    assert set(np.unique(preprocess_mask(mask, Resize(5)))) == {0, 1}

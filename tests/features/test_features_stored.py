@@ -51,15 +51,17 @@ class TestKey:
             key(fingerprint="other"),
             key(image_size=32),
             key(levels=(8,)),
+            key(shorter_side=64),
+            key(shorter_side=96),
         ]
         assert len(set(keys)) == len(keys) and all(len(key) == 32 for key in keys)
 
-    @pytest.mark.parametrize("ingredient", ["PREPROCESSING", "POOLING"])
+    @pytest.mark.parametrize("ingredient", ["datasets.preprocess.PREPROCESSING", "features.request.POOLING"])
     def test_so_does_what_is_done_to_the_pictures(
         self, asked: FeatureRequest, monkeypatch: pytest.MonkeyPatch, ingredient: str
     ) -> None:
         before = asked.key
-        monkeypatch.setattr(f"fod_bench.features.request.{ingredient}", "another")
+        monkeypatch.setattr(f"fod_bench.{ingredient}", "another")
         assert replace(asked).key != before  # a copy makes its key anew
 
 

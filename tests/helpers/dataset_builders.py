@@ -61,3 +61,26 @@ def mvtec3d_category(root: Path, name: str = "bagel") -> Path:
             depth.write_bytes(b"depth is not read")
     (category / "calibration").mkdir()
     return category
+
+
+WIDE_DEFECTS = {"0000": (40, 60), "0001": (2, 12), "0002": (10, 40), "0003": (84, 95)}
+"""Columns from and to of the defects of `wide_btad_category`. Of its images a crop to a square shows columns 16 to 80."""
+
+
+def wide_btad_category(root: Path, name: str = "03") -> Path:
+    """Images of noise, 96×64: three to train on, two `ok`, and four `ko` with defects in the middle and at the sides."""
+    category = root / name
+    rng = np.random.default_rng(0)
+    for place in ("train/ok/0000", "train/ok/0001", "train/ok/0002", "test/ok/0000", "test/ok/0001", *(
+        f"test/ko/{stem}" for stem in WIDE_DEFECTS
+    )):  # fmt: skip
+        path = category / f"{place}.bmp"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (64, 96, 3), dtype=np.uint8)).save(path)
+    for stem, (start, end) in WIDE_DEFECTS.items():
+        values = np.zeros((64, 96), np.uint8)
+        values[20:50, start:end] = 255
+        path = category / f"ground_truth/ko/{stem}.bmp"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(values).save(path)
+    return category

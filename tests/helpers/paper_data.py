@@ -1,6 +1,6 @@
 """Drawn pictures laid out as the paper's three data sets, all 28 categories under their names.
 
-`python tests/paper_data.py FOLDER` writes them for a run by hand: FOLDER is what FOD_DATA then names.
+`python -m tests.helpers.paper_data FOLDER` writes them for a run by hand: FOLDER is what FOD_DATA then names.
 """
 
 from __future__ import annotations

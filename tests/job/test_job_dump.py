@@ -162,6 +162,15 @@ def test_a_reference_in_a_variant_is_dumped_with_all_its_settings() -> None:
     assert job_digest(spelled) == job_digest(job)
 
 
+def test_that_images_are_stretched_is_not_in_the_digest_and_all_else_of_it_is() -> None:
+    def digest(layout: str, *overrides: str) -> str:
+        return job_digest(loaded(SMALL, f"datasets.mine.layout={layout}", *overrides))
+
+    assert digest("folder") == digest("folder", "resize=stretch") != digest("folder", "resize=crop")
+    assert digest("folder", "resize=crop") != digest("folder", "resize=crop", "resize_size=288")
+    assert digest("btad") != digest("btad", "resize=stretch")
+
+
 def test_the_digest_follows_results_only() -> None:
     job = loaded(SMALL)
     same = loaded(SMALL, "name=other", "description=x", "store=elsewhere", "resources.cpus=4", "lease_seconds=5")

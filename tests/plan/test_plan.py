@@ -77,6 +77,30 @@ def test_keys_follow_the_content_and_not_the_place(folder: Path) -> None:
     assert not here.trials.keys() & plan_of(datasets=own("there")).trials.keys()
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_how_images_become_squares_depends_on_the_layout_and_on_the_row(folder: Path, there: bool) -> None:
+    if there:
+        folder_category(folder / "here", "03")
+        (folder / "here/03/train/good").rename(folder / "here/03/train/ok")
+        (folder / "here/03/test/good").rename(folder / "here/03/test/ok")
+        for mask in (folder / "here/03/ground_truth").rglob("*_mask.png"):
+            mask.rename(mask.with_name(mask.name.replace("_mask", "")))
+    variants = {
+        "Auto": {},
+        "Stretch": {"resize": "stretch"},
+        "Crop": {"resize": "crop"},
+        "Crop of more": {"resize": "crop", "resize_size": 96},
+    }
+    cropped = plan_of(variants=variants, datasets={"own": {"layout": "btad", "root": "here", "categories": ["03"]}})
+    assert [trial.rows for trial in cropped.trials.values()] == [["Auto", "Crop"], ["Stretch"], ["Crop of more"]]
+    drawn = plan_of(variants=variants)
+    assert [trial.rows for trial in drawn.trials.values()] == [["Auto", "Stretch"], ["Crop"], ["Crop of more"]]
+    for plan, known in ((cropped, there), (drawn, True)):
+        requests = {request.key: request for trial in plan.trials.values() if (request := trial.features) is not None}
+        assert summary_of(plan).feature_sets == 3 and len(requests) == (3 if known else 0)
+        assert {request.resize.shorter_side for request in requests.values()} == ({None, 64, 96} if known else set())
+
+
 def test_data_are_found_by_a_worker_in_another_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder_category(folder / "here")
     request = only_features(plan_of(datasets=own("here")))

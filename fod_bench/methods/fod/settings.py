@@ -122,8 +122,9 @@ class FodSettings(BackboneSettings):
         """See `MethodSettings`.
 
         Scoring is left out, and so is what the views, the number of levels or a weight of zero make ineffective. The backbone's
-        weights are not in it, since a path says little: they belong to the features. `evaluate_every` is in it, because it decides
-        what the record holds. Where costs are measured, `measure` and what they depend on are all that is in it.
+        weights are not in it, since a path says little, nor is how images become squares: they belong to the features.
+        `evaluate_every` is in it, because it decides what the record holds. Where costs are measured, `measure` and what they
+        depend on are all that is in it.
         """
         setting: dict[str, Any] = {
             "method": self.method,
