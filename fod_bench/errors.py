@@ -22,7 +22,10 @@ class JobError(FodBenchError):
 
 
 class DatasetError(FodBenchError):
-    """A data set folder, picture or mask that cannot be used."""
+    """A data set folder, picture or mask that cannot be used. Bytes of a file's name that are no UTF-8 are shown as `\\udcXX`."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text.encode("utf-8", "backslashreplace").decode())
 
 
 class WeightsError(FodBenchError):

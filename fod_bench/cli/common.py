@@ -48,14 +48,19 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
             typer.echo(f"fod-bench: {error}", err=True)
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
-            again = shlex.join(["fod-bench", *sys.argv[1:]])
-            typer.echo(f"fod-bench: interrupted; to go on:\n  {again}", err=True)
+            interrupted()
             raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError:  # the reader of a pipe has gone: what is left to print is not wanted
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(1) from None
 
     return wrapped
+
+
+def interrupted() -> None:
+    """Say that the command was interrupted, and how to go on."""
+    again = shlex.join(["fod-bench", *sys.argv[1:]])
+    typer.echo(f"fod-bench: interrupted; to go on:\n  {again}", err=True)
 
 
 def load(job: Path, overrides: list[str] | None, store: str | None) -> Job:

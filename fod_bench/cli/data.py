@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from fod_bench.cli.common import Verbose, guarded
+from fod_bench.cli.common import INTERRUPTED, Verbose, guarded, interrupted
 from fod_bench.errors import UsageError
 
 if TYPE_CHECKING:
-    from fod_bench.datasets import Resize
+    from fod_bench.datasets import FolderSettings, Resize
 
 app = typer.Typer(help="Check a data set, or write a synthetic one.", no_args_is_help=True)
 
@@ -28,45 +29,81 @@ def check(
         Literal["mvtec", "btad", "mvtec3d", "folder"], typer.Option(help="How the pictures lie on disk.")
     ] = "folder",
     categories: Categories = None,
+    good: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="Folder of normal images, by name or pattern; may be repeated. Default: good."
+        ),
+    ] = None,
+    bad: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="The same of defective ones. Default: all others in test, or bad."),
+    ] = None,
+    masks: Annotated[
+        Literal["required", "optional"],
+        typer.Option(help="Whether every defective image needs a mask in a category that has some."),
+    ] = "required",
+    image_size: Annotated[
+        int, typer.Option(min=1, help="Side of the squares in pixels, at which a defect must not vanish.")
+    ] = 256,
     resize: Annotated[
         Literal["auto", "stretch", "crop"], typer.Option(help="How images will become squares: see a job's settings.")
     ] = "auto",
-    image_size: Annotated[int, typer.Option(min=32, help="Side of the squares in pixels.")] = 256,
     resize_size: Annotated[
-        int | None, typer.Option(min=32, help="What `crop` resizes the shorter side to; default: the image size.")
+        int | None, typer.Option(min=1, help="What `crop` resizes the shorter side to; default: the image size.")
     ] = None,
+    max_pixels: Annotated[int, typer.Option(min=1, help="Pixels of the largest image that is read.")] = 400_000_000,
     verbose: Verbose = False,
 ) -> None:
-    """List everything that is wrong with a data set; exit code 1 when there is anything.
+    """Say what a data set holds and list everything that is wrong with it; exit code 1 when there is anything.
+
+    `--good`, `--bad`, `--masks` and `--max-pixels` are for layout `folder` and mean what the keys of a job's data set do.
 
     Also named, but no fault, are defects that a centre crop leaves out of their images.
 
     Example: `fod-bench data check data/mvtec --layout mvtec`
     """
+    from fod_bench.datasets import FolderSettings, describe, resize_of
     from fod_bench.datasets import check as find_faults
-    from fod_bench.datasets import resize_of
 
     if resize_size is not None and (resize != "crop" or resize_size < image_size):
         raise UsageError("--resize-size is for --resize crop, and at least --image-size")
-    faults = find_faults(layout, root, categories or None)
+    if layout != "folder" and (good or bad or masks == "optional"):
+        raise UsageError(f"--good, --bad and --masks are for layout folder only, not {layout}")
+    own = FolderSettings(
+        good=tuple(good) if good else FolderSettings.good,
+        bad=tuple(bad) if bad else None,
+        masks=masks,
+        max_pixels=max_pixels,
+    )
+    squares = resize_of(layout, image_size, resize, resize_size)
+    try:
+        for line in describe(layout, root, categories or None, own):
+            typer.echo(line, err=True)
+        faults = find_faults(layout, root, categories or None, own, squares)
+    except KeyboardInterrupt:
+        interrupted()
+        os._exit(INTERRUPTED)  # at once: threads may be reading, and nothing was written
     for fault in faults:
         typer.echo(fault)
-    _tell_what_is_left_out(layout, root, categories, resize_of(layout, image_size, resize, resize_size))
+    _tell_what_is_left_out(layout, root, categories, own, squares)
     if faults:
         typer.echo(f"{len(faults)} fault{'s' if len(faults) != 1 else ''} in {root}", err=True)
         raise typer.Exit(1)
     typer.echo(f"{root}: no fault found", err=True)
 
 
-def _tell_what_is_left_out(layout: str, root: Path, categories: list[str] | None, resize: Resize) -> None:
+def _tell_what_is_left_out(
+    layout: str, root: Path, categories: list[str] | None, own: FolderSettings, resize: Resize
+) -> None:
     from fod_bench.datasets import category_names, left_out, open_category
     from fod_bench.errors import DatasetError
 
     if resize.shorter_side is None:
         return
-    for name in categories or category_names(layout, root):
+    for name in categories or category_names(layout, root, own=own):
         try:
-            found = left_out(open_category(layout, root, name), resize)
+            found = left_out(open_category(layout, root, name, own=own), resize)
         except DatasetError:  # one of the faults
             continue
         for how, images in (("wholly", found.wholly), ("partly", found.partly)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from fod_bench.plan.estimate import CPU_CORE, Summary
 from fod_bench.text import format_seconds
@@ -40,6 +41,8 @@ def print_summary(summary: Summary) -> None:
     for estimate in summary.time_left:
         on = "on one CPU core" if estimate.device == CPU_CORE else f"for one worker on {estimate.device}"
         table.add_row("", f"about {format_seconds(estimate.hours * 3600)} {on} ({estimate.basis})")
+    for number, line in enumerate(summary.data):
+        table.add_row("" if number else "data", Text(line))
     console.print(table)
     if len(summary.parts) > 1:
         console.print(_parts(summary))

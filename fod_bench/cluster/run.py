@@ -54,6 +54,12 @@ def run_plan(plan: Plan, store: Store, options: RunOptions) -> tuple[Counts, boo
     counts = progress.counts
     for fault in faults:
         progress.blocked(fault)
+    for line in plan.notes if options.only is None else ():
+        progress.note(f"data      {line}")
+    used = {tuple(cell.rsplit("/", 2)[1:]) for trial in trials for cell in trial.cells}
+    for where, told in plan.data.items():
+        for line in dict.fromkeys(told) if where in used else ():
+            progress.note(f"data      {'/'.join(where)}: {line}")
     if options.only is None:
         asked = {(part.name, name) for part in plan.job.parts() for name in part.datasets}
         counts.uncounted = len({name for _, name in asked - {(cell.part, cell.dataset) for cell in plan.run.cells}})

@@ -106,7 +106,7 @@ class Worker:
         missing = self._missing_references(request, references)
         features = self._stored_features(request)
         if features is not None and not missing:
-            _note_what_is_left_out(features)
+            _tell_notes(features)
             return Prepared(False, features.nbytes(), notes=self._notes.taken())
         claim = take(self.store, request.key, attempt=attempt.name, lease=attempt.lease, previous=attempt.lost)
         if isinstance(claim, Held):
@@ -123,7 +123,7 @@ class Worker:
                 if failure is not None:
                     unmade[reference_key(request.key, spec)] = failure
             sweep(self.store, request.key)
-        _note_what_is_left_out(features)
+        _tell_notes(features)
         return Prepared(extracted, features.nbytes(), unmade, self._notes.taken())
 
     def _stored_features(self, request: FeatureRequest) -> FeatureSet | None:
@@ -274,11 +274,15 @@ class Worker:
                 reference = load_references(self.store, trial.reference["key"])
         except (DamagedObjectError, ObjectMissingError) as error:
             return replace(failure_of(error), kind="features")
-        return TrialData(held.train, held.test, held.masks, held.labels, reference)
+        return TrialData(held.train, held.test, held.masks, held.labels, reference, held.masked)
 
 
-def _note_what_is_left_out(features: FeatureSet) -> None:
-    said = features.left_out().summary(features.manifest["category"])
+def _tell_notes(features: FeatureSet) -> None:
+    """What is odd about a category's images and masks, and what a crop leaves out of its defects."""
+    category = features.manifest["category"]
+    for note in features.manifest.get("notes", ()):  # absent before there were any
+        _LOG.warning("data      %s: %s", category, note)
+    said = features.left_out().summary(category)
     if said is not None:
         _LOG.warning("cropped   %s", said)
 

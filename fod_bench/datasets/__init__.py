@@ -1,8 +1,18 @@
 """Data sets: pictures, masks and the authors' preprocessing. Knows nothing of torch."""
 
 from fod_bench.datasets.base import Category, Sample, SampleLimit
-from fod_bench.datasets.catalogue import LAYOUT_NAMES, category_names, check, expected_counts, open_category, resize_of
+from fod_bench.datasets.catalogue import (
+    LAYOUT_NAMES,
+    category_names,
+    check,
+    describe,
+    expected_counts,
+    open_category,
+    resize_of,
+    root_notes,
+)
 from fod_bench.datasets.checks import Fault
+from fod_bench.datasets.folder import FolderSettings
 from fod_bench.datasets.left_out import LeftOut, left_out
 from fod_bench.datasets.preprocess import Resize, ResizeMode, preprocess_image, preprocess_mask
 from fod_bench.datasets.synthetic.category import SyntheticSettings, write_synthetic
@@ -11,6 +21,7 @@ __all__ = [
     "LAYOUT_NAMES",
     "Category",
     "Fault",
+    "FolderSettings",
     "LeftOut",
     "Resize",
     "ResizeMode",
@@ -19,11 +30,13 @@ __all__ = [
     "SyntheticSettings",
     "category_names",
     "check",
+    "describe",
     "expected_counts",
     "left_out",
     "open_category",
     "preprocess_image",
     "preprocess_mask",
     "resize_of",
+    "root_notes",
     "write_synthetic",
 ]

@@ -28,6 +28,8 @@ class Sample:
     """0 for a normal picture, 1 for a defective one."""
     defect: str
     """`good`, or the type of the defect."""
+    masked: bool = True
+    """Whether it is known which of its pixels are defective: of every normal image, and of a defective one with a mask."""
 
 
 class SampleLimit(Protocol):
@@ -67,9 +69,9 @@ class Category(ABC):
 
     @abstractmethod
     def read_mask(self, sample: Sample) -> NDArray[np.uint8] | None:
-        """The defect's mask of 0 and 1, (h, w) at the picture's own size; None for a normal picture.
+        """The defect's mask of 0 and 1, (h, w) at the picture's own size; None for a normal picture and where there is none.
 
-        Raises DatasetError when the mask is missing, unreadable, or of another size than its picture.
+        Raises DatasetError when the mask is missing though one is needed, unreadable, or of another size than its picture.
         """
 
     @abstractmethod
@@ -79,6 +81,19 @@ class Category(ABC):
     def fingerprint_anew(self) -> tuple[str, list[Path]]:
         """`fingerprint` with every file read, whatever is remembered of it; and the files that were remembered wrongly."""
         return self.fingerprint(), []
+
+    def found(self) -> str:
+        """What was taken as what, in one line: numbers of images, masks, folders; empty where that goes without saying."""
+        return ""
+
+    def notes(self) -> list[str]:
+        """What makes the images in use other than a person may think, a line each, from the names of the files, and from their
+        bytes once the fingerprint was taken."""
+        return []
+
+    def noticed(self) -> list[str]:
+        """The same from the content of the images and masks read so far."""
+        return []
 
     def limited(self: AnyCategory, limit: SampleLimit | None) -> AnyCategory:
         """This category with at most `limit.train` and `limit.test` pictures.
@@ -95,11 +110,12 @@ class Category(ABC):
 
 def _spread(samples: Sequence[Sample], count: int | None) -> list[Sample]:
     """`count` of `samples`, taken by turns from the normal ones and each defect type; in the order given."""
-    groups: dict[str, int] = {}
+    groups: dict[tuple[int, str], int] = {}
     turns = []
     for sample in samples:
-        groups[sample.defect] = groups.get(sample.defect, -1) + 1
+        group = sample.label, sample.defect
+        groups[group] = groups.get(group, -1) + 1
         # Normal pictures go first in every round, so that even a tiny limit leaves a negative to compare with.
-        turns.append((groups[sample.defect], sample.label, sample.defect, sample.name))
+        turns.append((groups[group], sample.label, sample.defect, sample.name))
     kept = {name for *_, name in sorted(turns)[:count]}
     return [sample for sample in samples if sample.name in kept]

@@ -8,9 +8,10 @@ from typing import Literal
 
 from fod_bench.datasets.base import Category, SampleLimit
 from fod_bench.datasets.btad import BTAD
-from fod_bench.datasets.checks import Fault, check_files
-from fod_bench.datasets.files import on_disk, open_files, require_root
-from fod_bench.datasets.folder import FOLDER
+from fod_bench.datasets.checks import Fault, check_files, describe_files
+from fod_bench.datasets.files import on_disk, open_files, require_root, strangers
+from fod_bench.datasets.findings import summed
+from fod_bench.datasets.folder import FOLDER, FolderLayout, FolderSettings, folder_layout
 from fod_bench.datasets.layout import Layout
 from fod_bench.datasets.mvtec import MVTEC
 from fod_bench.datasets.mvtec3d import MVTEC3D
@@ -30,22 +31,29 @@ def open_category(
     *,
     limit: SampleLimit | None = None,
     synthetic: SyntheticSettings | None = None,
+    own: FolderSettings | None = None,
 ) -> Category:
     """The category `name` of a data set of `layout` at `root` (not needed for synthetic), limited to `limit`.
 
-    Raises DatasetError naming the folder or picture and what was expected: no such root or category, no training or
-    test pictures, a defective picture without a mask.
+    `own` says which folders of a data set of layout folder are taken as what. Raises DatasetError naming the folder or
+    picture and what was expected: no such root or category, no training or test pictures, a defective picture without a
+    mask where others have one.
     """
     if layout == "synthetic":
         return SyntheticCategory(name, synthetic or SyntheticSettings()).limited(limit)
-    form, folder = _on_disk_layout(layout, root)
+    form, folder = _on_disk_layout(layout, root, own)
     return open_files(form, folder, name, limit)
 
 
 def category_names(
-    layout: str, root: str | Path | None = None, synthetic: SyntheticSettings | None = None
+    layout: str,
+    root: str | Path | None = None,
+    synthetic: SyntheticSettings | None = None,
+    own: FolderSettings | None = None,
 ) -> list[str]:
     """Names of the categories: the published ones of the known sets, what is on disk for layout folder.
+
+    A root that is a category itself is a data set of one, which has the folder's name.
 
     Raises DatasetError when a folder data set has no root or no category.
     """
@@ -53,11 +61,11 @@ def category_names(
         return list(SYNTHETIC_CATEGORIES)
     if layout in _LAYOUTS and _LAYOUTS[layout].published:
         return list(_LAYOUTS[layout].published)
-    form, folder = _on_disk_layout(layout, root)
+    form, folder = _on_disk_layout(layout, root, own)
     require_root(form, folder)
-    names = on_disk(folder)
+    names = on_disk(form, folder)
     if not names:
-        raise DatasetError(f"{folder} holds no category: {form.form}")
+        raise DatasetError(f"{folder} holds no category: {form.root_advice(folder)}")
     return names
 
 
@@ -76,18 +84,40 @@ def resize_of(layout: str, size: int, mode: ResizeMode | Literal["auto"], shorte
     return Resize(size, None if mode == "stretch" else shorter_side or size)
 
 
-def check(layout: str, root: str | Path, categories: Iterable[str] | None = None) -> list[Fault]:
+def check(
+    layout: str,
+    root: str | Path,
+    categories: Iterable[str] | None = None,
+    own: FolderSettings | None = None,
+    resize: Resize = Resize(256),  # noqa: B008 - a frozen value
+) -> list[Fault]:
     """Every fault of the data set at `root`, empty when it is sound. Decodes every picture and mask.
+
+    `resize`: the squares in which every defect is to leave at least one pixel, unless a crop leaves it out.
 
     Raises DatasetError when there is nothing to check: no such folder, no category in it.
     """
-    form, folder = _on_disk_layout(layout, root)
-    return check_files(form, folder, categories)
+    form, folder = _on_disk_layout(layout, root, own)
+    return check_files(form, folder, categories, resize)
 
 
-def _on_disk_layout(layout: str, root: str | Path | None) -> tuple[Layout, Path]:
+def root_notes(layout: str, root: str | Path, own: FolderSettings | None = None) -> list[str]:
+    """What lies at the root of a folder data set and is in no category, a line each."""
+    form, folder = _on_disk_layout(layout, root, own)
+    return summed(strangers(form, folder), folder) if isinstance(form, FolderLayout) and folder.is_dir() else []
+
+
+def describe(
+    layout: str, root: str | Path, categories: Iterable[str] | None = None, own: FolderSettings | None = None
+) -> list[str]:
+    """A line for each category that is there: how many images it holds, which folders were taken as what."""
+    form, folder = _on_disk_layout(layout, root, own)
+    return describe_files(form, folder, categories)
+
+
+def _on_disk_layout(layout: str, root: str | Path | None, own: FolderSettings | None) -> tuple[Layout, Path]:
     if layout not in _LAYOUTS:
         raise DatasetError(f"layout {layout!r} is not one of those on disk: {', '.join(_LAYOUTS)}")
     if root is None:
         raise DatasetError(f"a data set of layout {layout} needs a root: {_LAYOUTS[layout].form}")
-    return _LAYOUTS[layout], Path(root).expanduser()
+    return folder_layout(own) if layout == FOLDER.name else _LAYOUTS[layout], Path(root).expanduser()

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from fod_bench.datasets.files import category_folder, on_disk, read_mask_of, require_root, shared_mask
-from fod_bench.datasets.images import read_rgb
-from fod_bench.datasets.layout import Entry, Layout, Scan, folders
+from fod_bench.datasets.digests import file_digests
+from fod_bench.datasets.files import (
+    FileCategory,
+    category_folder,
+    is_single,
+    mask_problem,
+    on_disk,
+    read_mask_of,
+    remedy,
+    require_names,
+    require_root,
+    shared_mask,
+    strangers,
+    unused_mask,
+)
+from fod_bench.datasets.images import read_rgb_and_depth
+from fod_bench.datasets.layout import Entry, Layout, Scan
+from fod_bench.datasets.names import printable
+from fod_bench.datasets.parallel import in_threads
+from fod_bench.datasets.preprocess import Resize, preprocess_mask
+from fod_bench.datasets.survey import Survey, duplicates
 from fod_bench.errors import DatasetError
 
 
@@ -23,34 +39,50 @@ class Fault:
     problem: str
 
     def __str__(self) -> str:
-        return f"{self.category}: {self.path}: {self.problem}"
+        return printable(f"{self.category}: {self.path}: {self.problem}")
 
 
-def check_files(layout: Layout, root: Path, categories: Iterable[str] | None) -> list[Fault]:
-    """Every fault of `categories` (default: all) below `root`; every picture and mask is decoded.
+def describe_files(layout: Layout, root: Path, categories: Iterable[str] | None) -> list[str]:
+    """`category: what was found` for each category whose images are found; what is wrong with others is a fault."""
+    lines = []
+    for name in _names(layout, root, categories):
+        try:
+            folder = category_folder(layout, root, name)
+            require_names(layout, root, folder)
+            found = FileCategory(layout, name, folder, layout.scan(folder)).found()
+        except DatasetError:
+            continue
+        lines += [f"{name}: {found}"] if found else []
+    return lines
+
+
+def check_files(layout: Layout, root: Path, categories: Iterable[str] | None, resize: Resize) -> list[Fault]:
+    """Every fault of `categories` (default: all) below `root`; every picture and mask is decoded, masks also resized.
 
     Raises DatasetError when `root` itself cannot be used.
     """
-    require_root(layout, root)
-    names = list(categories) if categories is not None else list(layout.published) or on_disk(root)
+    names = _names(layout, root, categories)
     faults: list[Fault] = []
-    if categories is None:
+    if categories is None and not is_single(layout, root):
         if not names:
-            raise DatasetError(f"{root} holds no category: {layout.form}")
-        strangers = sorted(set(folders(root)) - set(names))
-        faults += [Fault(name, root / name, f"not a category: {layout.form}") for name in strangers]
+            raise DatasetError(f"{root} holds no category: {layout.root_advice(root)}")
+        faults += [Fault(odd.path.name, odd.path, odd.problem) for odd in strangers(layout, root)]
     for name in names:
         try:
             folder = category_folder(layout, root, name)
+            require_names(layout, root, folder)
+            scan = layout.scan(folder)
         except DatasetError as error:
             faults.append(Fault(name, root / name, str(error)))
             continue
-        scan = layout.scan(folder)
         faults += [Fault(name, path, problem) for path, problem in _structure(layout, folder, scan)]
-        with ThreadPoolExecutor(max_workers=min(8, 2 * (os.cpu_count() or 1))) as pool:
-            for found in pool.map(_content, scan.entries):
-                faults += [Fault(name, path, problem) for path, problem in found]
+        faults += [Fault(name, path, problem) for path, problem in _contents(layout, folder, scan, resize)]
     return faults
+
+
+def _names(layout: Layout, root: Path, categories: Iterable[str] | None) -> list[str]:
+    require_root(layout, root)
+    return list(categories) if categories is not None else list(layout.published) or on_disk(layout, root)
 
 
 def _structure(layout: Layout, folder: Path, scan: Scan) -> Iterator[tuple[Path, str]]:
@@ -60,11 +92,9 @@ def _structure(layout: Layout, folder: Path, scan: Scan) -> Iterator[tuple[Path,
     defects = [entry for entry in scan.entries if entry.sample.label]
     for kind, entries in (("training", train), ("normal test", good), ("defective test", defects)):
         if not entries:
-            yield folder, f"no {kind} pictures: {layout.form}"
-    for path in scan.unknown:
-        yield path, f"does not belong here: {layout.form}"
-    for path in scan.unused_masks:
-        yield path, "mask without a picture of its own"
+            yield folder, f"no {kind} pictures: {remedy(layout, folder, scan)}"
+    for finding in [*scan.left_out, *map(unused_mask, scan.unused_masks)]:
+        yield finding.path, finding.problem
     for first, second in scan.shared_masks():
         yield second.picture, shared_mask(first, second)
     published = layout.published.get(folder.name)
@@ -78,21 +108,44 @@ def _structure(layout: Layout, folder: Path, scan: Scan) -> Iterator[tuple[Path,
                 yield folder, f"{found} {kind} pictures, {expected} were published"
 
 
-def _content(entry: Entry) -> list[tuple[Path, str]]:
-    """Faults that decoding the picture and its mask shows."""
+def _contents(layout: Layout, folder: Path, scan: Scan, resize: Resize) -> Iterator[tuple[Path, str]]:
+    """Faults that reading the images and masks shows."""
+    survey = Survey(any_values=bool(layout.published))
+    readable: list[Entry] = []
+
+    def read(entry: Entry) -> list[tuple[Path, str]]:
+        return _content(entry, layout, scan, survey, resize)
+
+    for entry, found in zip(scan.entries, in_threads(read, scan.entries), strict=True):
+        yield from found
+        if not any(path == entry.picture for path, _ in found):
+            readable.append(entry)
+    digests = file_digests(folder, [entry.picture for entry in readable])
+    known = {entry.sample.name: digest for entry, digest in zip(readable, digests, strict=True)}
+    for finding in [*survey.findings(), *duplicates(readable, known)]:
+        yield finding.path, finding.problem
+
+
+def _content(entry: Entry, layout: Layout, scan: Scan, survey: Survey, resize: Resize) -> list[tuple[Path, str]]:
+    """Faults that decoding the picture and its mask shows, but for those that the survey is told."""
     try:
-        read_rgb(entry.picture)
+        survey.image(entry, read_rgb_and_depth(entry.picture, layout.max_pixels)[1])
     except DatasetError as error:
         return [(entry.picture, str(error))]
-    if entry.mask is None:
-        missing = f"defective picture without a mask: looked for {entry.wanted}"
-        return [(entry.picture, missing)] if entry.sample.label else []
+    if entry.sample.label and (problem := mask_problem(entry)):
+        wrong = f"defective picture {problem}".replace("has no mask", "without a mask")
+        needed = scan.has_masks and not layout.masks_optional
+        return [(entry.picture, wrong)] if entry.problem or needed else []
+    if not entry.masks:
+        return []
     try:
-        marked = bool(read_mask_of(entry.picture, entry.mask).any())
+        mask = read_mask_of(entry, survey, layout.max_pixels)
     except DatasetError as error:
-        return [(entry.mask, str(error))]
-    if marked and not entry.sample.label:
-        return [(entry.mask, "the mask of a normal picture marks a defect")]
-    if entry.sample.label and not marked:
-        return [(entry.mask, "the mask is empty, its picture is a defective one")]
+        return [(entry.masks[0], str(error))]
+    if mask.any() and not entry.sample.label:
+        return [(entry.masks[0], "the mask of a normal picture marks a defect")]
+    left, top, right, bottom = resize.window(mask.shape[1], mask.shape[0])
+    if entry.sample.label and mask[top:bottom, left:right].any() and not preprocess_mask(mask, resize).any():
+        square = f"{resize.size}×{resize.size}"
+        return [(entry.masks[0], f"the defect vanishes at {square}: no pixel of the mask is left at this image size")]
     return []

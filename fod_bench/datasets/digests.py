@@ -9,10 +9,10 @@ import os
 import tempfile
 import time
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from fod_bench.datasets.parallel import in_threads
 from fod_bench.errors import DatasetError
 from fod_bench.machine.cache_folder import cache_folder
 
@@ -66,8 +66,7 @@ def _digests(folder: Path, paths: list[Path], trusting: bool) -> tuple[list[str]
         settled = now - max(status.st_mtime_ns, status.st_ctime_ns) > _SETTLED_NS  # not so one from the future
         return _Entry(_identity(status), content), steady and settled
 
-    with ThreadPoolExecutor(max_workers=min(8, 2 * (os.cpu_count() or 1))) as pool:
-        found = list(pool.map(digest, paths, names))
+    found = list(in_threads(lambda pair: digest(*pair), list(zip(paths, names, strict=True))))
     asked = set(names)
     others = {name: entry for name, entry in known.items() if name not in asked}
     keep = others | {name: entry for name, (entry, lasting) in zip(names, found, strict=True) if lasting}

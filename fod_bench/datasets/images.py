@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,42 +15,103 @@ from PIL import Image, ImageOps
 from fod_bench.errors import DatasetError
 
 PICTURE_TYPES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+MAX_PIXELS = 400_000_000
+"""Larger images are refused unless a data set allows them: 8-bit RGB of this size is 1.1 GiB for each reading thread."""
+
 _SIXTEEN_BIT_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
+_TO_EIGHT_BIT = np.round(np.arange(65536) / 257).astype(np.uint8)
 _TURNED_ORIENTATIONS = (5, 6, 7, 8)  # EXIF values whose upright picture has width and height exchanged
 _EXIF_ORIENTATION = 0x0112
+
+# Whether an image is too large is asked below, with the limit of its data set. What else Pillow warns of does no harm to pixels.
+Image.MAX_IMAGE_PIXELS = None
+warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 Value = TypeVar("Value")
 
 
-def read_rgb(path: Path) -> Image.Image:
+class Header(NamedTuple):
+    """What a file says of its image before it is decoded."""
+
+    width: int
+    height: int
+    """Of the upright image."""
+    orientation: int
+    """EXIF's: 1 is upright."""
+
+
+class Depth(NamedTuple):
+    """Range of the values in an image's file."""
+
+    bits: int
+    """8 or 16 per channel."""
+    largest: int
+    """Highest value in a file of 16 bits; of colour, whose low byte is not decoded, the highest that it may be. 255 of others."""
+
+
+class Mask(NamedTuple):
+    """A mask as it was drawn."""
+
+    marked: NDArray[np.uint8]
+    """(h, w) of 0 and 1; 1 is defective."""
+    values: int
+    """How many different values or colours mark pixels."""
+    orientation: int
+    """As `Header.orientation`."""
+
+
+def read_rgb(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """The picture at `path`, upright, in 8-bit RGB.
 
     EXIF orientation is applied, alpha is dropped, 16-bit grey is divided by 257. Raises DatasetError naming the file.
     """
-    return _decode(path, _to_rgb)
+    return read_rgb_and_depth(path, max_pixels)[0]
 
 
-def read_binary_mask(path: Path) -> NDArray[np.uint8]:
+def read_rgb_and_depth(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[Image.Image, Depth]:
+    """`read_rgb`, and the range of the file's values."""
+    return _decode(path, _to_rgb, max_pixels)
+
+
+def read_binary_mask(path: Path, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """The mask at `path` as 0 and 1, (h, w): any value but zero is a defect; in a JPEG, any value above 127.
 
     Transparent pixels count as zero. Raises DatasetError naming the file.
     """
-    return _decode(path, _to_mask)
+    return read_drawn_mask(path, max_pixels).marked
+
+
+def read_drawn_mask(path: Path, max_pixels: int = MAX_PIXELS) -> Mask:
+    """`read_binary_mask`, and how it was drawn."""
+    return _decode(path, _to_mask, max_pixels)
+
+
+def read_header(path: Path, max_pixels: int = MAX_PIXELS) -> Header:
+    """Size and orientation of the picture as `read_rgb` returns it, from the file's header alone."""
+
+    def header(picture: Image.Image) -> Header:
+        orientation = _orientation(picture)
+        turned = orientation in _TURNED_ORIENTATIONS
+        return Header(*(picture.size[::-1] if turned else picture.size), orientation)
+
+    return _decode(path, header, max_pixels)
 
 
 def upright_size(path: Path) -> tuple[int, int]:
-    """(width, height) of the picture as `read_rgb` returns it, from the file's header alone."""
-
-    def size(picture: Image.Image) -> tuple[int, int]:
-        turned = picture.getexif().get(_EXIF_ORIENTATION) in _TURNED_ORIENTATIONS
-        return (picture.height, picture.width) if turned else picture.size
-
-    return _decode(path, size)
+    """(width, height) of the picture as `read_rgb` returns it."""
+    return read_header(path)[:2]
 
 
-def _decode(path: Path, convert: Callable[[Image.Image], Value]) -> Value:
+def _decode(path: Path, convert: Callable[[Image.Image], Value], max_pixels: int) -> Value:
     try:
         with Image.open(path) as picture:
+            width, height = picture.size
+            if width * height > max_pixels:
+                raise ValueError(
+                    f"it has {width}×{height} pixels, more than {max_pixels / 1e6:g} million; if it is meant to be so large, raise "
+                    f"`max_pixels` of its data set (layout folder) to {width * height}"
+                )
             return convert(picture)
     except MemoryError:
         raise
@@ -57,24 +120,47 @@ def _decode(path: Path, convert: Callable[[Image.Image], Value]) -> Value:
         raise DatasetError(f"picture {path} cannot be read: {reason}") from error
 
 
-def _to_rgb(picture: Image.Image) -> Image.Image:
+def _orientation(picture: Image.Image) -> int:
+    found = picture.getexif().get(_EXIF_ORIENTATION, 1)
+    return found if isinstance(found, int) and 1 < found <= 8 else 1
+
+
+def _to_rgb(picture: Image.Image) -> tuple[Image.Image, Depth]:
+    deep_colour = any(";16" in str(part) for tile in getattr(picture, "tile", []) for part in _raw_modes(tile))
     upright = ImageOps.exif_transpose(picture)
     if upright.mode in _SIXTEEN_BIT_MODES:
-        values = np.asarray(upright).astype(np.int64)
-        if values.min() < 0 or values.max() > 65535:
+        values = np.asarray(upright)
+        smallest, largest = int(values.min()), int(values.max())
+        if smallest < 0 or largest > 65535:
             raise ValueError("values outside 0 to 65535; convert it to 8 or 16 bits")
-        return Image.fromarray(np.round(values / 257).astype(np.uint8)).convert("RGB")
+        return Image.fromarray(_TO_EIGHT_BIT[values]).convert("RGB"), Depth(16, largest)
     if upright.mode == "F":
         raise ValueError("its values are floating point; convert it to 8 or 16 bits")
-    return upright.convert("RGB")
+    rgb = upright.convert("RGB")
+    if not deep_colour:
+        return rgb, Depth(8, 255)
+    return rgb, Depth(16, max(high for _, high in rgb.getextrema()) * 256 + 255)  # type: ignore[misc]
 
 
-def _to_mask(picture: Image.Image) -> NDArray[np.uint8]:
-    threshold = 127 if picture.format in ("JPEG", "MPO") else 0  # lossy compression leaves traces around the defect
+def _raw_modes(tile: Any) -> tuple[Any, ...]:
+    """How the file's pixels are stored, in Pillow's words, `RGB;16B` for example."""
+    arguments = tile[-1]
+    return arguments if isinstance(arguments, tuple) else (arguments,)
+
+
+def _to_mask(picture: Image.Image) -> Mask:
+    lossy = picture.format in ("JPEG", "MPO")  # compression leaves traces around the defect
+    orientation = _orientation(picture)
     upright = ImageOps.exif_transpose(picture)
     if upright.mode in ("P", "PA", "CMYK", "YCbCr", "LAB", "HSV"):
         upright = upright.convert("RGBA" if "transparency" in upright.info or upright.mode == "PA" else "RGB")
-    marked = np.atleast_3d(np.asarray(upright) > threshold)  # (h, w, channels)
+    values = np.atleast_3d(np.asarray(upright))  # (h, w, channels)
+    shown = values > (127 if lossy else 0)
     if upright.mode in ("LA", "La", "RGBA", "RGBa"):
-        marked = marked[..., :-1] & marked[..., -1:]
-    return np.asarray(marked.any(axis=-1), dtype=np.uint8)
+        values, shown = values[..., :-1], shown[..., :-1] & shown[..., -1:]
+    marked: NDArray[np.bool_] = np.asarray(shown.any(axis=-1))  # (h, w)
+    colours = values[marked]  # (P, channels)
+    if colours.shape[-1] > 1:  # of 8 bits each, so that one number holds a colour
+        colours = (colours.astype(np.uint32) << np.arange(0, 8 * colours.shape[-1], 8, dtype=np.uint32)).sum(-1)
+    different = min(len(colours), 1) if lossy else len(np.unique(colours))
+    return Mask(marked.astype(np.uint8), different, orientation)

@@ -1,44 +1,71 @@
-"""How a category lies on disk. A layout is data: where pictures and masks are, and what was published about it."""
+"""How a category lies on disk. A layout is data: where images and masks are, and what was published about it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from fod_bench.datasets.base import GOOD, Sample
+from fod_bench.datasets.findings import Finding
+from fod_bench.datasets.images import MAX_PIXELS
+from fod_bench.datasets.mask_folder import MaskFolder
 from fod_bench.datasets.preprocess import ResizeMode
+from fod_bench.datasets.walk import folders, special_files, visible_files
 from fod_bench.records.record import Counts
 
-_NOISE = ("thumbs.db", "desktop.ini")
+Split = Literal["train", "test"]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A sample and its files. A defective sample without `mask` is a fault; `wanted` says what was looked for."""
+    """A sample and its files. `wanted` says where its mask was looked for first."""
 
     sample: Sample
     picture: Path
-    mask: Path | None
+    masks: tuple[Path, ...]
+    """Of a defective image none, one, or several of which the mask is the union."""
     wanted: Path
+    problem: str = ""
+    """Why none of its masks can be taken: it has several, and nothing says how to join them."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder whose files are images of one kind."""
+
+    images: Path
+    masks: Path
+    good: bool
+    kind: str
+    """`good`, or the type of the defect."""
+    split: Split | None
+    """None where training and test images lie together and are told apart by name."""
 
 
 @dataclass(frozen=True)
 class Scan:
     """Everything found in a category folder."""
 
+    places: list[Place]
     entries: list[Entry]
+    """Train, then test, each sorted by name."""
+    has_masks: bool
+    """Whether there are masks at all, so that a defective image without one is a fault."""
     unused_masks: list[Path]
-    unknown: list[Path]
+    left_out: list[Finding]
+    """Files and folders that are not read."""
 
     def shared_masks(self) -> Iterator[tuple[Entry, Entry]]:
         """Pairs of defective pictures that would take the same mask, as `a.png` and `a.jpg` would."""
         owners: dict[Path, Entry] = {}
         for entry in self.entries:
-            if entry.sample.label and entry.mask is not None:
-                first = owners.setdefault(entry.mask, entry)
+            for mask in entry.masks if entry.sample.label else ():
+                first = owners.setdefault(mask, entry)
                 if first is not entry:
                     yield first, entry
+                    break
 
 
 @dataclass(frozen=True)
@@ -51,7 +78,7 @@ class Layout:
     masks: str
     """Folder of the masks below the category, with `{split}` and `{type}`."""
     mask_stems: tuple[str, ...]
-    """Names a mask may have, without suffix, with `{stem}` of its picture; the first that exists is taken."""
+    """Names a mask may have, without suffix, with `{stem}` of its picture."""
     picture_types: tuple[str, ...]
     mask_types: tuple[str, ...]
     good: str = GOOD
@@ -62,6 +89,12 @@ class Layout:
     """Folders of a category that belong there but are not used."""
     resize: ResizeMode = "stretch"
     """How images become squares unless a job says otherwise: as the authors' code does with this data set."""
+    mask_folders: bool = False
+    """Whether a folder may stand for a mask: the union of the files in it."""
+    max_pixels: int = MAX_PIXELS
+    """Pixels of the largest image that is read."""
+    masks_optional: bool = False
+    """Whether a defective image may lack a mask although others have one."""
 
     @property
     def train_folder(self) -> str:
@@ -80,48 +113,76 @@ class Layout:
             f"{'/'.join(self.picture_types)} pictures, and masks {masks}/{names} ({'/'.join(self.mask_types)})"
         )
 
+    def is_category(self, folder: Path) -> bool:
+        """Whether the folder looks like a category."""
+        return (folder / "train").is_dir() or (folder / "test").is_dir()
+
+    def advice(self, folder: Path) -> str:
+        """What would be right where `folder` lacks images that a category needs."""
+        return self.form
+
+    def root_advice(self, root: Path) -> str:
+        """What would be right where `root` holds no category."""
+        return self.form
+
     def scan(self, folder: Path) -> Scan:
         """List the category at `folder`: samples in order, masks nobody uses, and files that do not belong there."""
+        places, left_out = self.arrange(folder)
         entries: list[Entry] = []
-        unknown: list[Path] = []
-        unused_masks: list[Path] = []
-        for split in ("train", "test"):
+        unused: list[Path] = []
+        for place in places:
+            files = visible_files(place.images)
+            images = [path for path in files if path.suffix.lower() in self.picture_types]
+            strange = [path for path in files if path.suffix.lower() not in self.picture_types]
+            left_out += [self._unread_type(path) for path in strange]
+            special = special_files(place.images) + (special_files(place.masks) if place.split != "train" else [])
+            left_out += [_special(path) for path in special]
+            masks = MaskFolder(place.masks, self.mask_stems, self.mask_types, self.mask_folders)
+            named = {image: masks.of(image) for image in images} if place.split != "train" else {}
+            splits = [place.split] * len(images) if place.split else self.divide(place, len(images))
+            for image, split in zip(images, splits, strict=True):
+                entries.append(_entry(folder, place, image, split or "train", masks, named.get(image, ())))
+            if place.split != "train":
+                unused += masks.unused()
+        entries.sort(key=lambda entry: (entry.sample.split == "test", entry.sample.name))
+        left_out.sort(key=lambda finding: finding.path)
+        return Scan(places, entries, self.has_masks(folder), sorted(unused), left_out)
+
+    def _unread_type(self, path: Path) -> Finding:
+        kind = f"its type {path.suffix}" if path.suffix else "it has no suffix, which"
+        types = "/".join(self.picture_types)
+        return Finding("left_out", path, f"does not belong here: it is not read, since {kind} is none of {types}")
+
+    def has_masks(self, folder: Path) -> bool:
+        """Whether the category has masks, or must have."""
+        return True
+
+    def arrange(self, folder: Path) -> tuple[list[Place], list[Finding]]:
+        """Which folders of the category hold images of which kind, and what does not belong there."""
+        places: list[Place] = []
+        strange: list[Path] = []
+        splits: tuple[Split, ...] = ("train", "test")
+        for split in splits:
             for kind in folders(folder / split):
                 if split == "train" and kind != self.good:
-                    unknown.append(folder / split / kind)
+                    strange.append(folder / split / kind)
                     continue
-                place = folder / self.pictures.format(split=split, type=kind)
-                unknown.extend(path for path in visible_files(place) if path.suffix.lower() not in self.picture_types)
-                masks = self._masks(folder / self.masks.format(split=split, type=kind)) if split == "test" else {}
-                used: set[Path] = set()
-                for picture in visible_files(place):
-                    if picture.suffix.lower() in self.picture_types:
-                        entries.append(self._entry(folder, split, kind, picture, masks))
-                        used.update(path for path in (entries[-1].mask,) if path is not None)
-                unused_masks.extend(path for paths in masks.values() for path in paths if path not in used)
-        entries.sort(key=lambda entry: (entry.sample.split == "test", entry.sample.name))
-        return Scan(entries, sorted(unused_masks), sorted([*unknown, *self._misplaced(folder)]))
+                images, masks = (
+                    folder / template.format(split=split, type=kind) for template in (self.pictures, self.masks)
+                )
+                good = kind == self.good
+                places.append(Place(images, masks, good, GOOD if good else kind, split))
+                strange += [images / name for name in folders(images)]
+        strange += self._misplaced(folder)
+        return places, [self.stranger(path) for path in strange]
 
-    def _entry(self, folder: Path, split: str, kind: str, picture: Path, masks: dict[str, list[Path]]) -> Entry:
-        stems = [stem.format(stem=picture.stem) for stem in self.mask_stems]
-        found = [path for stem in stems for path in masks.get(stem, [])]
-        wanted = folder / self.masks.format(split=split, type=kind) / f"{stems[0]}{self.mask_types[0]}"
-        good = kind == self.good
-        sample = Sample(
-            name=picture.relative_to(folder).as_posix(),
-            split="train" if split == "train" else "test",
-            label=int(not good),
-            defect=GOOD if good else kind,
-        )
-        return Entry(sample, picture, found[0] if found else None, wanted)
+    def stranger(self, path: Path) -> Finding:
+        """A file or folder that does not belong where it is."""
+        return Finding("folder" if path.is_dir() else "left_out", path, f"does not belong here: {self.form}")
 
-    def _masks(self, place: Path) -> dict[str, list[Path]]:
-        """Stem -> masks of that stem in `place`."""
-        masks: dict[str, list[Path]] = {}
-        for path in visible_files(place):
-            if path.suffix.lower() in self.mask_types:
-                masks.setdefault(path.stem, []).append(path)
-        return masks
+    def divide(self, place: Place, count: int) -> Sequence[Split]:
+        """The splits of a place's images, in the order of their names, where their folder does not tell."""
+        raise NotImplementedError
 
     def _misplaced(self, folder: Path) -> Iterator[Path]:
         """Folders of the category that no part of the layout asks for, and files among the masks that are none."""
@@ -132,31 +193,32 @@ class Layout:
                 yield folder / name
         for split in ("train", "test"):
             yield from visible_files(folder / split)
-        types = set(folders(folder / "test"))
-        mask_top = folder / self.masks.split("/")[0]
-        if "{split}" not in self.masks:
-            yield from (mask_top / name for name in folders(mask_top) if name not in types)
-        for kind in sorted(types):
-            place = folder / self.masks.format(split="test", type=kind)
-            yield from (path for path in visible_files(place) if path.suffix.lower() not in self.mask_types)
+        yield from misplaced_masks(self, folder, set(folders(folder / "test")))
 
 
-def folders(place: Path) -> list[str]:
-    """Names of the folders in `place`, sorted, hidden ones left out; none where `place` is no folder."""
-    if not place.is_dir():
-        return []
-    return sorted(path.name for path in place.iterdir() if path.is_dir() and not path.name.startswith("."))
+def misplaced_masks(layout: Layout, folder: Path, kinds: set[str]) -> Iterator[Path]:
+    """Folders among the masks that are of no kind of image, and files there that are no masks."""
+    if "{split}" not in layout.masks:
+        top = folder / layout.masks.split("/")[0]
+        parents = {kind.split("/")[0] for kind in kinds}
+        yield from (top / name for name in folders(top) if name not in parents)
+    for kind in sorted(kinds):
+        place = folder / layout.masks.format(split="test", type=kind)
+        yield from (path for path in visible_files(place) if path.suffix.lower() not in layout.mask_types)
 
 
-def visible_files(place: Path) -> list[Path]:
-    """Files in `place`, sorted; hidden ones and what file managers leave behind are passed over.
-
-    A link that leads nowhere is listed, so that reading it says so.
-    """
-    if not place.is_dir():
-        return []
-    return sorted(
-        path
-        for path in place.iterdir()
-        if not path.name.startswith(".") and path.name.lower() not in _NOISE and not path.is_dir()
+def _entry(folder: Path, place: Place, image: Path, split: Split, masks: MaskFolder, found: tuple[Path, ...]) -> Entry:
+    good = place.good
+    problem = "" if good else masks.several(image, found)
+    sample = Sample(
+        name=image.relative_to(folder).as_posix(),
+        split=split,
+        label=int(not good),
+        defect=place.kind,
+        masked=good or (bool(found) and not problem),
     )
+    return Entry(sample, image, found, masks.wanted(image), problem)
+
+
+def _special(path: Path) -> Finding:
+    return Finding("special", path, "is no file but a pipe, a socket or a device: it is not opened")

@@ -30,7 +30,9 @@ class Truth:
     labels: NDArray[np.uint8]
     """(m,), 1 for a defective picture."""
     masks: NDArray[np.uint8]
-    """(m, s, s), 1 for a defective pixel."""
+    """(p, s, s), 1 for a defective pixel: of the p pictures whose defective pixels are known, in order."""
+    masked: NDArray[np.bool_] | None = None
+    """(m,), true for those p pictures; None where they are all."""
     _on_device: dict[torch.device, DeviceMasks] = field(default_factory=dict, compare=False)
 
     @cached_property
@@ -43,10 +45,25 @@ class Truth:
         """Whether there are defective pixels and others."""
         return bool(self.masks.any()) and not bool(self.masks.all())
 
+    @cached_property
+    def no_defective_pixel(self) -> str | None:
+        """Why no pixel is known to be defective although pictures are; None where some are, or no picture is."""
+        defects = int(self.labels.sum())
+        if not defects or self.masks.any():
+            return None
+        if self.masked is not None and not self.labels[self.masked].any():
+            return f"data set has no masks: none of the {defects} defective test images has one"
+        side = self.masks.shape[-1]
+        return f"no mask marks a pixel at {side}×{side}: every defect vanishes at this image size"
+
+    def known(self, maps: NDArray[Any]) -> NDArray[Any]:
+        """Of maps (m, s, s) those of the pictures whose defective pixels are known, (p, s, s)."""
+        return maps if self.masked is None else maps[self.masked]
+
     def on_device(self, device: torch.device) -> DeviceMasks:
         """The masks on a device."""
         if device not in self._on_device:
-            self._on_device[device] = DeviceMasks(self.masks, self.region_weights, device)
+            self._on_device[device] = DeviceMasks(self.masks, self.region_weights, device, self.masked)
         return self._on_device[device]
 
 
@@ -65,17 +82,17 @@ def evaluate(
         try:
             values |= image_metrics(images, truth.labels)
         except UndefinedMetricError as reason:
-            undefined |= _undefined("image", reason)
+            undefined |= _undefined("image", str(reason))
         try:
             values |= pixels()
         except UndefinedMetricError as reason:
-            undefined |= _undefined("pixel", reason)
+            undefined |= _undefined("pixel", truth.no_defective_pixel or str(reason))
         found[score] = {name: values.get(name) for name in METRICS}
     return found, undefined
 
 
-def _undefined(side: Side, reason: UndefinedMetricError) -> dict[str, str]:
-    return dict.fromkeys(of_side(side), str(reason))
+def _undefined(side: Side, reason: str) -> dict[str, str]:
+    return dict.fromkeys(of_side(side), reason)
 
 
 PixelMetrics = Callable[[], dict[MetricName, float]]
@@ -100,5 +117,5 @@ def _by_scoring(scorings: Iterable[ScoreMaps], truth: Truth) -> Iterator[tuple[s
 
 
 def _on_host(pixels: Tensor, truth: Truth) -> dict[MetricName, float]:
-    ranked = rank_positives(pixels.cpu().numpy(), truth.masks, "pixel")
+    ranked = rank_positives(truth.known(pixels.cpu().numpy()), truth.masks, "pixel")
     return values_of("pixel", ranked, truth.region_weights)

@@ -7,6 +7,8 @@ there; m images.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -19,13 +21,26 @@ from fod_bench.evaluation.ranking import NonFiniteScoresError
 class DeviceMasks:
     """Masks with both classes, as a device needs them."""
 
-    def __init__(self, masks: NDArray[np.uint8], weights: NDArray[np.float64], device: torch.device) -> None:
-        """`masks` (m, s, s), non-zero for a defective pixel; `weights` (P,): `ranking.region_weights` of them."""
+    def __init__(
+        self,
+        masks: NDArray[np.uint8],
+        weights: NDArray[np.float64],
+        device: torch.device,
+        masked: NDArray[np.bool_] | None = None,
+    ) -> None:
+        """`masks` (p, s, s), non-zero for a defective pixel; `weights` (P,): `fod_bench.evaluation.ranking.region_weights` of them;
+        `masked` (m,): which of the m pictures the p masks are of, all where it is None."""
         defective = torch.from_numpy(masks.reshape(-1) > 0)
+        places_of_masks = torch.arange(defective.numel())
+        if masked is not None:
+            first = torch.from_numpy(np.flatnonzero(masked)) * math.prod(
+                masks.shape[1:]
+            )  # (p,) of each picture's pixels
+            places_of_masks = (first[:, None] + torch.arange(math.prod(masks.shape[1:]))).reshape(-1)
         # places, not flags: how many pixels a flag picks is known to the device alone, and the host would have to wait for it
-        places = torch.int32 if defective.numel() < 1 << 31 else torch.int64
+        places = torch.int32 if places_of_masks.max() < 1 << 31 else torch.int64
         self.positives, self.negatives = (
-            flags.nonzero()[:, 0].to(device, places) for flags in (defective, ~defective)
+            places_of_masks[flags].to(device, places) for flags in (defective, ~defective)
         )  # (P,), (N,)
         self.weights = torch.from_numpy(weights).to(device)
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from fod_bench import __version__
 from fod_bench.datasets import Category, LeftOut, Resize, Sample, preprocess_image, preprocess_mask
+from fod_bench.datasets.names import counted, listed, printable
 from fod_bench.errors import DatasetError
 from fod_bench.features.backbone import Backbone
 from fod_bench.features.feature_set import FeatureSet
@@ -40,14 +41,17 @@ def extract(request: FeatureRequest, device: torch.device) -> FeatureSet:
     backbone = Backbone(request.weights, request.levels, request.precision).to(device)
     train = _run(backbone, category, category.train, resize, device)
     test = _run(backbone, category, category.test, resize, device)
-    masks = np.zeros((len(category.test), resize.size, resize.size), np.uint8)  # (m, s, s)
+    known = [sample for sample in category.test if sample.masked]
+    masks = np.zeros((len(known), resize.size, resize.size), np.uint8)  # (p, s, s)
+    vanished = []
     left_out = LeftOut()
-    for mask, sample in zip(masks, category.test, strict=True):
-        if sample.label:
-            drawn = category.read_mask(sample)
-            assert drawn is not None  # a defective sample has a mask, or read_mask has said why not
+    for mask, sample in zip(masks, known, strict=True):
+        drawn = category.read_mask(sample)
+        if drawn is not None:
             mask[:] = preprocess_mask(drawn, resize)
             left_out.add(sample.name, drawn, mask, resize)
+            if drawn.any() and not mask.any() and sample.name not in left_out.wholly:
+                vanished.append(sample.name)
     labels = np.array([sample.label for sample in category.test], np.uint8)
     manifest: dict[str, Any] = {
         **request.describe(),
@@ -57,11 +61,28 @@ def extract(request: FeatureRequest, device: torch.device) -> FeatureSet:
         "channels": {str(level): array.shape[-1] for level, array in train.items()},
         "train": [sample.name for sample in category.train],
         "test": [sample.name for sample in category.test],
+        "notes": [*category.noticed(), *_vanished(vanished, resize.size)],
         "versions": {"fod-bench": __version__, "torch": torch.__version__, "timm": timm.__version__},
     }
     if resize.shorter_side is not None:
         manifest["left_out"] = asdict(left_out)
-    return FeatureSet(request.key, train, test, masks, labels, manifest)
+    masked = None
+    if len(known) < len(category.test):
+        masked = np.array([sample.masked for sample in category.test])
+        manifest["masks"] = "some" if labels[masked].any() else "none"
+        manifest["without_mask"] = [sample.name for sample in category.test if not sample.masked]
+    return FeatureSet(request.key, train, test, masks, labels, manifest, masked)
+
+
+def _vanished(names: list[str], size: int) -> list[str]:
+    """A line on the defects that are too small for the image size, if there are any."""
+    if not names:
+        return []
+    verb = "vanishes" if len(names) == 1 else "vanish"
+    return [
+        f"{counted(len(names), 'defect')} {verb} at {size}×{size}, no pixel of the mask being left, and counts as normal in pixel "
+        f"metrics: {listed([printable(name) for name in names])}"
+    ]
 
 
 def _run(

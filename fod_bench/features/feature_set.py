@@ -32,12 +32,15 @@ class FeatureSet:
     test: dict[int, NDArray[np.float32]]
     """`{stride: (m, s/stride, s/stride, C)}`."""
     masks: NDArray[np.uint8]
-    """(m, s, s) of 0 and 1; 1 is defective."""
+    """(p, s, s) of 0 and 1; 1 is defective. Of the p test pictures whose defective pixels are known: all, or those of `masked`."""
     labels: NDArray[np.uint8]
     """(m,) of 0 (good) and 1 (defective)."""
     manifest: dict[str, Any]
-    """What the features were made of: images' names, backbone, digest of its weights, preprocessing, versions; where images are
-    cropped, what that leaves out of defects."""
+    """What the features were made of: images' names, backbone, digest of its weights, preprocessing, versions; `notes`, what was
+    odd about the images and masks; where images are cropped, what that leaves out of defects; where not all defective images have
+    a mask also `masks`, `some` or `none`, and `without_mask`, their names."""
+    masked: NDArray[np.bool_] | None = None
+    """(m,), true for the normal images and the defective ones with a mask; None where that is all."""
 
     def left_out(self) -> LeftOut:
         """What a crop leaves out of the defects; features made before images could be cropped do not say it."""
@@ -65,6 +68,8 @@ def save_features(features: FeatureSet, claim: Claim) -> None:
     files = {part: f"features/{features.key}/{claim.name}/{part}.safetensors" for part in ("train", "test")}
     save_tensors(store, files["train"], _named(features.train), about)
     test = _named(features.test) | {"masks": features.masks, "labels": features.labels}
+    if features.masked is not None:
+        test["masked"] = features.masked
     save_tensors(store, files["test"], test, about)
     manifest = json.dumps({**features.manifest, "files": files}, indent=1)
     try:
@@ -94,8 +99,8 @@ def load_features(store: Store, key: str) -> FeatureSet | None:
         raise DamagedObjectError(f"features {key} are damaged: {error}") from error
     except (json.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
         raise DamagedObjectError(f"{store.location(manifest_name(key))}: no manifest ({error!r})") from error
-    masks, labels = test.pop("masks"), test.pop("labels")
-    return FeatureSet(key, _by_stride(train), _by_stride(test), masks, labels, manifest)
+    masks, labels, masked = test.pop("masks"), test.pop("labels"), test.pop("masked", None)
+    return FeatureSet(key, _by_stride(train), _by_stride(test), masks, labels, manifest, masked)
 
 
 def drop_features(store: Store, key: str) -> None:

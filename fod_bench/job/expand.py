@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from fod_bench.datasets import category_names
+from fod_bench.datasets import category_names, root_notes
+from fod_bench.datasets.names import composed
 from fod_bench.errors import DatasetError, JobError
 from fod_bench.job.datasets import DatasetSpec
 from fod_bench.job.schema import Job
@@ -35,6 +37,8 @@ class Expansion:
     problems: tuple[str, ...]
     """Data sets that are not there, each in words with the remedy. The cells of those whose categories are known
     without their files are counted all the same."""
+    notes: tuple[str, ...] = ()
+    """What lies in data sets and is in no category though all are asked for, a line each."""
 
 
 def expand(job: Job) -> Expansion:
@@ -46,16 +50,20 @@ def expand(job: Job) -> Expansion:
     cells: list[CellSpec] = []
     problems: list[str] = []
     strange: list[str] = []
+    notes: list[str] = []
     for part in job.parts():
         rows = part.rows()
         for name, spec in part.datasets.items():
+            if spec.layout == "folder" and spec.root is not None and spec.categories == "all":
+                with suppress(DatasetError):  # it is a problem as well, and told there
+                    notes += [f"{name}: {note}" for note in root_notes(spec.layout, spec.root, spec.own)]
             for category in _categories(name, spec, problems, strange):
                 cells += [
                     CellSpec(part, row, name, category, seed, settings) for row, settings in rows for seed in part.seeds
                 ]
     if strange:
         raise JobError("\n".join(dict.fromkeys(strange)))
-    return Expansion(tuple(cells), tuple(dict.fromkeys(problems)))
+    return Expansion(tuple(cells), tuple(dict.fromkeys(problems)), tuple(dict.fromkeys(notes)))
 
 
 def _categories(name: str, spec: DatasetSpec, problems: list[str], strange: list[str]) -> tuple[str, ...]:
@@ -69,13 +77,13 @@ def _categories(name: str, spec: DatasetSpec, problems: list[str], strange: list
     if named and (not there or spec.layout != "folder"):
         return named
     try:
-        on_disk = category_names(spec.layout, spec.root) if there or spec.layout != "folder" else []
+        on_disk = category_names(spec.layout, spec.root, own=spec.own) if there or spec.layout != "folder" else []
     except DatasetError as error:
         problems.append(f"datasets.{name}: {error}")
         return ()
     strange += [
         f"datasets.{name}.categories: {unknown('category', category, on_disk)}, in {spec.root}"
         for category in named
-        if category not in on_disk
+        if composed(category) not in on_disk
     ]
-    return named or tuple(on_disk)
+    return tuple(map(composed, named)) or tuple(on_disk)

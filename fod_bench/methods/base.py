@@ -26,17 +26,27 @@ class TrialData:
     test: dict[int, NDArray[np.float32]]
     """`{stride: (m, H, W, C)}`."""
     masks: NDArray[np.uint8]
-    """(m, s, s)."""
+    """(p, s, s)."""
     labels: NDArray[np.uint8]
     """(m,)."""
     reference: References | None
     """None where the method needs none."""
+    masked: NDArray[np.bool_] | None = None
+    """(m,), which pictures the masks are of; None for all."""
 
     def counts(self) -> Counts:
         """How many pictures there are."""
         defects = int(self.labels.sum())
         train = len(next(iter(self.train.values())))
-        return Counts(train=train, test_good=len(self.labels) - defects, test_defect=defects)
+        labels = self.labels if self.masked is None else self.labels[self.masked]
+        vanished = int((~self.masks[labels == 1].any((1, 2))).sum())
+        return Counts(
+            train=train,
+            test_good=len(self.labels) - defects,
+            test_defect=defects,
+            test_unmasked=defects - int(labels.sum()),
+            test_vanished=vanished,
+        )
 
 
 class Pack(Protocol):

@@ -72,6 +72,8 @@ class Summary:
     parts: list[PartPlan]
     """The same counts for every job that is part of this one, in order."""
     problems: list[str]
+    data: list[str]
+    """What was found on disk of data sets of layout folder, and what is odd about any, a line each."""
 
     def as_json(self) -> dict[str, Any]:
         """Plain data, one key per number."""
@@ -119,6 +121,7 @@ def summarize(plan: Plan, store: Store) -> Summary:
         time_left=_estimates(flops, _rates(plan, store, recorded)),
         parts=plan.parts,
         problems=plan.faults(),
+        data=plan.data_lines(),
     )
 
 

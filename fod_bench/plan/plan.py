@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
 from fod_bench.errors import JobError
@@ -45,6 +45,15 @@ class Plan:
     """Data sets and weights that are not there, each with its remedy."""
     unusable: dict[tuple[str, str], str]
     """(data set, category) to the reason why its trials cannot run."""
+    data: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    """(data set, category) to what was found on disk and what is odd about it, a line each."""
+    notes: tuple[str, ...] = ()
+    """What lies in data sets and is in no category, a line each."""
+
+    def data_lines(self) -> list[str]:
+        """What a person should know of the data before a number: `data set/category: ...`, each line once."""
+        lines = [f"{'/'.join(where)}: {line}" for where, told in self.data.items() for line in told]
+        return list(dict.fromkeys([*self.notes, *lines]))
 
     def faults(self) -> list[str]:
         """Everything that keeps trials from running, a line each; a missing root is one, not one per category."""
@@ -84,7 +93,7 @@ def make_plan(job: Job, *, download: bool) -> Plan:
         features=sorted({trial.features.key for trial in trials if trial.features is not None}),
         references=sorted({trial.reference_key for trial in trials if trial.reference_key is not None}),
     )
-    return Plan(job, run, planner.trials, parts, planner.problems, planner.unusable)
+    return Plan(job, run, planner.trials, parts, planner.problems, planner.unusable, planner.data, expansion.notes)
 
 
 def _part_plan(part: Job, planned: list[tuple[Cell, str]], before: set[str]) -> PartPlan:

@@ -31,6 +31,7 @@ class Planner:
         self.problems = problems
         self.trials: dict[str, TrialJob] = {}
         self.unusable: dict[tuple[str, str], str] = {}
+        self.data: dict[tuple[str, str], list[str]] = {}
         self._categories: dict[Hashable, tuple[Category, str] | None] = {}
         self._weights: dict[tuple[str, str, int], Weights | None] = {}
         self._features: dict[tuple[Any, ...], FeatureRequest | None] = {}
@@ -92,8 +93,12 @@ class Planner:
             data = spec.part.dataset(spec.dataset)
             try:
                 root = Path(data.root).absolute() if data.root else None  # workers may have another working folder
-                opened = open_category(data.layout, root, spec.category, limit=data.limit, synthetic=data.synthetic)
+                opened = open_category(
+                    data.layout, root, spec.category, limit=data.limit, synthetic=data.synthetic, own=data.own
+                )
                 self._categories[place] = (opened, opened.fingerprint())
+                told = [opened.found(), *opened.notes()]
+                self.data.setdefault((spec.dataset, spec.category), []).extend(line for line in told if line)
             except DatasetError as error:
                 self._categories[place] = None
                 self.unusable[spec.dataset, spec.category] = str(error)
@@ -119,14 +124,18 @@ class Planner:
             data = spec.part.dataset(spec.dataset)
             expected = expected_counts(data.layout, spec.category)
             return _limited(expected, data.limit) if expected and data.limit else expected
-        defects = sum(sample.label for sample in opened[0].test)
-        return Counts(train=len(opened[0].train), test_good=len(opened[0].test) - defects, test_defect=defects)
+        test = opened[0].test
+        defects = sum(sample.label for sample in test)
+        unmasked = sum(not sample.masked for sample in test)
+        return Counts(
+            train=len(opened[0].train), test_good=len(test) - defects, test_defect=defects, test_unmasked=unmasked
+        )
 
 
 def _place(spec: CellSpec) -> Hashable:
     """What tells one category on disk, or drawn, from another."""
     data = spec.part.dataset(spec.dataset)
-    return data.layout, data.root, data.limit, data.synthetic, spec.dataset, spec.category
+    return data.layout, data.root, data.limit, data.synthetic, data.own, spec.dataset, spec.category
 
 
 def _supposed(spec: CellSpec) -> list[Any]:

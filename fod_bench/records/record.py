@@ -75,6 +75,10 @@ class Counts(_Frozen):
     train: int
     test_good: int
     test_defect: int
+    test_unmasked: int = 0
+    """Defective ones without a mask, which the pixel metrics leave out."""
+    test_vanished: int = 0
+    """Defective ones whose mask marks no pixel at the image size."""
 
 
 class RunInfo(_Frozen):

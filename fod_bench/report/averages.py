@@ -96,10 +96,27 @@ class View:
             cell.value, cell.by_seed = statistics.fmean(values.values()), values
             cell.seeds, cell.covered = len(values), 1
             self._note_seeds(cell, [(category, values)])
+            cell.notes += self._left_out(observations, metric)
         elif observations:
             cell.undefined = observations[0].undefined
             cell.notes.append(f"{MEASURES[metric].title} is undefined: {cell.undefined}")
         return cell
+
+    def _left_out(self, observations: Sequence[Observation], metric: Metric) -> list[str]:
+        """What of the test images a pixel metric does not cover."""
+        if not metric.startswith("pixel_"):
+            return []
+        outcome = self.results.outcomes[observations[0].key]
+        unmasked, vanished = outcome.unmasked, outcome.vanished
+        notes = []
+        if unmasked:
+            notes.append(f"leaves out {unmasked} defective test image{'s' * (unmasked > 1)} without a mask")
+        if vanished:
+            notes.append(
+                f"takes {vanished} defective test image{'s' * (vanished > 1)} for normal: no pixel of the mask is left at this "
+                "image size"
+            )
+        return notes
 
     def mean(self, row: str, dataset: str, categories: Sequence[str], metric: Metric) -> TableCell:
         """Our number of a data set: the mean over `categories` of the mean over seeds.
@@ -122,8 +139,11 @@ class View:
             if all(by_seed.keys() == values[0].keys() for by_seed in values):
                 cell.by_seed = {seed: statistics.fmean(v[seed] for v in values) for seed in values[0]}
             self._note_seeds(cell, found)
+            cell.notes += _undefined_elsewhere(observations)
         elif any(observations.values()):
-            cell.undefined = "no category defines it"
+            reasons = {seen.undefined for group in observations.values() for seen in group}
+            shared = {(reason or "").split(":")[0] for reason in reasons}
+            cell.undefined = f"{shared.pop()}, in every category" if len(shared) == 1 else "no category defines it"
             cell.keys = _keys(seen for group in observations.values() for seen in group)
             cell.notes.append(f"{MEASURES[metric].title} is undefined: {cell.undefined}")
         return cell
@@ -207,6 +227,15 @@ class View:
 
 def _keys(observations: Iterable[Observation]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(observation.key for observation in observations))
+
+
+def _undefined_elsewhere(observations: dict[str, list[Observation]]) -> list[str]:
+    """Which categories a mean leaves out though they have results, with the reason."""
+    reasons: dict[str, list[str]] = {}
+    for category, group in observations.items():
+        if group and all(seen.value is None for seen in group):
+            reasons.setdefault((group[0].undefined or "").split(":")[0], []).append(category)
+    return [f"without {shortened(names)}, where it is undefined: {reason}" for reason, names in reasons.items()]
 
 
 def shortened(names: Sequence[str], separator: str = ", ") -> str:

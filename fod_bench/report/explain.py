@@ -12,7 +12,7 @@ from fod_bench.errors import UsageError
 from fod_bench.evaluation.measures import MEASURES, Metric
 from fod_bench.evaluation.metric import COSTS, METRICS
 from fod_bench.records.names import record_name
-from fod_bench.records.record import COST_SCORE, Record
+from fod_bench.records.record import COST_SCORE, Counts, Record
 from fod_bench.records.run import Cell, RunPlan
 from fod_bench.report.averages import View, of_part
 from fod_bench.report.paper_table import paper_category
@@ -150,7 +150,7 @@ def _lines(explanation: Explanation, width: int) -> Iterator[str]:
             (
                 "pictures",
                 f"{record.counts.train} train, {record.counts.test_good} good and {record.counts.test_defect} "
-                "defective test",
+                f"defective test{_not_covered(record.counts)}",
             ),
             ("fingerprint", record.fingerprint),
             ("device", f"{record.run.device}, {record.run.threads} threads, on {record.run.host}"),
@@ -169,6 +169,13 @@ def _lines(explanation: Explanation, width: int) -> Iterator[str]:
                 break_long_words=False,
                 break_on_hyphens=False,
             )
+
+
+def _not_covered(counts: Counts) -> str:
+    """What of the defective test images the pixel metrics do not cover."""
+    unmasked = f", {counts.test_unmasked} of them without a mask" if counts.test_unmasked else ""
+    vanished = f", {counts.test_vanished} of them vanishing at the image size" if counts.test_vanished else ""
+    return unmasked + vanished
 
 
 def _tables(cell: Cell) -> str:

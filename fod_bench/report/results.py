@@ -77,6 +77,10 @@ class Outcome:
     batch_size: int | None
     device: str
     threads: int
+    unmasked: int
+    """Defective test images without a mask, which the pixel metrics leave out."""
+    vanished: int
+    """Defective test images whose mask marks no pixel at the image size."""
 
     def answers(self, score: str) -> bool:
         """Whether there are values for a cell with that score name."""
@@ -281,4 +285,6 @@ def _outcome(record: Record, scores: Set[str]) -> Outcome:
         batch_size=batch if isinstance(batch, int) else None,
         device=record.run.device,
         threads=record.run.threads,
+        unmasked=record.counts.test_unmasked,
+        vanished=record.counts.test_vanished,
     )

@@ -37,7 +37,7 @@ class TrialProgress:
 
     def __init__(self, trial: Trial, data: TrialData, claim: Claim, device: torch.device) -> None:
         self.trial, self.data, self.claim, self.device = trial, data, claim, device
-        self.truth = Truth(data.labels, data.masks)
+        self.truth = Truth(data.labels, data.masks, data.masked)
         self.checkpoints = Checkpoints(claim)
         self.method: Method = method_class(trial.method)(trial.setting, data, trial.seed, device)
         self.epoch = 0  # finished ones

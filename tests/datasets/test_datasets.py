@@ -199,7 +199,7 @@ def test_two_pictures_of_one_stem_cannot_share_a_mask(tmp_path: Path) -> None:
     [
         ("nowhere", "nut", "does not exist"),
         (".", "nuts", "did you mean 'nut'"),
-        ("nut", "good", "is a category itself"),
+        ("nut", "good", "is one category, called nut"),
         ("..", "nut", "one folder below"),
         ("nut/train/good/000.png", "nut", "is not a folder"),
     ],

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from fod_bench.datasets import Fault, category_names, check, expected_counts
 from fod_bench.errors import DatasetError
@@ -72,14 +74,15 @@ def test_an_empty_split_is_a_fault(tmp_path: Path, folder: str, problem: str) ->
     nut = folder_category(tmp_path)
     for path in (nut / folder).rglob("*.png"):
         path.unlink()
-    (fault,) = check("folder", tmp_path)
+    fault, empty = check("folder", tmp_path)
     assert problem in fault.problem and fault.path == nut
+    assert empty.problem == "holds no image"
 
 
 def test_no_defects_at_all_is_a_fault(tmp_path: Path) -> None:
     for index in range(2):
-        picture(tmp_path / f"nut/train/good/{index}.png")
-        picture(tmp_path / f"nut/test/good/{index}.png")
+        picture(tmp_path / f"nut/train/good/{index}.png", value=60 + index)
+        picture(tmp_path / f"nut/test/good/{index}.png", value=70 + index)
     (fault,) = check("folder", tmp_path)
     assert "no defective test pictures" in fault.problem
 
@@ -106,15 +109,17 @@ def test_known_sets_are_held_to_their_published_counts(tmp_path: Path) -> None:
 def test_a_complete_btad_category_is_sound(tmp_path: Path) -> None:
     counts = expected_counts("btad", "02")
     assert counts is not None
+    colours = itertools.count()
     for split, kind, number in (
         ("train", "ok", counts.train),
         ("test", "ok", counts.test_good),
         ("test", "ko", counts.test_defect),
     ):
         for index in range(number):
-            picture(tmp_path / "02" / split / kind / f"{index:04d}.png", size=(4, 4))
+            path = picture(tmp_path / "02" / split / kind / f"{index:04d}.png", size=(8, 8))
+            Image.new("RGB", (8, 8), (*divmod(next(colours), 256), 0)).save(path)
             if kind == "ko":
-                mask(tmp_path / "02/ground_truth/ko" / f"{index:04d}.png", size=(4, 4))
+                mask(tmp_path / "02/ground_truth/ko" / f"{index:04d}.png", size=(8, 8))
     assert check("btad", tmp_path, ["02"]) == []
 
 

@@ -76,6 +76,45 @@ def test_a_score_that_is_not_finite_is_an_error_even_where_nothing_is_defined(va
         evaluate([broken._replace(images=torch.tensor([0, 0, 0, 0, value]))], Truth(np.zeros(5, np.uint8), MASKS))
 
 
+WITHOUT_MASK = np.array([True, True, True, False, True])
+NO_MASKS = np.array([True, True, False, False, False])
+
+
+@pytest.mark.parametrize("elsewhere_too", [False, True], ids=["host", "device"])
+def test_pictures_without_a_mask_are_left_out_of_pixel_metrics_only(
+    elsewhere_too: bool, elsewhere: Callable[[ScoreMaps], ScoreMaps]
+) -> None:
+    given = scoring("rec@8", 1)
+    expected, _ = evaluate([given], Truth(LABELS, MASKS))
+    chosen = ScoreMaps("rec@8", given.pixels[WITHOUT_MASK], given.images[WITHOUT_MASK])
+    pixels, _ = evaluate([chosen], Truth(LABELS[WITHOUT_MASK], MASKS[WITHOUT_MASK]))
+    truth = Truth(LABELS, MASKS[WITHOUT_MASK], WITHOUT_MASK)
+    found, undefined = evaluate([elsewhere(given) if elsewhere_too else given], truth)
+    assert undefined == {}
+    for name, value in found["rec@8"].items():
+        wanted = (expected if name.startswith("image_") else pixels)["rec@8"][name]
+        assert value == pytest.approx(wanted, rel=1e-13)
+
+
+@pytest.mark.parametrize("goods", [2, 0], ids=["beside normal ones", "nothing but defects"])
+@pytest.mark.parametrize("elsewhere_too", [False, True], ids=["host", "device"])
+def test_without_masks_pixel_metrics_are_undefined_for_that_reason(
+    goods: int, elsewhere_too: bool, elsewhere: Callable[[ScoreMaps], ScoreMaps]
+) -> None:
+    given, kept = scoring("rec@8", 1), slice(2 - goods, 5)
+    given = ScoreMaps("rec@8", given.pixels[kept], given.images[kept])
+    truth = Truth(LABELS[kept], np.zeros((goods, 16, 16), np.uint8), NO_MASKS[kept])
+    found, undefined = evaluate([elsewhere(given) if elsewhere_too else given], truth)
+    reasons = {undefined[name] for name in METRICS if name.startswith("pixel_")}
+    assert reasons == {"data set has no masks: none of the 3 defective test images has one"}
+    assert (found["rec@8"]["image_auroc"] is None) == (goods == 0) and found["rec@8"]["pixel_auroc"] is None
+
+
+def test_masks_without_a_pixel_have_a_reason_of_their_own() -> None:
+    _, undefined = evaluate([scoring("rec@8", 1)], Truth(LABELS, np.zeros_like(MASKS)))
+    assert undefined["pixel_auroc"] == "no mask marks a pixel at 16×16: every defect vanishes at this image size"
+
+
 def test_nothing_to_score_gives_nothing() -> None:
     assert evaluate([], Truth(LABELS, MASKS)) == ({}, {})
 

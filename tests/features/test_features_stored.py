@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,13 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from fod_bench.datasets import open_category
+from fod_bench.datasets import FolderSettings, open_category
 from fod_bench.errors import DamagedObjectError
 from fod_bench.features.extract import extract
 from fod_bench.features.feature_set import FeatureSet, drop_features, load_features, manifest_name, save_features
 from fod_bench.features.request import FeatureRequest
 from fod_bench.features.weights import resolve_weights
+from fod_bench.methods.base import TrialData
 from fod_bench.records.claims import LostClaimError
+from fod_bench.records.record import Counts
 from fod_bench.store import Store, open_store
 from tests.helpers.dataset_builders import folder_category
 from tests.helpers.trial_builders import claim
@@ -84,6 +87,33 @@ class TestStored:
             assert list(one) == list(other) == [8, 16]
             assert all(np.array_equal(one[level], other[level]) for level in one)
         assert np.array_equal(found.masks, features.masks) and np.array_equal(found.labels, features.labels)
+
+    def test_which_masks_there_are_is_read_back(self, store: Store, asked: FeatureRequest, tmp_path: Path) -> None:
+        nut = folder_category(tmp_path)
+        (nut / "ground_truth/crack/001_mask.png").unlink()
+        category = open_category("folder", tmp_path, "nut", own=FolderSettings(masks="optional"))
+        request = replace(asked, category=category, fingerprint=category.fingerprint())
+        save_features(extract(request, torch.device("cpu")), claim(store, request.key))
+        found = load_features(store, request.key)
+        assert found is not None and found.masked is not None
+        assert found.masked.tolist() == [True, False, True, True, True] and found.labels.tolist() == [1, 1, 1, 0, 0]
+        assert found.masks.shape == (4, 64, 64) and found.masks.any((1, 2)).tolist() == [True, True, False, False]
+        assert (found.manifest["masks"], found.manifest["without_mask"]) == ("some", ["test/crack/001.png"])
+        counts = TrialData(found.train, found.test, found.masks, found.labels, None, found.masked).counts()
+        assert counts == Counts(train=3, test_good=2, test_defect=3, test_unmasked=1)
+
+    def test_a_set_without_masks_has_none_to_read(self, store: Store, asked: FeatureRequest, tmp_path: Path) -> None:
+        nut = folder_category(tmp_path)
+        shutil.rmtree(nut / "ground_truth")
+        shutil.rmtree(nut / "test/good")
+        category = open_category("folder", tmp_path, "nut")
+        request = replace(asked, category=category, fingerprint=category.fingerprint())
+        save_features(extract(request, torch.device("cpu")), claim(store, request.key))
+        found = load_features(store, request.key)
+        assert found is not None and found.masked is not None and not found.masked.any()
+        assert found.masks.shape == (0, 64, 64) and found.manifest["masks"] == "none"
+        counts = TrialData(found.train, found.test, found.masks, found.labels, None, found.masked).counts()
+        assert (counts.test_defect, counts.test_unmasked, counts.test_vanished) == (3, 3, 0)
 
     def test_without_its_manifest_a_set_is_not_there(self, store: Store, features: FeatureSet) -> None:
         assert load_features(store, features.key) is None

@@ -33,7 +33,7 @@ def folder_category(root: Path, name: str = "nut", suffix: str = ".png") -> Path
         picture(category / f"test/good/{index:03d}{suffix}", value=70 + index)
     for defect, count in (("crack", 2), ("dent", 1)):
         for index in range(count):
-            picture(category / f"test/{defect}/{index:03d}{suffix}", value=80 + index)
+            picture(category / f"test/{defect}/{index:03d}{suffix}", value=(80 if defect == "crack" else 90) + index)
             mask(category / f"ground_truth/{defect}/{index:03d}_mask.png")
     return category
 
@@ -42,8 +42,8 @@ def btad_category(root: Path, name: str, suffix: str, mask_suffix: str) -> Path:
     """Two training, one `ok` and two `ko` pictures."""
     category = root / name
     for index in range(2):
-        picture(category / f"train/ok/{index:04d}{suffix}")
-        picture(category / f"test/ko/{index:04d}{suffix}")
+        picture(category / f"train/ok/{index:04d}{suffix}", value=60 + index)
+        picture(category / f"test/ko/{index:04d}{suffix}", value=80 + index)
         mask(category / f"ground_truth/ko/{index:04d}{mask_suffix}")
     picture(category / f"test/ok/0000{suffix}")
     return category
@@ -52,9 +52,9 @@ def btad_category(root: Path, name: str, suffix: str, mask_suffix: str) -> Path:
 def mvtec3d_category(root: Path, name: str = "bagel") -> Path:
     """Two training, one validation, one normal and one `hole` picture, depth beside each."""
     category = root / name
-    for place in ("train/good", "validation/good", "test/good", "test/hole"):
+    for value, place in enumerate(("train/good", "validation/good", "test/good", "test/hole")):
         for index in range(2 if place == "train/good" else 1):
-            picture(category / place / f"rgb/{index:03d}.png")
+            picture(category / place / f"rgb/{index:03d}.png", value=60 + 10 * value + index)
             mask(category / place / f"gt/{index:03d}.png", empty=place != "test/hole")
             depth = category / place / f"xyz/{index:03d}.tiff"
             depth.parent.mkdir(parents=True, exist_ok=True)

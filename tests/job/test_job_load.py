@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from fod_bench.datasets import FolderSettings
 from fod_bench.errors import JobError, UsageError
-from fod_bench.job import Job, load_job
+from fod_bench.job import Job, dump_job, load_job
 from fod_bench.job.settings import setting_keys
 
 SMALL = """\
@@ -156,6 +157,34 @@ def test_numbers_and_words_are_read_as_yaml_1_2(write: Any) -> None:
     assert job.datasets["b"].categories == ("01", "03")
     assert job.datasets["f"].categories == ("2024", "on")
     assert job.settings["learning_rate"] == 0.001
+
+
+def test_names_of_folders_are_text_or_a_list(write: Any) -> None:
+    job = load_job(write("name: x\ndatasets:\n  f: {layout: folder, root: y, good: OK, bad: [NG, 2024, 'no*']}\n"))
+    spec = job.datasets["f"]
+    assert (spec.good, spec.bad) == (("OK",), ("NG", "2024", "no*"))
+    assert spec.own == FolderSettings(good=("OK",), bad=("NG", "2024", "no*"))
+    untold = load_job(write("name: x\ndatasets:\n  f: {layout: folder, root: y}\n"))
+    assert untold.datasets["f"].own == FolderSettings() and "good" not in dump_job(untold), (
+        "older runs keep their names"
+    )
+
+
+@pytest.mark.parametrize(
+    ("keys", "text"),
+    [
+        ("layout: folder, root: y, good: []", "datasets.d.good: must not be empty"),
+        ("layout: folder, root: y, bad: {a: b}", "datasets.d.bad: should be a list of names of folders, not a mapping"),
+        ("layout: folder, root: y, bad: [good]", "datasets.d.bad: 'good' is named as a folder of normal images too"),
+        ("layout: folder, root: y, masks: none", "datasets.d.masks: unknown value 'none'"),
+        ("layout: folder, root: y, train_share: 1", "datasets.d.train_share: should be less than 1"),
+        ("layout: folder, root: y, godo: [OK]", "datasets.d.godo: unknown key; did you mean good?"),
+        ("layout: mvtec, root: y, good: [OK]", "datasets.d.good: is for layout `folder` only, not `mvtec`"),
+        ("layout: synthetic, masks: optional", "datasets.d.masks: is for layout `folder` only, not `synthetic`"),
+    ],
+)
+def test_keys_of_own_folders_that_cannot_be(write: Any, keys: str, text: str) -> None:
+    assert text in refused(write(f"name: x\ndatasets:\n  d: {{{keys}}}\n"))
 
 
 def test_a_shared_mapping_can_be_merged(write: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,39 @@ def test_a_category_that_cannot_be_used_is_named_beside_the_others(folder: Path)
     assert (summary.trainings, summary.trainings_blocked) == (2, 1)
     (problem,) = summary.problems
     assert problem.startswith("own/bolt: ") and "dent/000.png" in problem and "mask" in problem
+
+
+def test_own_folders_are_told_before_anything_runs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, value in (("OK", 60), ("NG", 120)):
+        for index in range(5):
+            picture(folder / f"bolt/{name}/{index}.png", value=value + index)
+    picture(folder / "bolt/other/0.png")
+    (folder / "bolt/NG/5.heic").write_bytes(b"?")
+    plan = plan_of(datasets=own("bolt", good="OK", bad=["NG"]))
+    summary = summary_of(plan)
+    assert summary.data == [
+        "own/bolt: 4 train, 1 good and 5 defective test images without masks; "
+        "good: OK, divided by name into train and test; bad: NG",
+        "own/bolt: 1 file is not read: NG/5.heic",
+        "own/bolt: 1 folder is not read: other",
+    ]
+    (trial,) = plan.trials.values()
+    assert trial.counts is not None and trial.counts.test_unmasked == 5
+    (folder / "several/notes").mkdir(parents=True)
+    shutil.copytree(folder / "bolt", folder / "several/bolt")
+    (folder / "several" / os.fsdecode(b"\xe4") / "OK").mkdir(parents=True)
+    several = summary_of(plan_of(datasets=own("several", good="OK", bad=["NG"])))
+    assert several.data[0] == "own: 1 folder is not read: notes" and len(several.data) == 4
+    (no_text,) = several.problems
+    assert no_text.startswith("own/\\udce4: the name of folder") and several.trainings_blocked == 1
+    print_summary(summary)
+    assert "5 defective test images without masks" in " ".join(capsys.readouterr().out.split())
+    keys = {trial.key}
+    keys |= set(plan_of(datasets=own("bolt", good="OK", bad=["NG"], train_share=0.5)).trials)
+    keys |= set(plan_of(datasets=own("bolt", good="NG", bad=["OK"])).trials)
+    assert len(keys) == 3
+    (typo,) = summary_of(plan_of(datasets=own("bolt", good="OK", bad=["NGG"]))).problems
+    assert typo.startswith("own/bolt: bad: no folder 'NGG' in") and "did you mean 'NG'?" in typo
 
 
 def test_hundreds_of_cells_are_planned_and_counted() -> None:

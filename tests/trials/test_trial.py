@@ -15,7 +15,7 @@ from fod_bench.evaluation.metric import METRICS
 from fod_bench.records.claims import LostClaimError
 from fod_bench.records.curves import EpochResult
 from fod_bench.records.names import record_name
-from fod_bench.records.record import Record, Trial
+from fod_bench.records.record import Counts, Record, Trial
 from fod_bench.store import Store, open_store
 from fod_bench.store.tensors import load_tensors
 from tests.helpers.trial_builders import (
@@ -62,7 +62,7 @@ class TestRecord:
         ]
         for field in Trial.model_fields.keys() - {"checkpoint_seconds"}:
             assert getattr(record, field) == getattr(asked, field)
-        assert record.counts.model_dump() == {"train": 5, "test_good": 3, "test_defect": 4}
+        assert record.counts == Counts(train=5, test_good=3, test_defect=4)
         assert record.primary_score == "rec_div@8+16" and record.undefined == {}
         results = epochs(store, record)
         assert record.epochs == EPOCHS and [result.epoch for result in results] == [1, 2, 3, 4]

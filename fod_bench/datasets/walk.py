@@ -1,0 +1,64 @@
+"""Listing folders: what a person sees in them, and nothing that would hang when it is opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fod_bench.datasets.names import composed
+from fod_bench.errors import DatasetError
+
+_NOISE = ("thumbs.db", "desktop.ini")
+
+
+def folders(place: Path) -> list[str]:
+    """Names of the folders in `place`, sorted, hidden ones left out; none where `place` is no folder."""
+    return sorted(path.name for path in _listed(place) if path.is_dir() and not path.name.startswith("."))
+
+
+def visible_files(place: Path) -> list[Path]:
+    """Files in `place`, sorted; hidden ones, what file managers leave behind, and what is no file are passed over.
+
+    A link that leads nowhere is listed, so that reading it says so.
+    """
+    return [path for path in _visible(place) if path.is_file() or not path.exists()]
+
+
+def special_files(place: Path) -> list[Path]:
+    """Pipes, sockets and devices in `place`, sorted: opening one may never end."""
+    return [path for path in _visible(place) if path.exists() and not path.is_file()]
+
+
+def _visible(place: Path) -> list[Path]:
+    return sorted(
+        path
+        for path in _listed(place)
+        if not path.name.startswith(".") and path.name.lower() not in _NOISE and not path.is_dir()
+    )
+
+
+def _listed(place: Path) -> list[Path]:
+    """What lies in `place`; nothing where it is no folder. Raises DatasetError where it may not be looked into."""
+    try:
+        return list(place.iterdir()) if place.is_dir() else []
+    except OSError as error:
+        raise DatasetError(f"folder {place} cannot be listed: {error.strerror or error}") from error
+
+
+def below(place: Path, name: str) -> Path:
+    """The folder `name` (a posix path) below `place`; if there is none, one of that name in another form of Unicode."""
+    for part in name.split("/"):
+        there = place / part
+        if not there.is_dir():
+            there = next((place / other for other in folders(place) if composed(other) == composed(part)), there)
+        place = there
+    return place
+
+
+def subfolders(place: Path, depth: int = 4) -> list[str]:
+    """Posix paths below `place` of all visible folders in it, parents first, down to `depth`."""
+    found = []
+    for name in folders(place):
+        found.append(name)
+        if depth > 1:
+            found += [f"{name}/{below}" for below in subfolders(place / name, depth - 1)]
+    return found
