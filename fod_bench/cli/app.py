@@ -22,6 +22,7 @@ from fod_bench.cli.common import (
     default_store,
     guarded,
     load,
+    run_command,
 )
 from fod_bench.errors import UsageError
 
@@ -79,18 +80,19 @@ def run(
     """
     from fod_bench.cluster.run import RunOptions, repair, run_plan
     from fod_bench.plan import make_plan
-    from fod_bench.report import read_results, render_report
+    from fod_bench.report import job_results, render_report
     from fod_bench.runs.progress import stderr_console
     from fod_bench.store import open_store
 
     loaded = load(job, set_, store)
+    again = run_command(job, set_, store)
     opened = open_store(loaded.store)
     plan = make_plan(loaded, download=True)
     options = RunOptions(address, only, alone, retry_failed, quiet, verbose)
     counts, interrupted = run_plan(plan, opened, options)
     results, damaged = None, True
     while damaged and counts.recorded and not interrupted:
-        results = read_results(opened, run_ids=[plan.run.run_id])
+        results = job_results(opened, loaded, again, planned=(plan.run, plan.faults()), only=only)
         damaged, interrupted = repair(plan, opened, options, results.damaged, counts)
     console = stderr_console()
     if interrupted:
@@ -98,7 +100,7 @@ def run(
             console.print(counts.summary(), highlight=False)
         raise KeyboardInterrupt
     if results is not None:
-        render_report(results, [loaded.name])
+        render_report(results, ["plain"])
     if not quiet:
         console.print(counts.summary(), highlight=False)
     if counts.failed or counts.uncounted:
@@ -141,9 +143,14 @@ def plan(
 @guarded
 def report(
     job: Annotated[
-        Path | None, typer.Argument(metavar="[JOB]", help="Job file; default: every run in the store.")
+        Path | None,
+        typer.Argument(metavar="[JOB]", help="Job file, to see exactly its cells; default: every run in the store."),
     ] = None,
     store: StoreOption = None,
+    run_: Annotated[
+        list[str] | None,
+        typer.Option("--run", metavar="RUN_ID", help="A run of the store, as `status` names it; may be repeated."),
+    ] = None,
     table: Annotated[
         list[str] | None,
         typer.Option(
@@ -176,23 +183,41 @@ def report(
 ) -> None:
     """Show results as the paper's tables, ours beside the published numbers, and as each job's own table.
 
-    Reads the store alone: no pictures, no GPU. Says what is missing, and which command would make it.
+    With JOB it is of exactly the cells that this job, with its --set, expands to, whichever runs made them; without, of the runs in
+    the store. Trains nothing. Says what is missing, and which command makes it.
 
     Example: `fod-bench report jobs/paper.yaml --table all --format latex --out results/paper`
     """
     from fod_bench.report import explain as explain_cell
-    from fod_bench.report import explanation_text, figure_names, read_results, render_figures, render_report
+    from fod_bench.report import (
+        explanation_text,
+        figure_names,
+        job_results,
+        no_result,
+        read_results,
+        render_figures,
+        render_report,
+    )
     from fod_bench.store import open_store
+
+    if set_ and job is None:
+        raise UsageError("--set changes a job file; give the JOB")
+    if run_ and job is not None:
+        raise UsageError("give a JOB or --run, not both: a job is shown as it is given here, a run as it was")
 
     if figure:
         figure_names(figure)
         if out is None:
             raise UsageError("--figure needs --out DIR: figures are files")
-    loaded = load(job, set_, store) if job is not None else None
-    if loaded is not None:
+    if job is not None:
+        loaded = load(job, set_, store)
         check_tables(loaded, table or [])
-    uri = loaded.store if loaded else store or default_store()
-    results = read_results(open_store(uri), job=loaded.name if loaded else None)
+        opened, command = open_store(loaded.store), run_command(job, set_, store)
+        results = job_results(opened, loaded, command)
+        if not results.outcomes:
+            typer.echo(f"fod-bench: {no_result(opened, loaded, command)}", err=True)
+    else:
+        results = read_results(open_store(store or default_store()), run_ids=run_)
     if explain is not None:
         typer.echo(explanation_text(explain_cell(results, explain)))
         return
@@ -200,7 +225,7 @@ def report(
     if figure and out is not None:
         written += render_figures(results, figure, out, selection)
     if table or not figure:
-        written += render_report(results, table, format_, out, selection, fed_only=loaded is not None)
+        written += render_report(results, table, format_, out, selection, fed_only=job is not None or bool(run_))
     for path in written:
         typer.echo(path, err=True)
 

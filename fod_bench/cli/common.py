@@ -71,6 +71,12 @@ def load(job: Path, overrides: list[str] | None, store: str | None) -> Job:
     return loaded.model_copy(update={"store": store}) if store else loaded
 
 
+def run_command(job: Path, overrides: Sequence[str] | None, store: str | None) -> str:
+    """The command that runs a job as it was given here, to be pasted into a shell."""
+    changes = [word for override in overrides or () for word in ("--set", override)]
+    return shlex.join(["fod-bench", "run", str(job), *changes, *(["--store", store] if store else [])])
+
+
 def check_tables(job: Job, names: Sequence[str]) -> None:
     """Raises `UsageError` for a table of the paper that is asked of a job which does not feed it; says which job does."""
     from fod_bench.paper.forms import PAPER_TABLES, feeding_jobs

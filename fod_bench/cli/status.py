@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fod_bench.cli.common import Overrides, StoreOption, Verbose, default_store, guarded, load
+from fod_bench.cli.common import Overrides, StoreOption, Verbose, default_store, guarded, load, run_command
 from fod_bench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +22,10 @@ WATCH_SECONDS = 2.0
 @guarded
 def status(
     job: Annotated[
-        Path | None, typer.Argument(metavar="JOB", help="Job file, to see its runs in detail; default: every run.")
+        Path | None,
+        typer.Argument(
+            metavar="JOB", help="Job file, to see the run of exactly this job in detail; default: every run."
+        ),
     ] = None,
     store: StoreOption = None,
     set_: Overrides = None,
@@ -38,7 +41,6 @@ def status(
 
     Example: `fod-bench status jobs/paper.yaml --watch`
     """
-    from fod_bench.records.run_reader import no_run
     from fod_bench.runs.status import StatusReader
     from fod_bench.store import open_store
 
@@ -46,14 +48,14 @@ def status(
         raise UsageError("--set changes a job file; give the JOB")
     loaded = load(job, set_, store) if job is not None else None
     opened = open_store(loaded.store if loaded else store or default_store())
-    reader = StatusReader(opened, loaded.name if loaded else None)
+    reader = StatusReader(opened, loaded)
     if watch:
         last = _watch(reader, loaded is not None, as_json)
     else:
         last = reader.read()
         _show(last, loaded is not None, as_json)
     if not last.runs:
-        typer.echo(no_run(opened, loaded.name if loaded else None, reader.jobs), err=True)
+        typer.echo(reader.none(run_command(job, set_, store) if job else ""), err=True)
 
 
 def _watch(reader: StatusReader, detailed: bool, as_json: bool) -> Status:

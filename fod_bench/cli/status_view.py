@@ -6,6 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from fod_bench.job.differences import in_words
 from fod_bench.runs.status import DriverStatus, Running, RunStatus, Status
 from fod_bench.text import format_seconds
 
@@ -21,6 +22,9 @@ def render(status: Status, detailed: bool) -> Group:
             parts += [Text(), *_details(run)]
     else:
         parts.append(_overview(status.runs))
+        several = [run for run in status.runs if run.differing]
+        if several:
+            parts += [Text(), _apart(several)]
         # Runs share trainings: each is shown once.
         running = {work.task.key: work for run in status.runs for work in run.running}
         elsewhere = {work.key: work.name for run in status.runs for work in run.elsewhere}
@@ -53,11 +57,23 @@ def _overview(runs: list[RunStatus]) -> Table:
     return table
 
 
+def _apart(runs: list[RunStatus]) -> Table:
+    """What tells runs of one job apart."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("run", no_wrap=True)
+    table.add_column("differs in")
+    for run in runs:
+        table.add_row(Text(run.run_id), Text(in_words(run.differing)))
+    return table
+
+
 def _details(run: RunStatus) -> list[RenderableType]:
     facts = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column()
     facts.add_row("run", Text(run.run_id, "bold"))
+    if run.differing:
+        facts.add_row("differs in", Text(in_words(run.differing)))
     facts.add_row("state", Text(run.condition, _STYLES[run.condition]))
     facts.add_row("begun", f"{_when(run.created)} UTC")
     counts = (

@@ -132,7 +132,7 @@ def verify(
 
 
 def _verify_data(path: Path, overrides: list[str] | None, store: str | None) -> None:
-    from fod_bench.records.upkeep import verify_data
+    from fod_bench.plan.verify_data import verify_data
     from fod_bench.store import open_store
 
     job = load(path, overrides, store)

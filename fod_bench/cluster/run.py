@@ -14,6 +14,7 @@ from fod_bench.job import dump_job
 from fod_bench.plan import Plan, TrialJob
 from fod_bench.records.failures import failure_names, forget_failure, kept_failure
 from fod_bench.records.names import plan_name, record_name
+from fod_bench.records.record import job_name
 from fod_bench.records.tidy import tidy_after_the_dead
 from fod_bench.runs.admission import admit
 from fod_bench.runs.progress import Counts, Progress, stderr_console
@@ -147,7 +148,7 @@ def _faults(plan: Plan, trials: list[TrialJob], only: str | None) -> list[str]:
 
 def _keep_plan(plan: Plan, store: Store) -> None:
     """Leave job and plan in the store, where reports find them."""
-    store.put(f"runs/{plan.run.run_id}/job.yaml", dump_job(plan.job).encode())
+    store.put(job_name(plan.run.run_id), dump_job(plan.job).encode())
     store.put(plan_name(plan.run.run_id), plan.run.model_dump_json(indent=1).encode())
 
 

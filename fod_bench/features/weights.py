@@ -10,6 +10,16 @@ from fod_bench.errors import WeightsError
 
 _FILE = "model.safetensors"
 
+DEFAULT_TAGS = {
+    "tf_efficientnet_b6": "ns_jft_in1k",
+    "wide_resnet50_2": "racm_in1k",
+    "mobilenetv2_100": "ra_in1k",
+    "resnet18": "a1_in1k",
+    "resnet50": "a1_in1k",
+    "efficientnet_b0": "ra_in1k",
+}
+"""timm's own choice of weights for backbones named without a tag; any other name is looked up in timm, which imports torch."""
+
 
 @dataclass(frozen=True)
 class Weights:
@@ -72,7 +82,12 @@ def _pretrained_file(backbone: str, *, download: bool) -> Path:
     """The hub's weights file in the local cache, fetched first where allowed."""
     import huggingface_hub
 
-    repository = f"timm/{backbone}" if "." in backbone else _default_repository(backbone)
+    if "." in backbone:
+        repository = f"timm/{backbone}"
+    elif backbone in DEFAULT_TAGS:
+        repository = f"timm/{backbone}.{DEFAULT_TAGS[backbone]}"
+    else:
+        repository = _default_repository(backbone)
     cached = huggingface_hub.try_to_load_from_cache(repository, _FILE)
     if isinstance(cached, str):
         return Path(cached)

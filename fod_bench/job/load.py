@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from fod_bench.datasets import resize_of
 from fod_bench.errors import FodBenchError, JobError, UsageError
-from fod_bench.job.document import Document, dump_document, substitute
+from fod_bench.job.document import Document, dump_document, read_document, substitute
 from fod_bench.job.include import read_job_file
 from fod_bench.job.override import apply_override
 from fod_bench.job.schema import Job, homes
@@ -31,8 +31,23 @@ def load_job(path: str | Path, overrides: Sequence[str] = ()) -> Job:
     document, problems = read_job_file(Path(path))
     for override in overrides:
         apply_override(document, override)
+    return _validated(document, problems + substitute(document))
 
-    problems += substitute(document)
+
+def parse_job(text: str, source: str) -> Job:
+    """The job that `dump_job` wrote as `text`; `source` names it in errors. Raises `JobError`."""
+    document = read_document(text, source)
+    return _validated(document, substitute(document, {}))
+
+
+def parse_job_data(text: str, source: str) -> Any:
+    """`plain_job` of what `dump_job` wrote as `text`, not checked. Raises `JobError` for what is no YAML."""
+    document = read_document(text, source)
+    substitute(document, {})
+    return document.data
+
+
+def _validated(document: Document, problems: list[Problem]) -> Job:
     unfilled = [problem.path for problem in problems]
     job: Job | None = None
     try:
@@ -47,12 +62,13 @@ def load_job(path: str | Path, overrides: Sequence[str] = ()) -> Job:
 
 def dump_job(job: Job) -> str:
     """The job as YAML with every default spelled out; it loads back to an equal job."""
-    return dump_document(_plain(job))
+    return dump_document(plain_job(job))
 
 
-def _plain(job: Job) -> dict[str, Any]:
+def plain_job(job: Job) -> dict[str, Any]:
+    """The job as plain data, every default spelled out; a variant holds what it sets."""
     data = job.model_dump(exclude_none=True)
-    data["include"] = [_plain(included) for included in job.include]
+    data["include"] = [plain_job(included) for included in job.include]
     if not data["include"]:
         del data["include"]
     return data
@@ -61,6 +77,11 @@ def _plain(job: Job) -> dict[str, Any]:
 def job_digest(job: Job) -> str:
     """8 hex digits over all that decides the job's results: not its name, description, store, resources, times."""
     return hashlib.sha256(dump_job(_bare(job).model_copy(update={"name": ""})).encode()).hexdigest()[:8]
+
+
+def content_digest(job: Job) -> str:
+    """`job_digest` without the folders of the data sets, which another machine may have elsewhere."""
+    return job_digest(_rootless(job))
 
 
 def _bare(job: Job) -> Job:
@@ -82,6 +103,13 @@ def _bare(job: Job) -> Job:
             "settings": settings,
             "include": tuple(_bare(included) for included in job.include),
         }
+    )
+
+
+def _rootless(job: Job) -> Job:
+    datasets = {name: data.model_copy(update={"root": None}) for name, data in job.datasets.items()}
+    return job.model_copy(
+        update={"datasets": datasets, "include": tuple(_rootless(included) for included in job.include)}
     )
 
 

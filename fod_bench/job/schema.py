@@ -32,6 +32,7 @@ from fod_bench.schema.fields import (
     Seed,
     WholeNumber,
     home_expanded,
+    shown,
     without_repeats,
 )
 from fod_bench.schema.problems import KeyPath, Problem, problems_of, refusal
@@ -243,7 +244,7 @@ class Job(Frozen):
         for name in self.variants or (DEFAULT_VARIANT,):
             for values in itertools.product(*self.grid.values()):
                 combination = dict(zip(self.grid, values, strict=True))
-                chosen = [f"{key}={_shown(value)}" for key, value in combination.items()]
+                chosen = [f"{key}={shown(value)}" for key, value in combination.items()]
                 named = [name] if self.variants or not chosen else []
                 yield ", ".join(named + chosen), name, combination
 
@@ -251,17 +252,6 @@ class Job(Frozen):
 def homes() -> dict[str, str]:
     """Which mapping of the file a key belongs to."""
     return dict.fromkeys(setting_keys(), "settings") | dict.fromkeys(Job.model_fields, "")
-
-
-def _shown(value: Any) -> str:
-    """A grid's value in a row's label: `0.5`, `true`, `8+16`, `8:64+16:128`."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, dict):
-        return "+".join(f"{key}:{item}" for key, item in value.items())
-    if isinstance(value, tuple):
-        return "+".join(str(item) for item in value)
-    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
 def _or(names: Sequence[str]) -> str:

@@ -32,6 +32,7 @@ class Planner:
         self.trials: dict[str, TrialJob] = {}
         self.unusable: dict[tuple[str, str], str] = {}
         self.data: dict[tuple[str, str], list[str]] = {}
+        self._counted: dict[Hashable, Counts | None] = {}
         self._categories: dict[Hashable, tuple[Category, str] | None] = {}
         self._weights: dict[tuple[str, str, int], Weights | None] = {}
         self._features: dict[tuple[Any, ...], FeatureRequest | None] = {}
@@ -51,7 +52,10 @@ class Planner:
         )[:32]
         trial = self.trials.get(key)
         if trial is None:
-            counts = self._counts(spec)
+            place = _place(spec)
+            if place not in self._counted:
+                self._counted[place] = self._counts(spec)
+            counts = self._counted[place]
             trial = TrialJob(key, spec.dataset, spec.category, layout, spec.seed, spec.settings, counts, features)
             self.trials[key] = trial
         if spec.row not in trial.rows:

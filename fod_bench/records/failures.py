@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from typing import Literal
 
 from fod_bench.errors import DamagedObjectError, StoreError
+from fod_bench.records.record import failure_log_name, failure_name
 from fod_bench.store import ObjectMissingError, Store
 
 
@@ -32,19 +33,19 @@ def keep_failure(store: Store, key: str, name: str, failure: Failure) -> str:
     when = datetime.now(timezone.utc).isoformat(timespec="seconds")
     text = f"{when} {name} ({key})\n{failure.reason}\n\n{failure.details}\n"
     try:
-        store.put(_log_name(key), text.encode())
+        store.put(failure_log_name(key), text.encode())
         if failure.kind not in _PASSING:
             about = {"kind": failure.kind, "reason": failure.reason, "time": when}
-            store.put(_mark_name(key), json.dumps(about).encode())
+            store.put(failure_name(key), json.dumps(about).encode())
     except StoreError as error:
         return f"not written: {error}"
-    return store.location(_log_name(key))
+    return store.location(failure_log_name(key))
 
 
 def kept_failure(store: Store, key: str) -> tuple[str, str] | None:
     """Reason and place of the log of a trial that failed before and would again; None where there is none."""
     try:
-        return json.loads(store.get(_mark_name(key)))["reason"], store.location(_log_name(key))
+        return json.loads(store.get(failure_name(key)))["reason"], store.location(failure_log_name(key))
     except (ObjectMissingError, DamagedObjectError):
         return None
 
@@ -57,12 +58,4 @@ def forget_failure(store: Store, key: str) -> None:
 
 def failure_names(key: str) -> tuple[str, str]:
     """Store names of what is kept of a failure: the mark, where a retry would fail again, and the log."""
-    return _mark_name(key), _log_name(key)
-
-
-def _mark_name(key: str) -> str:
-    return f"trials/{key}/failure.json"
-
-
-def _log_name(key: str) -> str:
-    return f"trials/{key}/failure.log"
+    return failure_name(key), failure_log_name(key)

@@ -142,3 +142,18 @@ class Record(Training):
 
     def _selected(self, score: str, metric: MetricName) -> Selected:
         return self.selected.get(score, {}).get(metric, (None, None, None, None))
+
+
+def failure_name(key: str) -> str:
+    """Store name of the mark that a trial failed by its own fault, and would again."""
+    return f"trials/{key}/failure.json"
+
+
+def failure_log_name(key: str) -> str:
+    """Store name of all that is known of a trial's last failure."""
+    return f"trials/{key}/failure.log"
+
+
+def job_name(run_id: str) -> str:
+    """Store name of a run's job, as YAML with every default spelled out."""
+    return f"runs/{run_id}/job.yaml"

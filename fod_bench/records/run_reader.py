@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -59,17 +59,29 @@ class RunReader:
         self._store = store
         self._plans: dict[ObjectInfo, RunPlan] = {}
 
-    def read(self) -> Runs:
-        """One listing, the drivers' states and the plans not read yet. Raises `StoreError`."""
+    def run_ids(self) -> list[str]:
+        """Names of the runs that have a plan, be it readable or not. Raises `StoreError`."""
+        parts = (info.name.split("/") for info in self._store.list("runs/"))
+        return [run_id for _, run_id, *rest in parts if rest == ["plan.json"]]
+
+    def read(self, plans_of: Container[str] | None = None, drivers: bool = True) -> Runs:
+        """One listing, the drivers' states and the plans not read yet.
+
+        Args:
+            plans_of: runs whose plans are read; None stands for all.
+            drivers: whether to read the drivers' states.
+
+        Raises `StoreError`.
+        """
         damaged: dict[str, str] = {}
         plans, states = {}, {}
         for info in self._store.list("runs/"):
             parts = info.name.split("/")
-            if parts[2:] == ["plan.json"]:
+            if parts[2:] == ["plan.json"] and (plans_of is None or parts[1] in plans_of):
                 plan = self._plans.get(info) or self._parsed(info.name, RunPlan.model_validate_json, damaged)
                 if plan is not None:
                     plans[info] = plan
-            elif len(parts) == 4 and parts[2] == "state":
+            elif drivers and len(parts) == 4 and parts[2] == "state":
                 state = self._parsed(info.name, DriverState.model_validate_json, damaged)
                 if state is not None:
                     states[info] = state

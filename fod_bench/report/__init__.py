@@ -4,9 +4,11 @@ from fod_bench.paper.forms import PAPER_TABLES
 from fod_bench.report.explain import Explanation, Selected, explain, explanation_text
 from fod_bench.report.figures import FIGURES, figure_names, render_figures
 from fod_bench.report.job_table import plain_table
+from fod_bench.report.own import OwnTable, own_tables
 from fod_bench.report.paper_table import paper_table
 from fod_bench.report.render import FORMATS, build_tables, render_report
 from fod_bench.report.results import SELECTIONS, Observation, Outcome, Results, Selection, read_results
+from fod_bench.report.selection import job_results, no_result
 from fod_bench.report.table import Column, Table, TableCell, TableRow
 
 __all__ = [
@@ -18,6 +20,7 @@ __all__ = [
     "Explanation",
     "Observation",
     "Outcome",
+    "OwnTable",
     "Results",
     "Selected",
     "Selection",
@@ -28,6 +31,9 @@ __all__ = [
     "explain",
     "explanation_text",
     "figure_names",
+    "job_results",
+    "no_result",
+    "own_tables",
     "paper_table",
     "plain_table",
     "read_results",

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from fod_bench.evaluation.measures import MEASURES, Metric
 from fod_bench.paper.published import MEAN
 from fod_bench.records.record import COST_SCORE
 from fod_bench.records.run import Cell, RunPlan
-from fod_bench.report.results import Observation, Outcome, Results, Selection, describe_damaged, part_of
+from fod_bench.report.results import Observation, Outcome, Request, Results, Selection, describe_damaged, part_of
+from fod_bench.report.rows import rows_of
 from fod_bench.report.table import TableCell
 
 SHOWN = 6
@@ -31,16 +32,8 @@ class Place(NamedTuple):
     seed: int
 
 
-def of_part(name: str) -> Callable[[RunPlan, Cell], bool]:
-    """Whether a cell is a row of the job `name`, whichever run it belongs to."""
-    return lambda plan, cell: part_of(plan, cell) == name
-
-
 class View:
-    """The cells of some runs, each place once: from the newest plan that has a record for it.
-
-    A place without any record stands with the newest plan that asks for it.
-    """
+    """The cells behind a table, each place once; cells of two settings never make one row (`rows.py`)."""
 
     def __init__(
         self,
@@ -52,15 +45,11 @@ class View:
         """Take the cells of `plans`, oldest first, that `keep` accepts."""
         self.results = results
         self.selection = selection
-        self.cells: dict[Place, tuple[RunPlan, Cell]] = {}
-        for plan in plans:
-            for cell in plan.cells:
-                if not keep(plan, cell):
-                    continue
-                place = Place(cell.row, cell.dataset, cell.category, cell.seed)
-                known = self.cells.get(place)
-                if known is None or results.outcome_of(cell) or not results.outcome_of(known[1]):
-                    self.cells[place] = (plan, cell)
+        rows = rows_of(results, plans, keep)
+        self.by_label = {row.label: row for row in rows}
+        self.cells: dict[Place, tuple[RunPlan, Cell]] = {
+            Place(row.label, *where): cell for row in rows for where, cell in row.cells.items()
+        }
         self._by_category: dict[tuple[str, str, str], list[Place]] = {}
         for place in self.cells:
             self._by_category.setdefault(place[:3], []).append(place)
@@ -82,9 +71,10 @@ class View:
         """Categories asked for of one row."""
         return frozenset(category for label, name, category in self._by_category if (label, name) == (row, dataset))
 
-    def outcomes(self) -> list[Outcome]:
-        """What is behind the numbers."""
-        found = (self.results.outcome_of(cell) for _, cell in self.cells.values())
+    def outcomes(self, rows: Container[str] | None = None) -> list[Outcome]:
+        """What is behind the numbers, of some rows or of all."""
+        chosen = (cell for place, (_, cell) in self.cells.items() if rows is None or place.row in rows)
+        found = (self.results.outcome_of(cell) for cell in chosen)
         return [outcome for outcome in found if outcome is not None]
 
     def category(self, row: str, dataset: str, category: str, metric: Metric) -> TableCell:
@@ -164,9 +154,9 @@ class View:
         if counts[0] < asked:
             cell.notes.append(f"over {_span(counts)} of {asked} seeds")
 
-    def caption(self) -> str:
-        """Protocol, seeds and setting in a few words."""
-        outcomes = self.outcomes()
+    def caption(self, rows: Container[str] | None = None) -> str:
+        """Protocol, seeds and setting of the numbers of some rows, or of all, in a few words."""
+        outcomes = self.outcomes(rows)
         if not outcomes:
             return "no result yet"
         seeds = sorted({outcome.seed for outcome in outcomes})
@@ -195,25 +185,54 @@ class View:
         return "; ".join(parts)
 
     def remarks(self) -> list[str]:
-        """What is missing or damaged among the cells of this view."""
-        missing = {place: plan for place, (plan, cell) in self.cells.items() if self.results.outcome_of(cell) is None}
-        remarks = []
+        """What is missing or damaged among the cells of this view, and the command that makes it."""
+        results, request = self.results, self.results.request
+        missing = {place: run for place, run in self.cells.items() if results.outcome_of(run[1]) is None}
+        remarks = self._of_request(request) if request else []
         if missing:
-            have = len(self.cells) - len(missing)
-            jobs = ", ".join(dict.fromkeys(plan.job for plan in missing.values()))
-            remarks.append(
-                f"{have} of {len(self.cells)} cells have a result; missing: {self._name(list(missing))}. "
-                f"`fod-bench run` with the job file of {jobs}, set as before, makes them."
-            )
+            out = {place: bool(request and request.left_out(cell)) for place, (_, cell) in missing.items()}
+            wanted, left_out = ([place for place in missing if out[place] is asked] for asked in (False, True))
+            parts = [f"{len(self.cells) - len(missing)} of {len(self.cells)} cells have a result"]
+            parts += [f"missing: {self._name(wanted)}"] if wanted else []
+            parts += [f"left out by --only: {self._name(left_out)}"] if left_out else []
+            remarks.append(f"{'; '.join(parts)}. {self._remedy(missing)}")
         keys = {cell.key for _, cell in self.cells.values()}
         concerned = {
             name: reason
-            for name, reason in self.results.damaged.items()
+            for name, reason in results.damaged.items()
             if name.startswith("runs/") or name.split("/")[1] in keys
         }
         if concerned:
             remarks.append(sentence(describe_damaged(concerned)))
         return remarks
+
+    def _of_request(self, request: Request) -> list[str]:
+        """Which of the job's cells cannot be known here, and why."""
+        remarks = [request.borrowed] if request.borrowed else []
+        parts = {part_of(plan, cell) for plan, cell in self.cells.values()}
+        unknown = [place for place, (_, cell) in self.cells.items() if cell.key is None]
+        uncounted = [name for part, name in request.uncounted if part in parts]
+        what = []
+        if unknown:
+            what.append(f"which results are those of {self._name(unknown)} cannot be known")
+        if uncounted:
+            what.append(f"the categories of {shortened(uncounted)} cannot be counted")
+        if what:
+            lacking = "; ".join(fault.splitlines()[0].rstrip(".") for fault in request.faults)
+            remarks.append(f"{sentence(' and '.join(what))[:-1]} without data or weights that are not here: {lacking}.")
+        return remarks
+
+    def _remedy(self, missing: Mapping[Place, tuple[RunPlan, Cell]]) -> str:
+        """The commands that make what is missing."""
+        commands: dict[str, None] = {}
+        for plan in {plan.run_id: plan for plan, _ in missing.values()}.values():
+            failed = any(cell.key in self.results.failed for other, cell in missing.values() if other is plan)
+            command = self.results.command(plan)
+            if command is None:
+                commands[f"`fod-bench run` with the job of run {plan.run_id}"] = None
+            else:
+                commands[f"`{command}{' --retry-failed' if failed else ''}`"] = None
+        return f"{' and '.join(commands)} make{'s' * (len(commands) == 1)} {'it' if len(missing) == 1 else 'them'}."
 
     def _name(self, places: list[Place]) -> str:
         several_seeds = len({place.seed for place in self.cells}) > 1

@@ -14,7 +14,8 @@ from fod_bench.evaluation.metric import COSTS, METRICS
 from fod_bench.records.names import record_name
 from fod_bench.records.record import COST_SCORE, Counts, Record
 from fod_bench.records.run import Cell, RunPlan
-from fod_bench.report.averages import View, of_part
+from fod_bench.report.averages import Place
+from fod_bench.report.own import own_tables
 from fod_bench.report.paper_table import paper_category
 from fod_bench.report.results import SELECTIONS, Results, measured, nearest, part_of
 
@@ -53,15 +54,11 @@ def explain(results: Results, selector: str) -> list[Explanation]:
     """The trials behind the cells that `selector` names: `row/dataset/category` or `row/dataset/category/metric`.
 
     `*` stands for any characters, upper and lower case are the same, and BTAD's categories may have the paper's names.
-    Of several runs of a job the one is taken that its table shows. Raises `UsageError`, with the nearest names, when
+    A cell that several runs ask for with one train key is explained once. Raises `UsageError`, with the nearest names, when
     nothing matches.
     """
     pattern = re.compile(re.escape(selector.strip().strip("/")).replace(r"\*", ".*"), re.IGNORECASE)
-    cells = [
-        entry
-        for part in results.parts()
-        for entry in View(results, results.plans, "best", of_part(part)).cells.values()
-    ]
+    cells = list(_cells(results))
     found = [
         _explain(results, plan, cell, measured(cell))
         for plan, cell in cells
@@ -94,6 +91,17 @@ def explain(results: Results, selector: str) -> list[Explanation]:
 def explanation_text(explanations: Sequence[Explanation], width: int = 100) -> str:
     """The explanations for a person to read, lines wrapped at `width`."""
     return "\n".join("\n".join(_lines(explanation, width)) + "\n" for explanation in explanations)
+
+
+def _cells(results: Results) -> Iterator[tuple[RunPlan, Cell]]:
+    """The cells of every own table, each once for every train key."""
+    seen: set[tuple[str, Place, str | None]] = set()
+    for own in own_tables(results):
+        for place, (plan, cell) in own.view(results, "best").cells.items():
+            told = (own.part, place, cell.key or plan.run_id)
+            if told not in seen:
+                seen.add(told)
+                yield plan, cell
 
 
 def _names(cell: Cell) -> set[str]:
@@ -130,7 +138,7 @@ def _lines(explanation: Explanation, width: int) -> Iterator[str]:
     facts: list[tuple[str, str]] = [
         ("key", cell.key or "not known"),
         ("record", explanation.location),
-        ("run", f"{plan.run_id} of job {plan.job}, planned {plan.created}"),
+        ("run", f"{plan.run_id} of job {plan.job}" + (f", planned {plan.created}" if plan.created else "")),
         ("row of", f"job {part_of(plan, cell)}{_tables(cell)}"),
         ("score", cell.score),
     ]

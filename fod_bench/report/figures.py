@@ -118,23 +118,32 @@ def _draw(figure: _Figure, results: Results, selection: Selection, stem: Path) -
 def _plot(table: PaperTable, panel: _Panel, area: Axes) -> dict[str, Any]:
     """Draw one panel; its lines by their names in the legend."""
     places = _places(table, panel)
+    settings = list(dict.fromkeys(table.name_of(row)[1] for row in places))
     lines: dict[str, Any] = {}
     for metric in table.metrics:
-        cells = [(place, table.cell(row, table.datasets[0], MEAN, metric)) for row, place in places.items()]
+        cells = [(row, place, table.cell(row, table.datasets[0], MEAN, metric)) for row, place in places.items()]
         title, colour, marker = MEASURES[metric].title, _COLOURS[metric], _MARKERS[metric]
-        printed = [(place, cell.published) for place, cell in cells if cell.published is not None]
+        printed = {place: cell.published for _, place, cell in cells if cell.published is not None}
         style: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 4}
         (lines[f"{title}, published"],) = area.plot(
-            *zip(*printed, strict=True), linestyle="--", alpha=0.6, markerfacecolor="white", **style
+            list(printed), list(printed.values()), linestyle="--", alpha=0.6, markerfacecolor="white", **style
         )
-        ours = [(place, cell.value, cell.deviation or 0.0) for place, cell in cells if cell.complete]
-        if ours:
-            at, values, deviations = zip(*ours, strict=True)
-            spread = deviations if any(deviations) else None
-            lines[f"{title}, ours"] = area.errorbar(at, values, spread, capsize=3, **style)
+        for number, setting in enumerate(settings):  # a line each: none leads from one setting to another
+            ours = [
+                (place, cell.value, cell.deviation or 0.0)
+                for row, place, cell in cells
+                if cell.complete and table.name_of(row)[1] == setting
+            ]
+            if ours:
+                at, values, deviations = zip(*ours, strict=True)
+                spread = deviations if any(deviations) else None
+                alpha = 1 / (1 + 0.5 * number) if number else None
+                name = " ".join(filter(None, (f"{title}, ours", setting)))
+                lines[name] = area.errorbar(at, values, spread, capsize=3, alpha=alpha, **style)
     if panel.scale == "log":
         area.set_xscale("log")
-    area.set_xticks(list(places.values()), [_label(table, row) for row in places])
+    ticks = {place: _label(table, row) for row, place in places.items()}
+    area.set_xticks(list(ticks), list(ticks.values()))
     area.set_xticks([], minor=True)
     area.set_xlabel(panel.label)
     return lines
@@ -142,10 +151,12 @@ def _plot(table: PaperTable, panel: _Panel, area: Axes) -> dict[str, Any]:
 
 def _places(table: PaperTable, panel: _Panel) -> dict[str, float]:
     """Rows of the panel and where they stand on its axis, from left to right."""
-    rows = [row for row in table.rows if row.partition("=")[0] == panel.parameter]
+    names = {row: table.name_of(row)[0] for row in table.rows}
+    names = {row: name for row, name in names.items() if name.partition("=")[0] == panel.parameter}
     if panel.scale == "names":
-        return {row: float(index) for index, row in enumerate(rows)}
-    values = {row: _number(row.partition("=")[2]) for row in rows}
+        order = list(dict.fromkeys(names.values()))
+        return {row: float(order.index(name)) for row, name in names.items()}
+    values = {row: _number(name.partition("=")[2]) for row, name in names.items()}
     return dict(sorted(((row, value) for row, value in values.items() if value is not None), key=lambda pair: pair[1]))
 
 
@@ -157,15 +168,16 @@ def _number(text: str) -> float | None:
 
 
 def _label(table: PaperTable, row: str) -> str:
-    return table.form.name(row)[0].rpartition("= ")[2]
+    return table.form.name(table.name_of(row)[0])[0].rpartition("= ")[2]
 
 
 def _caption(table: PaperTable, figure: _Figure) -> str:
     """How our numbers came about, and how many are missing."""
     rows = [row for panel in figure.panels for row in _places(table, panel)]
     cells = [table.cell(row, table.datasets[0], MEAN, metric) for row in rows for metric in table.metrics]
+    drawn = {cell.row for cell in cells if cell.complete}
     whole = sum(cell.complete for cell in cells)
-    parts = [f"Ours: {table.view.caption()}."]
+    parts = [f"Ours: {table.view.caption(drawn)}."]
     if any(cell.deviation is not None for cell in cells if cell.complete):
         parts.append("Bars: one sample standard deviation to either side.")
     if whole < len(cells):

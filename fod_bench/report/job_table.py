@@ -5,9 +5,9 @@ from __future__ import annotations
 from fod_bench.evaluation.measures import MEASURES, Metric
 from fod_bench.evaluation.metric import MetricName
 from fod_bench.paper.published import MEAN
-from fod_bench.records.record import COST_SCORE
 from fod_bench.report.averages import View, sentence
-from fod_bench.report.results import Results, Selection, part_of
+from fod_bench.report.own import OwnTable
+from fod_bench.report.results import Results, Selection
 from fod_bench.report.table import Column, Table, TableCell, TableRow, rank
 
 WIDE = 6
@@ -16,14 +16,9 @@ WIDE = 6
 AUROCS: tuple[MetricName, ...] = ("image_auroc", "pixel_auroc")
 
 
-def plain_table(results: Results, job: str, selection: Selection = "best") -> Table:
-    """Image and pixel AUROC of every variant of `job` on every category, with a mean for each data set.
-
-    The variants are those of its own runs and of runs that include it; what they cost is another table.
-    """
-    view = View(
-        results, results.plans, selection, lambda plan, cell: cell.score != COST_SCORE and part_of(plan, cell) == job
-    )
+def plain_table(results: Results, own: OwnTable, selection: Selection = "best") -> Table:
+    """Image and pixel AUROC of every variant of a job on every category, with a mean for each data set."""
+    view = own.view(results, selection)
     places = [
         (dataset, category)
         for dataset in view.datasets()
@@ -61,8 +56,8 @@ def plain_table(results: Results, job: str, selection: Selection = "best") -> Ta
         )
     on = "" if several else f" on {view.datasets()[0]}" if view.datasets() else ""
     return Table(
-        name=job,
-        title=f"{job}: image and pixel AUROC{on}",
+        name=own.name,
+        title=f"{own.title}: image and pixel AUROC{on}",
         caption=sentence(view.caption()),
         labels=labels,
         columns=columns,

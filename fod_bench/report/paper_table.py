@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
-from typing import cast
+from typing import NamedTuple, cast
 
 from fod_bench.evaluation.measures import BETTER, MEASURES, Metric
 from fod_bench.paper.discrepancies import DATASET_TITLES, remarks, repeated_rows
@@ -24,7 +24,7 @@ from fod_bench.paper.published import (
 from fod_bench.paper.tables import METHOD_TABLES
 from fod_bench.records.run import Cell, RunPlan
 from fod_bench.report.averages import View, shortened
-from fod_bench.report.results import Results, Selection
+from fod_bench.report.results import Results, Selection, measured
 from fod_bench.report.table import Column, Table, TableCell, TableRow, rank
 
 _BTAD_FOLDERS = {"product01": "01", "product02": "02", "product03": "03"}
@@ -47,6 +47,17 @@ def paper_table(results: Results, number: int, selection: Selection = "best") ->
     return PaperTable(results, number, selection).build()
 
 
+class _Line(NamedTuple):
+    """What a row of the table is."""
+
+    name: str
+    """As the paper prints it, or else our name."""
+    differing: str
+    """What tells it from other rows of that name; empty where there is none."""
+    ours: str | None
+    """Our label; None where no run asks for the row."""
+
+
 @dataclass(frozen=True)
 class _Entry:
     """One step along an axis: what it is called, and what it fixes of a cell's place."""
@@ -64,35 +75,70 @@ class PaperTable:
         self.form = FORMS[number]
         self.datasets = printed_datasets(number)
         self.metrics = printed_metrics(number)
+        self.foreign: dict[str, list[str]] = {}
+        """Categories that the paper does not have, by data set."""
         self.view = View(results, results.plans, selection, self._feeds)
         self.own_names = {name.casefold(): name for name in self.view.datasets()}
         self.published = printed_rows(number)
-        self.own_rows = self._match_rows()
-        self.extra = tuple(row for row in self.view.rows() if row not in self.own_rows.values())
-        self.rows = self.published + self.extra
+        self._ours = self._match_rows()
+        matched = [label for labels in self._ours.values() for label in labels]
+        self.extra = tuple(row for row in self.view.rows() if row not in matched)
+        self._lines = self._name_lines()
+        self.rows = tuple(self._lines)
+        """A published row, or one of ours: where several settings share a published row, each has one of its own."""
 
     def _feeds(self, plan: RunPlan, cell: Cell) -> bool:
-        return self.number in cell.tables and cell.dataset.casefold() in self.datasets
+        if self.number not in cell.tables or cell.dataset.casefold() not in self.datasets:
+            return False
+        if not set(self.metrics) & set(measured(cell)):
+            return False
+        known = paper_category(cell.dataset, cell.category) in printed_categories(cell.dataset.casefold())
+        foreign = self.foreign.setdefault(cell.dataset, [])
+        if not known and cell.category not in foreign:
+            foreign.append(cell.category)
+        return known
 
-    def _match_rows(self) -> dict[str, str]:
-        """Our row for each published one: the same label, failing that the same but for case."""
-        rows = self.view.rows()
-        matched: dict[str, str] = {}
+    def _match_rows(self) -> dict[str, list[str]]:
+        """Our labels for each published row: those of the same name, failing that of the same but for case."""
+        rows = list(self.view.by_label.values())
+        matched: dict[str, list[str]] = {}
         for name in self.published:
-            same = [row for row in rows if row.casefold() == name.casefold()]
-            if same:
-                matched[name] = name if name in same else same[0]
+            same = list(dict.fromkeys(row.name for row in rows if row.name.casefold() == name.casefold()))
+            chosen = name if name in same else same[0] if same else None
+            matched[name] = [row.label for row in rows if row.name == chosen]
         return matched
+
+    def _name_lines(self) -> dict[str, _Line]:
+        """The rows of the table: the published ones, then what the paper does not have."""
+        lines: dict[str, _Line] = {}
+        for name, labels in self._ours.items():
+            if len(labels) < 2:
+                lines[name] = _Line(name, "", labels[0] if labels else None)
+            else:
+                lines |= {label: _Line(name, self.view.by_label[label].differing, label) for label in labels}
+        for label in self.extra:
+            lines[label] = _Line(self.view.by_label[label].name, self.view.by_label[label].differing, label)
+        return lines
 
     def own_row(self, row: str) -> str | None:
         """Our label of a row of the table, None for one that no run asks for."""
-        return row if row in self.extra else self.own_rows.get(row)
+        return self._lines[row].ours
+
+    def name_of(self, row: str) -> tuple[str, str]:
+        """A row's name, as the paper prints it where it does, and what tells it from other rows of that name."""
+        return self._lines[row].name, self._lines[row].differing
+
+    def labels(self, row: str) -> tuple[str, ...]:
+        """What a row is called, one text per label column."""
+        name, differing = self.name_of(row)
+        first, *others = self.form.name(name)
+        return (f"{first} {differing}".strip(), *others)
 
     def cell(self, row: str, dataset: str, category: str, metric: Metric) -> TableCell:
         """Our number and the printed one of `category`, or of the mean, named as the paper does."""
         cell = self._average(row, metric) if dataset == AVERAGE else self._own(row, dataset, category, metric)
         cell.row, cell.category = self.own_row(row) or row, category
-        position = Position(self.number, row, dataset, category, metric)
+        position = Position(self.number, self.name_of(row)[0], dataset, category, metric)
         entry = all_printed().get(position)
         if entry is not None:
             cell.published, cell.published_text = entry.value, entry.text
@@ -145,7 +191,7 @@ class PaperTable:
         place = {"dataset": self.datasets[0], "category": MEAN, "metric": self.metrics[0], **dict(line.place)}
         place |= dict(column.place)
         split = (place.get("parameter"), place.get("value"))
-        row = place.get("row") or next((row for row in self.rows if _taken_apart(row) == split), None)
+        row = place.get("row") or next((row for row in self.rows if self._taken_apart(row) == split), None)
         if row is None:
             return None
         return self.cell(row, place["dataset"], place["category"], cast("Metric", place["metric"]))
@@ -154,7 +200,8 @@ class PaperTable:
         """Mark what competes: the rows of the table; of a table of several parameters, the values of each."""
         groups: dict[tuple[str, ...], list[TableCell]] = {}
         for cell in cells:
-            parameter = _taken_apart(cell.row)[0] if "=" in cell.row else ""
+            row = self.view.by_label[cell.row].name if cell.row in self.view.by_label else cell.row
+            parameter = row.partition("=")[0] if "=" in row else ""
             groups.setdefault((cell.dataset, cell.category, cell.metric, parameter), []).append(cell)
         for group in groups.values():
             rank(group)
@@ -168,13 +215,15 @@ class PaperTable:
 
     def _steps(self, axis: Axis) -> list[_Entry]:
         if axis == "row":
-            return [_Entry(self.form.name(row), (("row", row),), self.form.section(row)) for row in self.rows]
+            return [
+                _Entry(self.labels(row), (("row", row),), self.form.section(self.name_of(row)[0])) for row in self.rows
+            ]
         values: dict[Axis, tuple[str, ...]] = {
             "dataset": self.datasets,
             "category": (*printed_categories(self.datasets[0]), MEAN),
             "metric": self.metrics,
-            "parameter": tuple(dict.fromkeys(_taken_apart(row)[0] for row in self.rows)),
-            "value": tuple(dict.fromkeys(_taken_apart(row)[1] for row in self.rows)),
+            "parameter": tuple(dict.fromkeys(self._taken_apart(row)[0] for row in self.rows)),
+            "value": tuple(dict.fromkeys(self._taken_apart(row)[1] for row in self.rows)),
         }
         titles = {
             **DATASET_TITLES,
@@ -182,6 +231,12 @@ class PaperTable:
             **{metric: measure.heading for metric, measure in MEASURES.items()},
         }
         return [_Entry((titles.get(value, value),), ((axis, value),)) for value in values[axis]]
+
+    def _taken_apart(self, row: str) -> tuple[str, str]:
+        """`lambda1=0.5` as `lambda1` and `0.5`."""
+        name, differing = self.name_of(row)
+        parameter, _, value = name.partition("=")
+        return parameter, f"{value} {differing}".strip()
 
     def _caption(self) -> str:
         parts = [f"Ours: {self.view.caption()}."]
@@ -191,11 +246,9 @@ class PaperTable:
 
     def _notes(self) -> list[str]:
         notes = [*repeated_rows(self.number), *self.form.notes]
-        for dataset, own in self.own_names.items():
-            known = printed_categories(dataset)
-            foreign = [name for name in self.view.categories(own) if paper_category(dataset, name) not in known]
+        for dataset, foreign in self.foreign.items():
             if foreign:
-                notes.append(f"Left out, since the paper has no such category of {own}: {', '.join(foreign)}.")
+                notes.append(f"Left out, since the paper has no such category of {dataset}: {', '.join(foreign)}.")
         if self.extra and self.number != 1:
             notes.append(f"Not in the paper, {OURS_ONLY}: {', '.join(self.extra)}.")
         return notes + self.view.remarks() + self._unasked()
@@ -208,8 +261,8 @@ class PaperTable:
         missing: dict[str, list[str]] = {}
         for dataset in self.datasets:
             for row in rows if dataset != AVERAGE else ():
-                own, name = self.own_row(row), self.own_names.get(dataset)
-                asked = self.view.asked(own, name) if own is not None and name is not None else frozenset()
+                name = self.own_names.get(dataset, "")
+                asked = frozenset(known for own in self._ours.get(row, []) for known in self.view.asked(own, name))
                 lacking = [known for known in printed_categories(dataset) if own_category(dataset, known) not in asked]
                 if lacking:
                     few = f" ({shortened(lacking)})" if asked else ""
@@ -221,9 +274,3 @@ class PaperTable:
             for where, lacking in missing.items()
         ]
         return [f"No run in this store asks for {shortened(listed, '; ')}: {feeding_jobs(self.number)} does."]
-
-
-def _taken_apart(row: str) -> tuple[str, str]:
-    """`lambda1=0.5` as `lambda1` and `0.5`."""
-    parameter, _, value = row.partition("=")
-    return parameter, value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -21,9 +21,13 @@ from fod_bench.report.formats.markdown import markdown
 from fod_bench.report.formats.terminal import print_tables
 from fod_bench.report.formats.tidy import tidy
 from fod_bench.report.job_table import plain_table
+from fod_bench.report.own import OwnTable, own_tables
 from fod_bench.report.paper_table import paper_table
 from fod_bench.report.results import SELECTIONS, Results, Selection, nearest
 from fod_bench.report.table import Table
+
+Chosen = int | OwnTable
+"""A table of the paper by its number, or a job's own."""
 
 Format = Literal["terminal", "markdown", "latex", "csv", "tidy"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -34,45 +38,45 @@ _DOCUMENT = "tables"
 """The LaTeX document of all tables that were written."""
 
 
-def table_names(results: Results, names: Sequence[str] | None, fed_only: bool = False) -> list[str]:
-    """The tables that `names` asks for, each once, in the order asked: numbers of the paper, and names of jobs with rows.
+def chosen_tables(results: Results, names: Sequence[str] | None, fed_only: bool = False) -> list[Chosen]:
+    """The tables that `names` asks for, each once, in the order asked: numbers of the paper, and own tables of jobs.
 
-    A name is the number of a table of the paper, the name of a job for its own table (for those of all jobs that it includes,
-    where it has no rows itself), `plain` for the own tables of all jobs, or `all`. None stands for every table of the paper
-    that a row feeds, and the own tables of all jobs. With `fed_only`, `all` leaves out tables of the paper that no row feeds.
-    Raises `UsageError` for any other name.
+    A name is the number of a table of the paper, the name of a job for its own tables (for those of all jobs that it includes,
+    where it has no rows itself), that of one own table, `plain` for the own tables of all jobs, or `all`. None stands for every
+    table of the paper that a row feeds, and the own tables of all jobs. With `fed_only`, `all` leaves out tables of the paper
+    that no row feeds. Raises `UsageError` for any other name.
     """
-    numbers, parts, fed = [str(number) for number in PAPER_TABLES], results.parts(), results.fed()
-    fillable = [str(number) for number in PAPER_TABLES if number in fed]
-    chosen: list[str] = []
-    for name in names if names is not None else [*fillable, "plain"]:
-        if name == "all":
-            chosen += [*(fillable if fed_only else numbers), *parts]
-        elif name == "plain":
-            chosen += parts
-        elif name in numbers or name in parts:
-            chosen.append(name)
-        elif name in results.jobs():
-            chosen += results.parts(name)
-        else:
-            others = ["all", "plain", *parts]
-            known = f"the paper has {numbers[0]} to {numbers[-1]}; there are also {shortened(others)}"
-            raise UsageError(f"no table {name!r}: {known if name.isdecimal() else nearest(name, [*others, *numbers])}")
-    return list(dict.fromkeys(chosen))
+    own, fed = own_tables(results), results.fed()
+    fillable = [number for number in PAPER_TABLES if number in fed]
+    known: dict[str, list[Chosen]] = {job: [table for table in own if table.plan.job == job] for job in results.jobs()}
+    known |= {
+        name: [table for table in own if name in (table.label, table.name)] for table in own for name in table[3:5]
+    }
+    known |= {part: [table for table in own if table.part == part] for part in results.parts()}
+    known |= {str(number): [number] for number in PAPER_TABLES}
+    known |= {"plain": [*own], "all": [*(fillable if fed_only else PAPER_TABLES), *own]}
+    chosen: list[Chosen] = []
+    for name in [*map(str, fillable), "plain"] if names is None else names:
+        if name not in known:
+            others = ["all", "plain", *dict.fromkeys(table.name for table in own)]
+            numbers = [str(number) for number in PAPER_TABLES]
+            there = f"the paper has {numbers[0]} to {numbers[-1]}; there are also {shortened(others)}"
+            raise UsageError(f"no table {name!r}: {there if name.isdecimal() else nearest(name, [*others, *numbers])}")
+        chosen += [table for table in known[name] if table not in chosen]
+    return chosen
 
 
 def build_tables(
     results: Results, names: Sequence[str] | None, selection: Selection = "best", fed_only: bool = False
 ) -> list[Table]:
-    """The tables that `names` asks for; see `table_names`."""
-    tables = []
-    for name in table_names(results, names, fed_only):
-        if _is_number(name):
-            tables.append(paper_table(results, int(name), selection))
-            continue
-        own = (plain_table(results, name, selection), cost_table(results, name, selection))
-        tables += [table for table in own if table.rows]
-    return tables
+    """The tables that `names` asks for; see `chosen_tables`."""
+    return [_build(results, chosen, selection) for chosen in chosen_tables(results, names, fed_only)]
+
+
+def _build(results: Results, chosen: Chosen, selection: Selection) -> Table:
+    if isinstance(chosen, int):
+        return paper_table(results, chosen, selection)
+    return (cost_table if chosen.cost else plain_table)(results, chosen, selection)
 
 
 def render_report(
@@ -86,7 +90,7 @@ def render_report(
     """Write tables to standard output, or each to a file of its own in the folder `out`; the paths are returned.
 
     Args:
-        tables: as for `table_names`, and so `fed_only`.
+        tables: as for `chosen_tables`, and so `fed_only`.
         fmt: one of `FORMATS`.
         out: beside the tables it gets a tidy file of all their cells, and for LaTeX a document that holds them.
         selection: `best` or `last`; the tidy file has both.
@@ -99,25 +103,20 @@ def render_report(
     chosen = next((known for known in SELECTIONS if known == selection), None)
     if chosen is None:
         raise UsageError(f"no selection {selection!r}: {nearest(selection, SELECTIONS)}")
-    names = table_names(results, tables, fed_only)
+    wanted = chosen_tables(results, tables, fed_only)
     if fmt == _TIDY:
         if out is None:
-            sys.stdout.writelines(_tidy(results, names))
+            sys.stdout.writelines(tidy(results, wanted))
             return []
-        return [write(out / f"{_TIDY}.csv", _tidy(results, names))]
-    built = build_tables(results, names, chosen)
+        return [write(out / f"{_TIDY}.csv", tidy(results, wanted))]
+    built = [_build(results, one, chosen) for one in wanted]
     if out is None:
         _print(built, fmt)
         return []
     written = [write(out / f"{_stem(table)}.{_SUFFIXES[fmt]}", [_text([table], fmt)]) for table in built]
     if fmt == "latex":
         written.append(write(out / f"{_DOCUMENT}.tex", [document([path.stem for path in written])]))
-    return [*written, write(out / f"{_TIDY}.csv", _tidy(results, names))]
-
-
-def _tidy(results: Results, names: Sequence[str]) -> Iterator[str]:
-    numbers = [int(name) for name in names if _is_number(name)]
-    return tidy(results, [name for name in names if not _is_number(name)], numbers)
+    return [*written, write(out / f"{_TIDY}.csv", tidy(results, wanted))]
 
 
 def _print(tables: Sequence[Table], fmt: str) -> None:
@@ -146,7 +145,3 @@ def _stem(table: Table) -> str:
         return f"table-{table.name}"
     stem = re.sub(r"[^A-Za-z0-9_-]", "_", table.name)
     return f"job-{stem}" if stem.startswith("table-") or stem in (_TIDY, _DOCUMENT) else stem
-
-
-def _is_number(name: str) -> bool:
-    return name in map(str, PAPER_TABLES)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
-import posixpath
-from collections.abc import Callable, Iterable, Sequence, Set
+import shlex
+from collections.abc import Callable, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar, cast, get_args
 
@@ -15,15 +16,17 @@ from pydantic import ValidationError
 from fod_bench.errors import DamagedObjectError, FodBenchError, UsageError
 from fod_bench.evaluation.measures import Metric
 from fod_bench.evaluation.metric import COSTS, METRICS
-from fod_bench.records.names import plan_name, record_name
-from fod_bench.records.record import COST_SCORE, Record, Selected
+from fod_bench.job.stored import RunJobs
+from fod_bench.records.names import record_name
+from fod_bench.records.record import COST_SCORE, Record, Selected, failure_name, job_name
 from fod_bench.records.run import Cell, RunPlan
-from fod_bench.records.run_reader import no_run
+from fod_bench.records.run_reader import RunReader, describe, no_run
 from fod_bench.store.base import ObjectMissingError
 
 if TYPE_CHECKING:
     import pandas
 
+    from fod_bench.job import Job
     from fod_bench.store.base import Store
 
 T = TypeVar("T")
@@ -105,6 +108,26 @@ def part_of(plan: RunPlan, cell: Cell) -> str:
 
 
 @dataclass(frozen=True)
+class Request:
+    """What is to be said of a report of one job beside its numbers."""
+
+    command: str
+    """The command that runs the job as it was given."""
+    faults: tuple[str, ...] = ()
+    """Data and weights that this machine lacks, so that train keys cannot be computed."""
+    borrowed: str = ""
+    """Whose keys were taken for cells whose own cannot be computed; empty where there are none."""
+    uncounted: tuple[tuple[str, str], ...] = ()
+    """(part, data set) whose categories are not known, so that they have no cells."""
+    only: str | None = None
+    """Shell pattern on `row/dataset/category` of what a run was to do; the other cells it was not asked for."""
+
+    def left_out(self, cell: Cell) -> bool:
+        """Whether the run was not asked for the cell."""
+        return self.only is not None and not fnmatchcase("/".join((cell.row, cell.dataset, cell.category)), self.only)
+
+
+@dataclass(frozen=True)
 class Results:
     """The plans and outcomes of a store, as far as they could be read."""
 
@@ -118,6 +141,18 @@ class Results:
     """Where a person finds the record of a train key, be it readable or not."""
     damaged: dict[str, str] = field(default_factory=dict)
     """`{store name: what is wrong with it}` for plans and records that cannot be used."""
+    failed: frozenset[str] = frozenset()
+    """Train keys that have no record since the training failed by its own fault."""
+    job_of: Callable[[str], Job | None] = lambda run_id: None
+    """The job of a run id; None where it is not known."""
+    stored_command: Callable[[RunPlan], str | None] = lambda plan: None
+    """The command that goes on with a stored run; None where there is none to be pasted."""
+    request: Request | None = None
+    """The job that the report is of, with the one plan of its cells; None for a report of stored runs."""
+
+    def command(self, plan: RunPlan) -> str | None:
+        """The command that makes what `plan` lacks."""
+        return self.stored_command(plan) if self.request is None else self.request.command
 
     def jobs(self) -> tuple[str, ...]:
         """Names of the jobs that ran, the one planned first first."""
@@ -143,7 +178,9 @@ class Results:
         if outcome is None or metric not in measured(cell):
             return None
         value, epoch = outcome.value(cell.score, metric, selection)
-        reason = outcome.undefined.get(metric, "the record gives no reason") if value is None else None
+        reason = (
+            outcome.undefined.get(metric, "it was not measured when the record was made") if value is None else None
+        )
         place = (cell.row, cell.method, cell.dataset, cell.layout, cell.category, cell.seed, cell.score, outcome.key)
         return Observation(plan.run_id, plan.job, part_of(plan, cell), *place, selection, metric, value, epoch, reason)
 
@@ -166,39 +203,35 @@ class Results:
         return pandas.DataFrame(self.observations, columns=list(Observation._fields))
 
 
-def read_results(store: Store, run_ids: Iterable[str] | None = None, job: str | None = None) -> Results:
-    """Read the plans of `store` and the records of their cells.
+def read_results(store: Store, run_ids: Sequence[str] | None = None) -> Results:
+    """Read the plans of `store`, of some runs or of all, and the records of their cells.
 
-    `run_ids` narrows this down to some runs, `job` to the runs of that job and its rows in runs that include it. A damaged
-    plan or record is left out and named in `Results.damaged`. Raises `FodBenchError` when the store has no run (of that
-    job), `UsageError` for a run id that it does not have, `StoreError` when it cannot be read.
+    A damaged plan or record is left out and named in `Results.damaged`. Raises `FodBenchError` when the store has no run,
+    `UsageError` for a run id that it does not have, `StoreError` when it cannot be read.
     """
-    available = [
-        object_.name.split("/")[1]
-        for object_ in store.list("runs/")
-        if object_.name.count("/") == 2 and posixpath.basename(object_.name) == "plan.json"
-    ]
+    reader = RunReader(store)
+    available = reader.run_ids()
     if not available:
         raise FodBenchError(no_run(store))
-    wanted = list(available if run_ids is None else run_ids)
-    for run_id in wanted:
+    for run_id in run_ids or ():
         if run_id not in available:
             raise UsageError(f"no run {run_id!r} in store {store.uri}: {nearest(run_id, available)}")
+    runs = reader.read(run_ids, drivers=False)
+    if not runs.plans:
+        raise FodBenchError(f"no readable run in store {store.uri}: {describe_damaged(runs.damaged)}")
+    return results_of(store, runs.plans[::-1], RunJobs(store).job, damaged=runs.damaged)
 
-    damaged: dict[str, str] = {}
-    read = (_read(store, plan_name(run_id), RunPlan.model_validate_json, damaged) for run_id in wanted)
-    plans = sorted((plan for plan in read if plan is not None), key=lambda plan: (plan.created, plan.run_id))
-    if job is not None:
-        jobs = sorted({name for plan in plans for name in (plan.job, *(part_of(plan, cell) for cell in plan.cells))})
-        plans = [chosen for plan in plans if (chosen := _of_job(plan, job)) is not None]
-        if not plans and jobs:
-            raise FodBenchError(
-                f"no run of job {job!r} in store {store.uri}: `fod-bench run` with its job file makes one; "
-                f"{nearest(job, jobs)}"
-            )
-    if not plans:
-        raise FodBenchError(f"no readable run in store {store.uri}: {describe_damaged(damaged)}")
 
+def results_of(
+    store: Store,
+    plans: Sequence[RunPlan],
+    job_of: Callable[[str], Job | None],
+    *,
+    request: Request | None = None,
+    damaged: dict[str, str] | None = None,
+) -> Results:
+    """Read the records of the cells of `plans`, oldest first; see `Results`. Raises `StoreError`."""
+    damaged = {} if damaged is None else damaged
     scores: dict[str, set[str]] = {}
     for plan in plans:
         for cell in plan.cells:
@@ -208,25 +241,39 @@ def read_results(store: Store, run_ids: Iterable[str] | None = None, job: str | 
     def load(key: str) -> Record | None:
         return _read(store, record_name(key), partial(_usable_record, key), damaged)
 
-    def outcomes(batch: Sequence[str]) -> list[Outcome]:
-        records = (load(key) for key in batch)
-        return [_outcome(record, scores[record.key]) for record in records if record is not None]
+    def outcomes(batch: Sequence[str]) -> list[Outcome | str]:
+        """The outcomes; of a training that has none but failed, its key."""
+        records = ((key, load(key)) for key in batch)
+        return [
+            key if record is None else _outcome(record, scores[key])
+            for key, record in records
+            if record is not None or store.exists(failure_name(key))
+        ]
 
     keys = list(scores)
     # A batch per call: with a call per record, handing them out takes longer than reading them from a folder.
     size = max(1, len(keys) // (4 * _READERS))
     with ThreadPoolExecutor(_READERS) as pool:
-        batches = pool.map(outcomes, (keys[start : start + size] for start in range(0, len(keys), size)))
-        found = {outcome.key: outcome for batch in batches for outcome in batch}
-    return Results(tuple(plans), found, load, {key: store.location(record_name(key)) for key in keys}, damaged)
+        batches = list(pool.map(outcomes, (keys[start : start + size] for start in range(0, len(keys), size))))
+    found = [entry for batch in batches for entry in batch]
+    return Results(
+        tuple(plans),
+        {entry.key: entry for entry in found if isinstance(entry, Outcome)},
+        load,
+        {key: store.location(record_name(key)) for key in keys},
+        damaged,
+        frozenset(entry for entry in found if isinstance(entry, str)),
+        job_of,
+        lambda plan: _stored_command(store, plan),
+        request,
+    )
 
 
-def _of_job(plan: RunPlan, job: str) -> RunPlan | None:
-    """What of a plan belongs to `job`: all of its own runs, its rows in others, None where there are none."""
-    if plan.job == job:
-        return plan
-    cells = [cell for cell in plan.cells if part_of(plan, cell) == job]
-    return plan.model_copy(update={"cells": cells}) if cells else None
+def _stored_command(store: Store, plan: RunPlan) -> str | None:
+    """The command that goes on with a run, from the job that it left in a store which is a folder."""
+    if "://" in store.uri or not store.exists(job_name(plan.run_id)):
+        return None
+    return shlex.join(["fod-bench", "run", store.location(job_name(plan.run_id)), "--store", store.uri])
 
 
 def describe_damaged(damaged: dict[str, str]) -> str:
@@ -251,9 +298,7 @@ def _read(store: Store, name: str, parse: Callable[[bytes], T], damaged: dict[st
     except DamagedObjectError as error:
         damaged[name] = str(error)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the whole"
-        damaged[name] = f"not of the form this version reads: {place}: {first['msg']}"
+        damaged[name] = describe(error)
     except ValueError as error:
         damaged[name] = str(error)
     return None

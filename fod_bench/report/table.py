@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,9 @@ Part = Literal["ours", "paper", "Δ"]
 """What a cell shows: our number, the published one, the difference ours − published."""
 
 UNDEFINED = "n/a"
+
+COMMAND = re.compile(r"`fod-bench [^`]*`")
+"""A command within a remark, to be kept as it is."""
 
 
 @dataclass

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import ValidationError
-
-from fod_bench.errors import DamagedObjectError, StoreError
-from fod_bench.records.state import SILENT_SECONDS, DriverState
-from fod_bench.store import ObjectMissingError, Store
+from fod_bench.errors import StoreError
+from fod_bench.records.run_reader import RunReader
+from fod_bench.records.state import DriverState, state_name
+from fod_bench.store import Store
 from fod_bench.store.probe import check_store
 
 
@@ -36,16 +35,10 @@ def admit(store: Store, run_id: str, alone: bool) -> None:
 
 def _living_drivers(store: Store, run_id: str) -> list[DriverState]:
     """States of drivers at work; those of this run that have ended or fallen silent are removed."""
-    living, now = [], store.now()
-    for info in list(store.list("runs/")):
-        if "/state/" not in info.name:
-            continue
-        try:
-            state = DriverState.model_validate_json(store.get(info.name))
-        except (ObjectMissingError, DamagedObjectError, ValidationError):
-            continue
-        if state.ended is None and now - info.modified < SILENT_SECONDS and not state.process.is_dead():
-            living.append(state)
-        elif state.run_id == run_id:
-            store.delete(info.name)
+    living = []
+    for driver in RunReader(store).read(plans_of=()).drivers:
+        if driver.alive:
+            living.append(driver.state)
+        elif driver.state.run_id == run_id:
+            store.delete(state_name(run_id, driver.state.driver))
     return living

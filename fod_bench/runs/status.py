@@ -9,9 +9,13 @@ from datetime import datetime
 from typing import Any, Literal
 
 from fod_bench.errors import DamagedObjectError
+from fod_bench.job import Job
+from fod_bench.job.stored import RunJobs
 from fod_bench.records.claims import held_keys
+from fod_bench.records.names import record_name
+from fod_bench.records.record import failure_log_name, failure_name
 from fod_bench.records.run import RunPlan
-from fod_bench.records.run_reader import Driver, RunReader, Runs, Standing, trained_keys
+from fod_bench.records.run_reader import Driver, RunReader, Runs, Standing, no_run, trained_keys
 from fod_bench.records.state import DriverState, Task
 from fod_bench.store import ObjectMissingError, Store
 
@@ -72,6 +76,8 @@ class RunStatus:
 
     run_id: str
     job: str
+    differing: dict[str, str]
+    """Keys of the job, with their values, in which it differs from other runs of a job of that name."""
     created: str
     condition: Condition
     wanted: int
@@ -117,18 +123,18 @@ class Status:
 class StatusReader:
     """Reads the status of a store, again and again."""
 
-    def __init__(self, store: Store, job: str | None = None) -> None:
-        """`job`: only runs of the job of that name."""
+    def __init__(self, store: Store, job: Job | None = None) -> None:
+        """`job`: only what is of exactly this job, see `RunJobs.of_job`."""
         self._store, self._job = store, job
-        self._runs = RunReader(store)
-        self.jobs: list[str] = []
-        """Names of all jobs that have a run, as last read."""
+        self._runs, self._jobs = RunReader(store), RunJobs(store)
+        self._plans: tuple[RunPlan, ...] = ()
+        self._differing: dict[str, dict[str, str]] = {}
 
     def read(self) -> Status:
         """How things stand. Raises `StoreError`."""
         runs = self._runs.read()
-        self.jobs = [plan.job for plan in runs.plans]
-        plans = [plan for plan in runs.plans if self._job in (None, plan.job)]
+        self._plans, self._differing = runs.plans, self._jobs.differences(runs.plans)
+        plans = runs.plans if self._job is None else self._jobs.of_job(self._job, runs.plans)
         if not plans:
             return Status(self._store.uri, [], runs.damaged)
         tasks = {
@@ -147,6 +153,12 @@ class StatusReader:
         read = [self._run(plan, runs, tasks, claimed, there) for plan in plans]
         return Status(self._store.uri, read, runs.damaged)
 
+    def none(self, command: str) -> str:
+        """The line for a store in which the last reading found no run; `command` runs the job."""
+        if self._job is None:
+            return no_run(self._store)
+        return self._jobs.not_run(self._job, command, self._plans)
+
     def _claimed(self, tasks: Iterable[str]) -> set[str]:
         """Keys with a living claim that no task accounts for. Claims are read only if there is such a key."""
         keys = {info.name.split("/")[1] for info in self._store.list("claims/")}
@@ -159,7 +171,7 @@ class StatusReader:
     ) -> RunStatus:
         names, features = trained_keys(plan), set(plan.features)
         drivers = runs.of(plan.run_id)
-        recorded = {key for key in names if f"trials/{key}/record.json" in there}
+        recorded = {key for key in names if record_name(key) in there}
         running = [work for key, work in tasks.items() if (key in names and key not in recorded) or key in features]
         elsewhere = [
             Elsewhere("trial", key, names[key]) if key in names else Elsewhere("features", key, f"features {key[:8]}")
@@ -186,6 +198,7 @@ class StatusReader:
         return RunStatus(
             run_id=plan.run_id,
             job=plan.job,
+            differing=self._differing[plan.run_id],
             created=plan.created,
             condition=condition,
             wanted=len(names),
@@ -205,15 +218,15 @@ class StatusReader:
         told = {name: reason for driver in drivers for name, reason in driver.state.failed.items()}
         failed = []
         for key, name in names.items():
-            log = f"trials/{key}/failure.log"
+            log = failure_log_name(key)
             place = self._store.location(log) if log in there else ""
-            reason = self._mark(key) if f"trials/{key}/failure.json" in there else told.get(name)
+            reason = self._mark(key) if failure_name(key) in there else told.get(name)
             if reason is not None:
                 failed.append(Failed(key, name, reason.removesuffix(f" (log: {place})"), place))
         return failed
 
     def _mark(self, key: str) -> str | None:
-        name = f"trials/{key}/failure.json"
+        name = failure_name(key)
         try:
             return str(json.loads(self._store.get(name))["reason"])
         except ObjectMissingError:  # it is being tried again

@@ -24,6 +24,19 @@ def home_expanded(path: str) -> str:
         raise ValueError(f"{path!r} names a home folder that is not known; write the path in full") from None
 
 
+def shown(value: Any) -> str:
+    """A value in a label: `0.5`, `true`, `8+16`, `8:64+16:128`, `null`."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict):
+        return "+".join(f"{key}:{item}" for key, item in value.items())
+    if isinstance(value, tuple | list):
+        return "+".join(str(item) for item in value)
+    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
+
+
 WholeNumber = Annotated[int, Strict()]
 PositiveWholeNumber = Annotated[int, Strict(), Field(ge=1)]
 Seed = Annotated[WholeNumber, Field(ge=0, lt=2**32)]

@@ -13,7 +13,7 @@ from fod_bench.records.curves import Curves, EpochResult
 from fod_bench.records.names import plan_name, record_name
 from fod_bench.records.record import Counts, Record, RunInfo
 from fod_bench.records.run import Cell, RunPlan
-from fod_bench.report import Results, Table, TableCell, read_results
+from fod_bench.report import Results, Table, TableCell, own_tables, plain_table, read_results
 from fod_bench.store.base import ObjectInfo, ObjectMissingError
 
 SCORE = "rec_div@8+16"
@@ -220,6 +220,12 @@ def full_store(rows: tuple[str, ...] = ("FOD", "Patch-only")) -> MemoryStore:
 def image(category: str, offset: float = 0.0) -> float:
     """A made-up image AUROC, different for every category."""
     return 0.9 + (sum(map(ord, category)) % 89) / 1000 + offset
+
+
+def plain(results: Results, job: str) -> Table:
+    """The own table of a job's only run."""
+    (own,) = (table for table in own_tables(results, job) if not table.cost)
+    return plain_table(results, own)
 
 
 def cell(table: Table, row: str, category: str, metric: str = "image_auroc", dataset: str | None = None) -> TableCell:

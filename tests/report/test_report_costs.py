@@ -6,9 +6,9 @@ import pytest
 
 from fod_bench.evaluation.metric import COSTS
 from fod_bench.records.record import COST_SCORE
-from fod_bench.report import build_tables, explain, explanation_text, plain_table
+from fod_bench.report import build_tables, explain, explanation_text
 from fod_bench.report.formats.csv import long_form
-from tests.helpers.report_builders import MemoryStore, Run, cell, full_store
+from tests.helpers.report_builders import MemoryStore, Run, cell, full_store, plain
 
 VALUES = {"gflops": 10.1, "learnable_params_m": 14.237, "train_s_per_epoch": 12.0, "inference_fps": 30.0}
 SETTING = {"measure": "cost", "batch_size": 4}
@@ -50,10 +50,10 @@ def test_one_row_may_have_results_and_costs() -> None:
     key = measured(run, "FOD", "bottle", 12.0)
     run.save()
     results = store.read()
-    plain, costs = build_tables(results, ["paper"])
-    assert (plain.name, costs.name) == ("paper", "paper-cost")
+    results_table, costs = build_tables(results, ["paper"])
+    assert (results_table.name, costs.name) == ("paper", "paper-cost")
     assert cell(costs, "FOD", "mean", "inference_fps").keys == (key,)
-    assert plain_table(results, "paper") == plain_table(full_store().read(), "paper")
+    assert plain(results, "paper") == plain(full_store().read(), "paper")
 
 
 def test_a_cost_is_explained(store: MemoryStore) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from fod_bench.report import PAPER_TABLES, paper_table, plain_table, render_report
+from fod_bench.report import PAPER_TABLES, paper_table, render_report
 from fod_bench.report.formats.latex import latex
-from tests.helpers.report_builders import MemoryStore, Run, cell, full_store, paper_store
+from tests.helpers.report_builders import MemoryStore, Run, cell, full_store, paper_store, plain
 
 needs_latex = pytest.mark.skipif(
     shutil.which("pdflatex") is None,
@@ -70,4 +70,4 @@ def test_a_table_has_its_numbers_marks_and_footnotes() -> None:
 
 
 def test_a_plain_table_has_no_number_of_the_paper() -> None:
-    assert r"\caption{paper: image and pixel AUROC. " in latex(plain_table(full_store().read(), "paper"))
+    assert r"\caption{paper: image and pixel AUROC. " in latex(plain(full_store().read(), "paper"))

@@ -6,7 +6,6 @@ import statistics
 
 import pytest
 
-from fod_bench.errors import FodBenchError
 from fod_bench.paper.forms import FORMS
 from fod_bench.paper.published import printed_rows
 from fod_bench.report import PAPER_TABLES, Results, build_tables, paper_table
@@ -190,17 +189,9 @@ def test_all_of_one_job_are_the_tables_that_it_feeds() -> None:
     run = Run(store, "run-1", "heads", [12])
     run.add("heads=2", "mvtec", "tile", [(0.9, 0.8)])
     run.save()
-    results = store.read(job="heads")
+    results = store.read()
     assert [table.name for table in build_tables(results, ["all"], fed_only=True)] == ["12", "heads"]
     assert [table.name for table in build_tables(results, ["all"])] == [*map(str, PAPER_TABLES), "heads"]
-
-
-def test_a_job_that_ran_as_part_of_another_is_read_by_its_name() -> None:
-    results = paper_store().read(job="table12")
-    assert results.fed() == {12} and results.parts() == ("table12",) and len(results.outcomes) == 45
-    assert cell(paper_table(results, 12), "heads=4", "mean").complete
-    with pytest.raises(FodBenchError, match=r"no run of job 'tabel12'.*did you mean 'table12'"):
-        paper_store().read(job="tabel12")
 
 
 def test_a_job_that_includes_others_has_a_table_for_each_of_them(results: Results) -> None:

@@ -12,10 +12,10 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from fod_bench.errors import FodBenchError, UsageError
-from fod_bench.report import PAPER_TABLES, Results, paper_table, plain_table, render_report
+from fod_bench.report import PAPER_TABLES, Results, paper_table, render_report
 from fod_bench.report.formats.markdown import markdown
 from fod_bench.report.formats.terminal import print_tables
-from tests.helpers.report_builders import MemoryStore, Run, cell, full_store
+from tests.helpers.report_builders import MemoryStore, Run, cell, full_store, plain
 
 NUMBER = re.compile(r"\d\.\d{3}|\d\d\.\d")  # an AUROC or a cost
 
@@ -81,7 +81,7 @@ def test_markup_in_a_label_stays_text() -> None:
     run.add("a|b *c* [red]", "own", "_x_", [(0.5, 0.5)])
     run.save()
     results = store.read()
-    table = plain_table(results, "job")
+    table = plain(results, "job")
     assert "a\\|b \\*c\\* \\[red\\]" in markdown(table)
     stream = io.StringIO()
     print_tables([table], Console(file=stream, width=80))

@@ -9,8 +9,9 @@ from pathlib import Path
 import pandas
 import pytest
 
+from fod_bench.evaluation.metric import METRICS
 from fod_bench.paper.published import all_printed
-from fod_bench.report import PAPER_TABLES, Results, paper_table, render_report
+from fod_bench.report import PAPER_TABLES, Results, own_tables, paper_table, render_report
 from fod_bench.report.formats.tidy import COLUMNS, tidy
 from tests.helpers.report_builders import MVTEC, MemoryStore, Run, cell, paper_store
 
@@ -22,7 +23,9 @@ def results() -> Results:
 
 @pytest.fixture(scope="module")
 def frame(results: Results) -> pandas.DataFrame:
-    return pandas.read_csv(io.StringIO("".join(tidy(results, ["views"], PAPER_TABLES))), dtype={"table": str})
+    return pandas.read_csv(
+        io.StringIO("".join(tidy(results, [*own_tables(results, "views"), *PAPER_TABLES]))), dtype={"table": str}
+    )
 
 
 def test_lines_are_unique_and_all_numbers_of_the_paper_are_there(frame: pandas.DataFrame) -> None:
@@ -65,7 +68,7 @@ def test_costs_are_there_without_an_epoch(frame: pandas.DataFrame) -> None:
 
 def test_a_jobs_own_lines_have_every_metric(frame: pandas.DataFrame) -> None:
     lines = frame.query("table == 'views' and category == 'tile' and seed == 2 and selection == 'last'")
-    assert set(lines.metric) == {"image_auroc", "pixel_auroc", "pixel_aupro", "image_f1_max", "pixel_f1_max"}
+    assert set(lines.metric) == set(METRICS)
     assert lines.published.isna().all()
 
 

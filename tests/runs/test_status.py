@@ -14,6 +14,8 @@ from typer.testing import CliRunner, Result
 
 from fod_bench.cli import status as command
 from fod_bench.cli.app import app
+from fod_bench.job import load_job
+from fod_bench.job import run_id as run_of
 from fod_bench.records.claims import take
 from fod_bench.records.state import SILENT_SECONDS
 from fod_bench.runs.status import RunStatus, StatusReader
@@ -27,9 +29,9 @@ def store(tmp_path: Path) -> Store:
     return open_store(str(tmp_path / "store"))
 
 
-def only(store: Store, job: str | None = None) -> RunStatus:
+def only(store: Store) -> RunStatus:
     """The status of the store's only run."""
-    (run,) = StatusReader(store, job).read().runs
+    (run,) = StatusReader(store).read().runs
     return run
 
 
@@ -188,11 +190,12 @@ class TestCommand:
     def test_a_job_is_shown_in_detail(self, store: Store, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(bench.folder)
         job = bench.job("tiny", store=store.uri)
-        save_plan(store, "tiny-1", ["a1", "a2", None])
+        run_id = run_of(load_job(job))
+        save_plan(store, run_id, ["a1", "a2", None])
         save_plan(store, "big-1", ["a9"], job="big")
         mark_failed(store, "a1", "its loss is not finite")
-        save_state(store, "tiny-1", process=FAR)
-        age(store, "runs/tiny-1/state/", 180)
+        save_state(store, run_id, process=FAR)
+        age(store, f"runs/{run_id}/state/", 180)
         said = call(job).stdout
         assert "big-1" not in said
         for part in (
@@ -212,7 +215,7 @@ class TestCommand:
         (run,) = told["runs"]
         assert run.keys() == {
             *("run_id", "job", "created", "condition", "wanted", "recorded", "waiting", "running", "elsewhere"),
-            *("failed", "missing", "drivers", "seconds_left"),
+            *("failed", "missing", "drivers", "seconds_left", "differing"),
         }
         assert run["running"][0].keys() == {
             *("kind", "name", "key", "node", "since", "epoch", "epochs", "step", "steps", "loss", "driver", "run_id")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 from typing import Any
 
@@ -50,6 +51,25 @@ def test_a_run_shows_its_table_and_the_next_one_reuses_everything(bench: Bench) 
 
     report = bench.run("report", job)
     assert report.out == done.out and not report.err
+
+    other = ["--set", "epochs=1", "--set", "seeds=[1]"]
+    partial = bench.run("run", job, *other, "--only", "FOD/*")
+    assert "1 of 2 cells have a result; left out by --only: Patch-only on drawn: weave" in partial.out
+    lacking = bench.run("report", job, *other).out
+    assert (
+        "1 seed (1); 1 epoch;" in lacking
+        and "1 of 2 cells have a result; missing: Patch-only on drawn: weave" in lacking
+    )
+    assert bench.run("report", job).out == done.out, "another setting's numbers are not this job's"
+    command = shlex.split(lacking.partition("`")[2].partition("`")[0])
+    made = bench.run(*command[1:])
+    assert command == ["fod-bench", "run", job, *other] and made.err.endswith("2 trainings: 1 done, 1 reused\n")
+    assert bench.run("report", job, *other).out == made.out and "missing" not in made.out
+    assert {run["run_id"]: run["recorded"] for run in _runs(bench)} == {
+        _plan(bench, job)["run_id"]: 4,
+        _plan(bench, job, *other)["run_id"]: 2,
+    }
+    assert [run["recorded"] for run in _runs(bench, job, *other)] == [2]
 
 
 def test_what_is_killed_goes_on_to_the_records_of_an_undisturbed_run(bench: Bench) -> None:
@@ -98,8 +118,14 @@ def test_an_interrupt_while_ray_starts_leaves_nothing_behind(bench: Bench) -> No
     wait_for(lambda: not running.processes(), "Ray's processes to end")
 
 
-def _plan(bench: Bench, job: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(bench.run("plan", job, "--json").out)
+def _plan(bench: Bench, job: str, *set_: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(bench.run("plan", job, *set_, "--json").out)
+    return found
+
+
+def _runs(bench: Bench, *job: str) -> list[dict[str, Any]]:
+    """The runs that `status` shows."""
+    found: list[dict[str, Any]] = json.loads(bench.run("status", *job, "--json").out)["runs"]
     return found
 
 

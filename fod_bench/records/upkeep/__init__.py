@@ -6,7 +6,6 @@ from fod_bench.records.upkeep.names import KINDS, Kind, kind_of
 from fod_bench.records.upkeep.progress import Meter, format_bytes
 from fod_bench.records.upkeep.search import YOUNG_SECONDS, find_garbage
 from fod_bench.records.upkeep.verify import Verified, verify_store
-from fod_bench.records.upkeep.verify_data import VerifiedData, verify_data
 
 __all__ = [
     "KINDS",
@@ -17,12 +16,10 @@ __all__ = [
     "Kind",
     "Meter",
     "Verified",
-    "VerifiedData",
     "copy_store",
     "find_garbage",
     "format_bytes",
     "kind_of",
     "remove_garbage",
-    "verify_data",
     "verify_store",
 ]

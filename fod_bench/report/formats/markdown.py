@@ -6,8 +6,10 @@ import re
 from collections.abc import Iterable
 
 from fod_bench.report.grid import Leaf, Piece, lay_out
-from fod_bench.report.table import Mark, Table
+from fod_bench.report.table import COMMAND, Mark, Table
 
+_PLACE = "\0"
+"""Stands for a command while the text around it is escaped."""
 _WRAP: dict[Mark | None, str] = {"best": "**", "second": "_", None: ""}
 
 
@@ -28,7 +30,7 @@ def markdown(table: Table) -> str:
         apart = ", ours and the paper's apart" if any(cell.published_mark for cell in table.cells()) else ""
         blocks.append(f"**Best**, _second best_{apart}.")
     blocks += [f"<sup>{_letter(number)}</sup> {_escape(note)}" for number, note in enumerate(grid.footnotes)]
-    blocks += [_escape(note) for note in table.notes]
+    blocks += [_remark(note) for note in table.notes]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -53,6 +55,13 @@ def _letter(number: int) -> str:
     return chr(ord("a") + index) * (turns + 1)
 
 
+def _remark(text: str) -> str:
+    """A remark with its commands as code."""
+    commands = COMMAND.findall(text)
+    pieces = map(_escape, COMMAND.sub(_PLACE, text).split(_PLACE))
+    return "".join(word for pair in zip(pieces, [*commands, ""], strict=True) for word in pair)
+
+
 def _escape(text: str) -> str:
     """`text` with what Markdown would take for markup escaped; an underscore within a word is none."""
-    return re.sub(r"([|*`<\[\]\\]|\b_|_\b)", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([|*`<\[\]\\]|\b_|_\b)", r"\\\1", re.sub(r"\s+", " ", text))

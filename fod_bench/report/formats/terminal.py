@@ -11,13 +11,14 @@ from rich.console import Console
 from rich.text import Text
 
 from fod_bench.report.grid import Grid, Line, Piece, lay_out, spans
-from fod_bench.report.table import Mark, Table
+from fod_bench.report.table import COMMAND, Mark, Table
 
 STYLES: dict[Mark, str] = {"best": "bold green", "second": "underline cyan"}
 SIGNS: dict[Mark, str] = {"best": "*", "second": "°"}
 """Marks where there are no styles: in a pipe, a file, and with NO_COLOR."""
 
 _LETTERS = "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ"
+_HARD_SPACE = "\ue000"
 _GAP = 2  # spaces between columns; 1 between the parts of one cell
 
 
@@ -167,7 +168,10 @@ def _letter(number: int) -> str:
 
 
 def _wrap(text: str, width: int) -> list[str]:
-    return textwrap.wrap(text, max(width, 20), break_long_words=False, break_on_hyphens=False)
+    """Lines of the text; a command is not broken, so that it can be copied."""
+    whole = COMMAND.sub(lambda command: command[0].replace(" ", _HARD_SPACE), text)
+    lines = textwrap.wrap(whole, max(width, 20), break_long_words=False, break_on_hyphens=False)
+    return [line.replace(_HARD_SPACE, " ") for line in lines]
 
 
 def _pad(text: str, width: int) -> str:

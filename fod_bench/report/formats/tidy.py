@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from fod_bench.evaluation.measures import Metric
 from fod_bench.evaluation.metric import COSTS, METRICS
 from fod_bench.paper.published import AVERAGE, MEAN, printed_categories
-from fod_bench.records.record import COST_SCORE
-from fod_bench.report.averages import View, of_part
+from fod_bench.report.averages import View
+from fod_bench.report.own import OwnTable
 from fod_bench.report.paper_table import PaperTable, own_category
 from fod_bench.report.results import SELECTIONS, Observation, Results, Selection
 from fod_bench.report.table import TableCell
@@ -46,18 +46,16 @@ _CHUNK = 1 << 16
 Line = tuple[object, ...]
 
 
-def tidy(results: Results, names: Sequence[str], numbers: Iterable[int]) -> Iterator[str]:
-    """The text of the file, header first, in pieces.
+def tidy(results: Results, tables: Sequence[int | OwnTable]) -> Iterator[str]:
+    """The text of the file, header first, in pieces: tables of the paper first.
 
-    Args:
-        names: names of jobs, whose own tables have every metric.
-        numbers: tables of the paper, which have the metrics printed in them. A place without any of ours has one line for each
-            selection, with the printed number.
+    A table of the paper has the metrics printed in it, and a place without any of ours one line for each selection, with the
+    printed number. A job's own table has every metric.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for line in _lines(results, names, numbers):
+    for line in _lines(results, tables):
         writer.writerow(line)
         if text.tell() > _CHUNK:
             yield text.getvalue()
@@ -66,13 +64,13 @@ def tidy(results: Results, names: Sequence[str], numbers: Iterable[int]) -> Iter
     yield text.getvalue()
 
 
-def _lines(results: Results, names: Sequence[str], numbers: Iterable[int]) -> Iterator[Line]:
-    for number in numbers:
+def _lines(results: Results, tables: Sequence[int | OwnTable]) -> Iterator[Line]:
+    for table in sorted(tables, key=lambda table: not isinstance(table, int)):
         for selection in SELECTIONS:
-            yield from _paper_lines(PaperTable(results, number, selection), selection)
-    for name in names:
-        for selection in SELECTIONS:
-            yield from _job_lines(View(results, results.plans, selection, of_part(name)), name, selection)
+            if isinstance(table, int):
+                yield from _paper_lines(PaperTable(results, table, selection), selection)
+            else:
+                yield from _job_lines(table.view(results, selection), table, selection)
 
 
 def _paper_lines(table: PaperTable, selection: Selection) -> Iterator[Line]:
@@ -90,18 +88,17 @@ def _paper_lines(table: PaperTable, selection: Selection) -> Iterator[Line]:
                     yield from _place(str(table.number), cell, seen, selection)
 
 
-def _job_lines(view: View, name: str, selection: Selection) -> Iterator[Line]:
-    costs = {(cell.row, cell.dataset) for _, cell in view.cells.values() if cell.score == COST_SCORE}
+def _job_lines(view: View, table: OwnTable, selection: Selection) -> Iterator[Line]:
+    metrics: tuple[Metric, ...] = COSTS if table.cost else tuple(METRICS)
     for row in view.rows():
         for dataset in view.datasets():
             categories = [category for category in view.categories(dataset) if category in view.asked(row, dataset)]
-            metrics: tuple[Metric, ...] = COSTS if (row, dataset) in costs else tuple(METRICS)
             for metric in metrics:
                 for category in categories:
                     seen = view.observe(row, dataset, category, metric)
-                    yield from _place(name, view.category(row, dataset, category, metric), seen, selection)
+                    yield from _place(table.label, view.category(row, dataset, category, metric), seen, selection)
                 if len(categories) > 1:
-                    yield from _place(name, view.mean(row, dataset, categories, metric), [], selection)
+                    yield from _place(table.label, view.mean(row, dataset, categories, metric), [], selection)
 
 
 def _place(table: str, cell: TableCell, seen: Sequence[Observation], selection: Selection) -> Iterator[Line]:
