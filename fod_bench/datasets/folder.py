@@ -57,9 +57,13 @@ class FolderLayout(Layout):
     def is_category(self, folder: Path) -> bool:
         if _is_split(folder):
             return not any(_is_split(folder / split) for split in _SPLITS)
-        taken = (*self.settings.good, *self._bad(split=False))
-        named = [name for name in subfolders(folder) if any(matches(name, entry) for entry in taken)]
-        return any(not _is_split(folder / name) for name in named)
+        for entry in (*self.settings.good, *self._bad(split=False)):
+            for name in subfolders(folder):
+                # What a pattern fits may be a category just as well, unless it holds images itself.
+                named = matches(name, entry) and (not is_pattern(entry) or self._images(folder / name))
+                if named and not _is_split(folder / name):
+                    return True
+        return False
 
     def unmatched(self, folder: Path) -> list[tuple[str, str]]:
         """`(key, name)` of names under `good` and `bad` that no folder of the category has; a pattern may have none."""
