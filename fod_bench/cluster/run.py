@@ -103,7 +103,10 @@ def _work(plan: Plan, store: Store, options: RunOptions, progress: Progress, wor
     progress.note(f"run {plan.run.run_id}: {progress.counts.summary()}; starting Ray")
     driver = secrets.token_hex(4)
     try:
-        with StateWriter(store, plan.run, driver, progress), ray_session(options.address, options.verbose):
+        with (
+            StateWriter(store, plan.run, driver, progress),
+            ray_session(options.address, options.verbose, progress.note),
+        ):
             from fod_bench.cluster.orchestrator import Orchestrator
 
             share = share_of(plan.job.resources)

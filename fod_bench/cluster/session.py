@@ -5,19 +5,27 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import socket
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fod_bench.cluster.joined_ray import joined_ray, unreachable
+from fod_bench.cluster.own_ray import assure_closed, own_ray
+from fod_bench.cluster.ray_environment import defaults, ray_environment
 from fod_bench.errors import ClusterError
 from fod_bench.job import Resources
 
 PATIENCE_SECONDS = 300.0
 """Time for which a run under way waits for a store that is out of reach, in each of its calls."""
+
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # spares a warning about GPUs on machines without
+    "RAY_DEDUP_LOGS": "0",
+}
 
 
 @dataclass(frozen=True)
@@ -45,76 +53,58 @@ def node_resources() -> list[dict[str, float]]:
 
 
 @contextmanager
-def ray_session(address: str | None, verbose: bool = False) -> Iterator[None]:
-    """Ray for as long as the block lasts: a local one, or the cluster at `address` (`auto` or host:port).
+def ray_session(
+    address: str | None, verbose: bool = False, note: Callable[[str], None] = lambda text: None
+) -> Iterator[None]:
+    """Ray for as long as the block lasts: one of our own, closed to others, or the cluster at `address` (`auto` or host:port).
 
-    Ray prints what it hears of its nodes to standard output; here that is dropped, with `verbose` sent to standard error.
-    The handler of the termination signal is kept: Ray sets its own. Signals that come while Ray is being ended wait.
+    Ray prints what it hears of its nodes to standard output; here that is dropped, with `verbose` sent to standard error. `note` is
+    told what a person should know. The environment is left as it was found. So is the handler of the termination signal: Ray sets
+    its own. Signals that come while Ray is being ended wait.
 
     Raises:
         ClusterError: Ray does not start, or the cluster cannot be reached.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # spares a warning about GPUs on machines without
-    os.environ.setdefault("RAY_DEDUP_LOGS", "0")
-    if address is None:
-        os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # the cluster is this machine's own and ends with the run
-    else:
-        os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "2")  # tries to reach the cluster, of ten seconds each
-        if _has_token():  # `ray start` asks for it wherever there is one, `ray.init` does not send it unasked
-            os.environ.setdefault("RAY_AUTH_MODE", "token")
-    import ray
-
-    handler = signal.getsignal(signal.SIGTERM)
-    with Path(os.devnull).open("w") as nowhere, redirect_stdout(sys.stderr if verbose else nowhere):
+    with ExitStack() as stack:
+        stack.enter_context(ray_environment(defaults(_QUIET)))
+        where_to = stack.enter_context(own_ray(note) if address is None else joined_ray(address, note))
+        nowhere = stack.enter_context(Path(os.devnull).open("w"))
+        stack.enter_context(redirect_stdout(sys.stderr if verbose else nowhere))
+        handler = signal.getsignal(signal.SIGTERM)
         try:
-            _start(address)
+            _start(address, where_to)
             signal.signal(signal.SIGTERM, handler)
             yield
         finally:
-            signals = {signal.SIGINT, signal.SIGTERM}
-            signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-            try:
-                ray.shutdown()
-                signal.signal(signal.SIGTERM, handler)
-            finally:
-                signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+            _end(handler)
 
 
-def _start(address: str | None) -> None:
+def _start(address: str | None, where_to: dict[str, Any]) -> None:
     import ray
 
-    # Left to itself, Ray would join a cluster that somebody else has running on this machine.
-    where_to: dict[str, Any] = (
-        {"address": "local", "include_dashboard": False} if address is None else {"address": address}
-    )
-    if address is not None:
-        _knock(address)
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **where_to)
     except SystemExit:  # what Ray's own handler makes of a termination signal
         raise KeyboardInterrupt from None
     except Exception as error:  # Ray raises its own, OS and value errors, depending on what is missing
-        where = f"the Ray cluster at {address} cannot be reached" if address else "Ray does not start on this machine"
+        if address is not None:
+            raise unreachable(address, error) from error
         said = str(error).strip().splitlines() or [type(error).__name__]
-        hint = "; does it ask for another token (RAY_AUTH_MODE, RAY_AUTH_TOKEN)?" if address else ""
-        raise ClusterError(f"{where}: {said[0]}{hint}") from error
+        raise ClusterError(f"Ray does not start on this machine: {said[0]}") from error
+    if address is None:
+        assure_closed()
 
 
-def _has_token() -> bool:
-    """Whether this user has a token for clusters, where Ray looks for one."""
-    given = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
-    return given or Path("~/.ray/auth_token").expanduser().is_file()
+def _end(handler: Any) -> None:
+    import ray
 
-
-def _knock(address: str) -> None:
-    """Raises `ClusterError` when nobody listens at a `host:port`, which Ray takes long to find out."""
-    host, _, port = address.rpartition(":")
-    if port.isdigit() and "://" not in address:
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
-        except OSError as error:
-            raise ClusterError(f"the Ray cluster at {address} cannot be reached: {error}") from error
+    signals = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        ray.shutdown()
+        signal.signal(signal.SIGTERM, handler)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
 
 
 def share_of(resources: Resources) -> Share:

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -78,6 +78,16 @@ class Running:
         """Living processes that descend from this command: id to command line."""
         return _marked(self._mark)
 
+    def family(self) -> dict[int, str]:
+        """The same and all that descend from them: Ray's agents overwrite their environment, and so their mark."""
+        found, grown = self.processes(), True
+        while grown:
+            grown = False
+            for process, (parent, command) in _all_processes().items():
+                if parent in found and process not in found:
+                    found[process], grown = command, True
+        return found
+
 
 class Bench:
     """A working folder in which commands run. Their processes are known by a mark in their environment."""
@@ -86,14 +96,15 @@ class Bench:
         self.folder = folder
         self.mark = f"fod-bench-test-{uuid.uuid4().hex}"
         self._started = 0
-        # Ray makes sockets below it, whose paths must be short.
+        # Ray makes sockets below it, whose paths must be short: see `longest_place`.
         self._temporary = Path(tempfile.mkdtemp(prefix="fb", dir="/tmp"))
+        (self._temporary / "r").mkdir()
         kept = {
             name: os.environ[name] for name in ("PATH", "LANG", "LD_LIBRARY_PATH", "PYTHONPATH") if name in os.environ
         }
         self.environment = kept | {
             "HOME": str(self._temporary / "home"),  # where Ray would find the user's token
-            "RAY_TMPDIR": str(self._temporary),
+            "RAY_TMPDIR": str(self._temporary / "r"),
             "XDG_CACHE_HOME": str(self._temporary / "cache"),
             "HF_HOME": str(self._temporary / "hub"),
             "HF_HUB_OFFLINE": "1",
@@ -150,9 +161,17 @@ class Bench:
         """Train key to the digest of its result."""
         return {key: record.result_digest() for key, record in self.records(store).items()}
 
-    def ray_sessions(self) -> set[str]:
-        """Names of the sessions that Ray has had."""
-        return {path.name for path in (self._temporary / "ray").glob("session_2*")}
+    def ray_started(self) -> int:
+        """Changes whenever a Ray of a run's own is started, which leaves nothing else."""
+        return Path(self.environment["RAY_TMPDIR"]).stat().st_mtime_ns
+
+    def processes(self) -> dict[int, str]:
+        """All that descend from any command of this folder, a cluster's too: id to command line."""
+        return _marked(self.mark)
+
+    def own_rays(self) -> list[Path]:
+        """Folders of the Rays that runs have started."""
+        return sorted(Path(self.environment["RAY_TMPDIR"]).glob("fod-*"))
 
     def cluster(self, cpus: int) -> str:
         """Start a Ray cluster of one node, as somebody else would, which asks for the user's token; its address."""
@@ -163,7 +182,7 @@ class Bench:
         options = ["--head", "--port=0", f"--num-cpus={cpus}", "--include-dashboard=false", "--disable-usage-stats"]
         done = self.start_process(ray, "start", *options).finished()
         assert done.code == 0, done.err
-        return (self._temporary / "ray" / "ray_current_cluster").read_text().strip()
+        return (self._temporary / "r" / "ray" / "ray_current_cluster").read_text().strip()
 
     def close(self) -> None:
         """End whatever is left and remove it."""
@@ -192,6 +211,31 @@ def wait_for(condition: Callable[[], T], what: str, limit: float = LIMIT) -> T:
     while not (found := condition()):
         assert time.monotonic() < end, f"waited {limit:g} s for {what}"
         time.sleep(0.02)
+    return found
+
+
+def alive(processes: Iterable[int]) -> dict[int, str]:
+    """Those of these processes that have not ended: id to command line."""
+    living = _all_processes()
+    return {process: living[process][1] for process in processes if process in living}
+
+
+def children(process: int) -> dict[int, str]:
+    """Living processes that this one has started: id to command line."""
+    return {number: command for number, (parent, command) in _all_processes().items() if parent == process}
+
+
+def _all_processes() -> dict[int, tuple[int, str]]:
+    """Living processes of this machine: id to parent and command line."""
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+        except OSError:  # it ended meanwhile
+            continue
+        if command:  # a zombie has none
+            found[int(entry.name)] = parent, command
     return found
 
 

@@ -20,6 +20,7 @@ def test_a_run_shows_its_table_and_the_next_one_reuses_everything(bench: Bench) 
     (core,) = before["time_left"]
     assert core["device"] == "CPU core" and core["hours"] > 0 and core["basis"].startswith("assumed")
 
+    before_ray = bench.ray_started()
     first = bench.start("run", job)
     done = first.finished()
     assert done.code == 0, done.err
@@ -29,15 +30,16 @@ def test_a_run_shows_its_table_and_the_next_one_reuses_everything(bench: Bench) 
     assert done.err.count("done      drawn/weave") == 4
     assert done.err.endswith("4 trainings: 4 done\n")
     wait_for(lambda: not first.processes(), "Ray's processes to end")
+    assert bench.ray_started() > before_ray
     records = bench.digests()
     assert len(records) == 4 and all(record.run.resumed_after == [] for record in bench.records().values())
     assert not bench.stored("trials/*/checkpoints/*.safetensors")
 
-    sessions = bench.ray_sessions()
+    started = bench.ray_started()
     again = bench.run("run", job)
     assert again.out == done.out
     assert again.err == "4 trainings: 0 done, 4 reused\n"
-    assert bench.ray_sessions() == sessions, "a run with nothing to do starts no Ray"
+    assert bench.ray_started() == started, "a run with nothing to do starts no Ray"
     assert bench.digests() == records
 
     part = bench.run("run", job, "--only", "FOD/*")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,22 @@ from fod_bench.store import open_store
 from tests.helpers.commands import DRAWN, Bench
 from tests.helpers.dataset_builders import btad_category, folder_category, mask
 
+SESSIONS = """
+import os, sys
+from fod_bench.cluster.session import ray_session
+
+def ask(address):
+    before = dict(os.environ)
+    with ray_session(address):
+        import ray
+        held = [os.environ["RAY_AUTH_MODE"], os.environ.get("RAY_AUTH_TOKEN_PATH")]
+        tasks = ray.remote(num_cpus=0)(lambda: os.environ.get("RAY_AUTH_TOKEN_PATH")).remote()
+        print(ray.nodes()[0]["NodeManagerAddress"], *held, ray.get(tasks), file=sys.__stdout__)
+    assert dict(os.environ) == before, "the environment is as it was"
+
+for address in (None, sys.argv[1], None):
+    ask(address)
+"""
 DIVERGES = "a loss is not finite in epoch 1, step 2"
 
 
@@ -74,10 +91,10 @@ def test_faulty_data_are_named_while_the_others_go_on_and_damage_is_repaired(ben
 
 
 def _what_failed_before_is_not_repeated(bench: Bench, job: str) -> None:
-    sessions = bench.ray_sessions()
+    started = bench.ray_started()
     again = bench.run("run", job, "--only", "Diverging/pictures/nut", "--quiet", code=3)
     assert f"in an earlier run: diverged: {DIVERGES}" in again.err and "--retry-failed" in again.err
-    assert bench.ray_sessions() == sessions, "nothing to do, so no Ray"
+    assert bench.ray_started() == started, "nothing to do, so no Ray"
 
 
 def _damage_is_repaired(bench: Bench, job: str, nut: Record, bolt: Record) -> None:
@@ -124,6 +141,7 @@ def test_weights_that_do_not_fit_and_a_store_that_fails_on_a_cluster_of_somebody
     assert "parts/nut · Other · seed 3407: weights" in done.err and "do not fit resnet18" in done.err
     assert "damaged.safetensors cannot be read as safetensors" in done.err
     assert "3 trainings: 1 done, 2 failed" in done.err and "Traceback" not in done.err
+    assert "asks for no token" not in done.err
 
     (bench.folder / "blocked").mkdir()
     (bench.folder / "blocked/trials").write_text("a file, where the store wants a folder")
@@ -150,6 +168,37 @@ def test_a_cluster_that_is_not_there_is_said_at_once(bench: Bench) -> None:
     done = bench.run("run", job, "--address", "127.0.0.1:1", code=1)
     assert "fod-bench: the Ray cluster at 127.0.0.1:1 cannot be reached" in done.err
     assert "refused" in done.err and "Traceback" not in done.err
+
+
+def test_sessions_of_one_process_leave_nothing_to_each_other(bench: Bench, address: str) -> None:
+    done = bench.start_process(sys.executable, "-c", SESSIONS, address).finished()
+    assert done.code == 0, done.err
+    first, joined, second = (line.split() for line in done.out.splitlines())
+    assert first[:2] == second[:2] == ["127.0.0.1", "token"] and first[2] == first[3] != second[2] == second[3]
+    assert joined == [address.rpartition(":")[0], "token", "None", "None"]
+
+
+@pytest.mark.parametrize(
+    ("environment", "reason"),
+    [
+        ({"HOME": "."}, "this user has none; put the cluster's into ~/.ray/auth_token, or name a file"),
+        ({"RAY_AUTH_TOKEN": "0" * 40}, "asks for another token than the one in RAY_AUTH_TOKEN"),
+        ({"RAY_AUTH_MODE": "disabled"}, "RAY_AUTH_MODE=disabled keeps this user's from being sent; unset it"),
+        (
+            {"RAY_AUTH_MODE": "token", "HOME": "."},
+            "RAY_AUTH_MODE=token asks for a token to send, and this user has none",
+        ),
+        ({"RAY_AUTH_TOKEN_PATH": "nowhere"}, "RAY_AUTH_TOKEN_PATH: the token in nowhere cannot be read"),
+    ],
+    ids=["none", "another", "disabled", "required", "unreadable"],
+)
+def test_a_cluster_whose_token_the_user_does_not_have_is_said_in_a_line(
+    bench: Bench, address: str, environment: dict[str, str], reason: str
+) -> None:
+    job = bench.job("stranger", store="stranger")
+    done = bench.run("run", job, "--address", address, "--quiet", code=1, **environment)
+    (line,) = done.err.splitlines()
+    assert line.startswith("fod-bench: ") and reason in line
 
 
 def test_a_worker_refuses_a_store_that_only_has_the_same_name(tmp_path: Path) -> None:

@@ -1,0 +1,63 @@
+"""A Ray of one's own on this machine, closed to everybody else.
+
+Its servers listen on the loopback interface alone, and ask for a token that is made for it. The token lies in a file that only
+this user can read: its path is in the environment of Ray's processes, its value in none, nor in an argument list or a log.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+from fod_bench.cluster.private_folder import private_folder
+from fod_bench.cluster.ray_environment import ray_environment
+from fod_bench.errors import ClusterError
+
+
+@contextmanager
+def own_ray(note: Callable[[str], None]) -> Iterator[dict[str, Any]]:
+    """What `ray.init` needs to start a closed Ray, for as long as the block lasts; whatever the environment says.
+
+    Raises:
+        ClusterError: there is no place for its files.
+    """
+    with private_folder(note) as folder, ray_environment(_closed(_new_token(folder))):
+        # Ray opens its own folder to everybody, so it is one within. Without `local` it would join a cluster that somebody else
+        # has running on this machine.
+        yield {"address": "local", "include_dashboard": False, "_temp_dir": str(folder / "r")}
+
+
+def assure_closed() -> None:
+    """Raises `ClusterError` if the Ray that was started is open to others after all, as another version of Ray might be."""
+    import ray
+    from ray._private.authentication.authentication_utils import is_token_auth_enabled
+
+    addresses = {node["NodeManagerAddress"] for node in ray.nodes()}
+    if not is_token_auth_enabled() or not all(ip_address(address).is_loopback for address in addresses):
+        raise ClusterError(
+            f"Ray {ray.__version__} cannot be closed to others on this machine; see docs/dependencies.md"
+        )
+
+
+def _new_token(folder: Path) -> Path:
+    path = folder / "token"
+    with open(path, "x", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        file.write(secrets.token_hex(32))
+    return path
+
+
+def _closed(token: Path) -> dict[str, str | None]:
+    return {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token),
+        "RAY_AUTH_TOKEN": None,  # would be taken before the file
+        "RAY_ENABLE_K8S_TOKEN_AUTH": None,  # would ask another judge
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # Ray's name for: nodes of this machine only, on 127.0.0.1
+        "RAY_ADDRESS": None,
+        "RAY_REDIS_ADDRESS": None,  # would keep its state in somebody's Redis
+    }
