@@ -1,4 +1,4 @@
-"""Evaluation of a category of the paper's size: what one more way of scoring costs, and all nine against one.
+"""Evaluation of a category of the paper's size: what one more way of scoring costs, and all twelve against one.
 
 110 pictures at 256 px, 80 of them defective, in the paper's setting, two threads. Maps and metrics are timed on all pictures; the
 networks on a batch of them, scaled to all. The parts of an evaluation are printed by `python -m benchmarks.bench_evaluate`.
@@ -19,7 +19,7 @@ ROUNDS = 5
 
 
 def measure() -> dict[str, float]:
-    """Seconds of the parts of an evaluation, and of what follows the networks with one and with all nine scorings."""
+    """Seconds of the parts of an evaluation, and of what follows the networks with one and with all twelve scorings."""
     import torch
 
     from fod_bench.evaluation.evaluate import Truth, evaluate
@@ -59,7 +59,7 @@ def measure() -> dict[str, float]:
     ranked = rank_positives(values, given.masks, "pixel")
     timed: dict[str, Callable[[], object]] = {
         "one scoring": scored(1),
-        "nine scorings": scored(9),
+        "twelve scorings": scored(12),
         "  upsampling, a level": lambda: upsample(coarse, SIZE),
         "  upsampling and blur, a level": lambda: upsample_smoothed(coarse, SIZE),
         "  mean of two levels": lambda: (pixels + pixels).div_(2),
@@ -84,13 +84,13 @@ def _seconds(call: Callable[[], object]) -> float:
 
 
 def run() -> list[Result]:
-    """One added scoring is an eighth of what nine take more than one; an evaluation as it is has nine."""
+    """One added scoring is an eleventh of what twelve take more than one; an evaluation as it is has twelve."""
     seconds = measure()
-    forward, one, nine = (seconds[name] for name in ("networks", "one scoring", "nine scorings"))
-    added = (nine - one) / 8
+    forward, one, twelve = (seconds[name] for name in ("networks", "one scoring", "twelve scorings"))
+    added = (twelve - one) / 11
     return [
         Result("one more scoring / an evaluation with one", 100 * added / (forward + one), 5.0, "%", False),
-        Result("evaluation, nine scorings / one", (forward + nine) / (forward + one), 1.4, "×", False),
+        Result("evaluation, twelve scorings / one", (forward + twelve) / (forward + one), 1.4, "×", False),
     ]
 
 

@@ -1,6 +1,6 @@
 """All fifteen tables of the paper from a folder with more than 10 000 records, as a whole process.
 
-The records are those that the paper's tables need, with 18 seeds: 100 evaluated epochs, nine ways of scoring (21 with three
+The records are those that the paper's tables need, with 18 seeds: 100 evaluated epochs, twelve ways of scoring (28 with three
 levels), five metrics. Their values are drawn at random.
 """
 
@@ -120,7 +120,7 @@ def _score(row: str, number: int) -> str:
 def _curves(folder: Path, draw: random.Random, levels: tuple[int, ...]) -> tuple[Curves, Path]:
     """Curves of every rule on every subset of `levels`, and the file they are in."""
     subsets = [subset for size in range(1, len(levels) + 1) for subset in combinations(levels, size)]
-    scores = [score_name(rule, subset) for rule in ("rec", "div", "rec_div") for subset in subsets]
+    scores = [score_name(rule, subset) for rule in ("rec", "div", "rec_div", "rec_div_printed") for subset in subsets]
     losses = ("reconstruction", "intra_divergence", "intra_entropy", "inter_divergence", "inter_entropy", "p1", "p2")
     curves = Curves.of(
         "any",

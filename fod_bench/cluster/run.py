@@ -20,6 +20,7 @@ from fod_bench.runs.admission import admit
 from fod_bench.runs.progress import Counts, Progress, stderr_console
 from fod_bench.runs.state_writer import StateWriter
 from fod_bench.store import Store, open_store
+from fod_bench.store.base import obstacle
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,11 @@ def repair(
     Only records of the plan's trainings are looked at. `counts` is brought up to date. Returns whether there was anything
     to do, and whether it was interrupted.
     """
-    trials = [trial for trial in _chosen(plan, options.only) if record_name(trial.key) in damaged]
+    trials = [
+        trial
+        for trial in _chosen(plan, options.only)
+        if record_name(trial.key) in damaged and obstacle(store, record_name(trial.key)) is None
+    ]
     if not trials:
         return False, False
     progress = Progress(trials, stderr_console(), quiet=options.quiet, verbose=options.verbose)
@@ -98,8 +103,9 @@ def _work(plan: Plan, store: Store, options: RunOptions, progress: Progress, wor
     if not work:
         _keep_plan(plan, store)
         return False
-    admit(store, plan.run.run_id, options.alone)
-    _keep_plan(plan, store)
+    patient = open_store(store.uri, patience=PATIENCE_SECONDS)
+    admit(patient, plan.run.run_id, options.alone)
+    _keep_plan(plan, patient)
     progress.note(f"run {plan.run.run_id}: {progress.counts.summary()}; starting Ray")
     driver = secrets.token_hex(4)
     try:
@@ -113,7 +119,7 @@ def _work(plan: Plan, store: Store, options: RunOptions, progress: Progress, wor
             progress.expect(work)
             with progress:
                 Orchestrator(
-                    open_store(store.uri, patience=PATIENCE_SECONDS),
+                    patient,
                     plan_name(plan.run.run_id),
                     share,
                     progress,
@@ -165,6 +171,11 @@ def _settled(trial: TrialJob, there: Set[str], store: Store, progress: Progress,
         return True
     if record_name(trial.key) in there:
         progress.counts.reused += 1
+        return True
+    stands = obstacle(store, record_name(trial.key))
+    if stands is not None:
+        progress.counts.failed[trial.name] = stands
+        progress.blocked(f"{trial.name}: its record cannot be written: {stands}")
         return True
     if not there & set(failure_names(trial.key)):
         return False

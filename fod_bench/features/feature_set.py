@@ -19,6 +19,8 @@ from fod_bench.datasets import LeftOut
 from fod_bench.errors import DamagedObjectError
 from fod_bench.records.claims import Claim, LostClaimError
 from fod_bench.store import ObjectMissingError, Store
+from fod_bench.store.base import is_name
+from fod_bench.store.reading import reading
 from fod_bench.store.tensors import load_tensors, save_tensors
 
 
@@ -90,17 +92,22 @@ def load_features(store: Store, key: str) -> FeatureSet | None:
         content = store.get(manifest_name(key))
     except ObjectMissingError:
         return None
-    try:
+    name = manifest_name(key)
+    with reading(name, "manifest", store.location(name)):
         manifest = json.loads(content)
         files = manifest.pop("files")
-        train, _ = load_tensors(store, files["train"])
-        test, _ = load_tensors(store, files["test"])
+        names = [files[part] for part in ("train", "test")]
+        if not all(is_name(file) and file.startswith(f"features/{key}/") for file in names):
+            raise ValueError("its files do not belong to it")
+    try:
+        (train, _), (test, _) = (load_tensors(store, file) for file in names)
     except ObjectMissingError as error:
         raise DamagedObjectError(f"features {key} are damaged: {error}") from error
-    except (json.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
-        raise DamagedObjectError(f"{store.location(manifest_name(key))}: no manifest ({error!r})") from error
-    masks, labels, masked = test.pop("masks"), test.pop("labels"), test.pop("masked", None)
-    return FeatureSet(key, _by_stride(train), _by_stride(test), masks, labels, manifest, masked)
+    with reading(names[1], "features", store.location(names[1])):
+        masks, labels, masked = test.pop("masks"), test.pop("labels"), test.pop("masked", None)
+        found = FeatureSet(key, _by_stride(train), _by_stride(test), masks, labels, manifest, masked)
+        _check(found)
+    return found
 
 
 def drop_features(store: Store, key: str) -> None:
@@ -108,6 +115,29 @@ def drop_features(store: Store, key: str) -> None:
     store.delete(manifest_name(key))
     for info in list(store.list(f"features/{key}/")):
         store.delete(info.name)
+
+
+def _check(features: FeatureSet) -> None:
+    """Raises ValueError for arrays that do not fit each other."""
+    masks, labels, masked = features.masks, features.labels, features.masked
+    if masked is not None and (masked.dtype != np.bool_ or masked.shape != labels.shape):
+        raise ValueError(f"which images have masks is told by {masked.shape} {masked.dtype}, of labels {labels.shape}")
+    known = len(labels) if masked is None else int(masked.sum())
+    if not features.train or features.train.keys() != features.test.keys():
+        raise ValueError("train and test have other levels")
+    for stride in features.train:
+        train, test = features.train[stride], features.test[stride]
+        if (
+            train.dtype != np.float32
+            or test.dtype != np.float32
+            or train.ndim != 4
+            or train.shape[1:] != test.shape[1:]
+        ):
+            raise ValueError(f"level {stride} has the shapes {train.shape} {train.dtype} and {test.shape} {test.dtype}")
+        if len(test) != len(labels) or len(masks) != known:
+            raise ValueError(f"{len(test)} images with {len(masks)} masks, of {known}, and {len(labels)} labels")
+    if masks.dtype != np.uint8 or labels.dtype != np.uint8 or masks.ndim != 3 or labels.ndim != 1:
+        raise ValueError(f"masks {masks.shape} {masks.dtype} and labels {labels.shape} {labels.dtype}")
 
 
 def _named(levels: dict[int, NDArray[np.float32]]) -> dict[str, NDArray[Any]]:

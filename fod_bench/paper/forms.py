@@ -45,7 +45,7 @@ class Form:
 
 _VIEWS = {"patch": "Patch", "intra": "Intra", "inter": "Inter"}
 _ENTROPY = {"entropy": "with", "no-entropy": "without"}
-_SCORINGS = {"rec": "Rec", "div": "Div", "rec_div": "Rec & Div"}
+_SCORINGS = {"rec": "Rec", "div": "Div", "rec_div": "Rec & Div", "rec_div_printed": "Rec & Div as printed"}
 _STRATEGIES = {"direct": "Direct", "two_phase": "Two-phase"}
 
 

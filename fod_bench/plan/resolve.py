@@ -18,8 +18,7 @@ from fod_bench.features.request import FeatureRequest
 from fod_bench.features.weights import Weights, resolve_weights
 from fod_bench.job import CellSpec, Limit
 from fod_bench.plan.training import TrialJob
-from fod_bench.records.names import canonical_digest
-from fod_bench.records.record import Counts
+from fod_bench.records.record import Counts, train_key
 from fod_bench.records.run import Cell
 
 
@@ -42,14 +41,7 @@ class Planner:
         layout = spec.part.datasets[spec.dataset].layout
         features = self._features_of(spec)
         source = features.key if features else ["missing", *_supposed(spec), spec.settings.needs().features[0].weights]
-        key = canonical_digest(
-            {
-                "features": source,
-                "seed": spec.seed,
-                "setting": spec.settings.training(),
-                "version": spec.settings.version,
-            }
-        )[:32]
+        key = train_key(source, spec.seed, spec.settings.training(), spec.settings.version)
         trial = self.trials.get(key)
         if trial is None:
             place = _place(spec)

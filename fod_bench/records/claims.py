@@ -24,6 +24,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from fod_bench.errors import DamagedObjectError, FodBenchError, StoreError
 from fod_bench.machine.process import ProcessId
 from fod_bench.store import ObjectMissingError, Store
+from fod_bench.store.base import is_name
+from fod_bench.store.reading import Amount, Name, Part
 
 LEASE_SECONDS = 60.0
 _BEATS_PER_LEASE = 4
@@ -41,14 +43,14 @@ class Entry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["claim", "commit"]
-    token: str
+    token: Part
     """Random; tells two holders of one generation number apart."""
     attempt: str
     """The attempt of a run that the claim was made for, e.g. `<driver>:12`."""
     process: ProcessId
-    lease: float
+    lease: Amount
     """Seconds without a heartbeat after which another may take over."""
-    states: tuple[str, ...] = ()
+    states: tuple[Name, ...] = ()
     """Store names of the states that the work goes on from, oldest first. Later ones of earlier holders do not count."""
     result_name: str = ""
     result: str = ""
@@ -241,7 +243,9 @@ def _parse(name: str) -> tuple[str, int]:
 def _read(store: Store, key: str, generation: int) -> Entry | None:
     """The entry, None when it is gone or cannot be read: then it keeps nobody out."""
     try:
-        return Entry.model_validate_json(store.get(_entry_name(key, generation)))
+        entry = Entry.model_validate_json(store.get(_entry_name(key, generation)))
+        ours = [*entry.states, *([entry.result_name] if entry.kind == "commit" else [])]
+        return entry if all(is_name(name) and name.split("/")[1:2] == [key] for name in ours) else None
     except (ObjectMissingError, DamagedObjectError, ValidationError):
         return None
 

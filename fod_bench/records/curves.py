@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from fod_bench.errors import DamagedObjectError
 from fod_bench.evaluation.metric import MetricName
 from fod_bench.records.names import canonical_digest
 from fod_bench.records.record import Record, Selected
 from fod_bench.store.base import Store
+from fod_bench.store.reading import Share, reading
 
 
 class _Frozen(BaseModel):
@@ -26,7 +27,7 @@ class EpochResult(_Frozen):
     epoch: int
     """Number of epochs trained so far, from 1."""
     losses: dict[str, float]
-    metrics: dict[str, dict[MetricName, float | None]] | None = None
+    metrics: dict[str, dict[MetricName, Share | None]] | None = None
     """`{score name: {metric: value}}`; None for an epoch that was not evaluated. A value is None when undefined."""
 
 
@@ -39,7 +40,7 @@ class Curves(_Frozen):
     """`{loss: mean of every epoch}`, from epoch 1."""
     evaluated: list[int]
     """Epochs that were evaluated."""
-    metrics: dict[str, dict[MetricName, list[float | None]]] = Field(default_factory=dict)
+    metrics: dict[str, dict[MetricName, list[Share | None]]] = Field(default_factory=dict)
     """`{score name: {metric: value of every evaluated epoch}}`; None where undefined."""
 
     @classmethod
@@ -87,10 +88,10 @@ def read_curves(store: Store, record: Record) -> Curves | None:
     if not record.curves:
         return None
     name = curves_name(record.key, record.run.claim)
-    try:
-        curves = Curves.model_validate_json(store.get(name))
-    except ValidationError as error:
-        raise DamagedObjectError(f"object {name} is damaged: {error.errors()[0]['msg']}") from error
-    if curves.digest() != record.curves:
+    content = store.get(name)
+    with reading(name, "curves of a trial"):
+        curves = Curves.model_validate_json(content)
+        fits = curves.digest() == record.curves
+    if not fits:
         raise DamagedObjectError(f"object {name} is damaged: these are not the curves that its record names")
     return curves

@@ -10,6 +10,7 @@ from typing import Literal
 from fod_bench.errors import DamagedObjectError, StoreError
 from fod_bench.records.record import failure_log_name, failure_name
 from fod_bench.store import ObjectMissingError, Store
+from fod_bench.store.reading import failure_reason
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def keep_failure(store: Store, key: str, name: str, failure: Failure) -> str:
 def kept_failure(store: Store, key: str) -> tuple[str, str] | None:
     """Reason and place of the log of a trial that failed before and would again; None where there is none."""
     try:
-        return json.loads(store.get(failure_name(key)))["reason"], store.location(failure_log_name(key))
+        return failure_reason(failure_name(key), store.get(failure_name(key))), store.location(failure_log_name(key))
     except (ObjectMissingError, DamagedObjectError):
         return None
 

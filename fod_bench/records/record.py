@@ -7,15 +7,19 @@ What every epoch left lies beside the record (`curves.py`): a report of ten thou
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from fod_bench.evaluation.metric import MetricName
 from fod_bench.records.names import canonical_digest
+from fod_bench.store.reading import Amount, Count, OptionalPart, Part, Share
 
 SCHEMA_VERSION: Literal[2] = 2
 
+
+SELECTED_WEIGHTS: dict[str, MetricName] = {"best_image": "image_auroc", "best_pixel": "pixel_auroc"}
+"""Weights kept beside the last epoch's: those of the epoch that is best on the test data, for each metric by itself."""
 
 COST_SCORE = "cost"
 """Where a score name would stand in a cell that asks for a measurement of cost."""
@@ -30,7 +34,7 @@ def score_name(rule: str, levels: list[int] | tuple[int, ...]) -> str:
     return f"{rule}@{'+'.join(str(level) for level in sorted(levels))}" if levels else rule
 
 
-Selected = tuple[float | None, int | None, float | None, int | None]
+Selected = tuple[Share | None, Count | None, Share | None, Count | None]
 """The two values of one metric that tables show, each with the number of epochs trained when it was taken: the highest over the
 evaluated epochs (the first of equals; selected on the test data, each metric for itself), and that of the last one."""
 
@@ -38,7 +42,7 @@ evaluated epochs (the first of equals; selected on the test data, each metric fo
 class Training(_Frozen):
     """What is trained: all that is known of a trial before there is a result."""
 
-    key: str
+    key: Part
     """Train key: hash of everything that changes the training and nothing else."""
     method: str
     dataset: str
@@ -72,12 +76,12 @@ class Trial(Training):
 class Counts(_Frozen):
     """Pictures of the category that the trial used."""
 
-    train: int
-    test_good: int
-    test_defect: int
-    test_unmasked: int = 0
+    train: Count
+    test_good: Count
+    test_defect: Count
+    test_unmasked: Count = 0
     """Defective ones without a mask, which the pixel metrics leave out."""
-    test_vanished: int = 0
+    test_vanished: Count = 0
     """Defective ones whose mask marks no pixel at the image size."""
 
 
@@ -87,17 +91,17 @@ class RunInfo(_Frozen):
     started: str
     """UTC, ISO 8601."""
     finished: str
-    train_seconds: float
-    evaluate_seconds: float
-    seconds_per_step: float
+    train_seconds: Amount
+    evaluate_seconds: Amount
+    seconds_per_step: Amount
     device: str
-    threads: int
-    packed: int = 1
+    threads: Annotated[int, Field(ge=1)]
+    packed: Annotated[int, Field(ge=1)] = 1
     """Most trials that shared its steps, itself included; of the time of such a step each is charged an equal part."""
     correlation: str = ""
     """Implementation of the correlation operator; empty where the method or its view has none."""
     host: str
-    claim: str = ""
+    claim: OptionalPart = ""
     """Claim it was written under; the kept weights lie in the folder of that name beside the record."""
     versions: dict[str, str]
     resumed_after: list[int] = Field(default_factory=list)
@@ -111,7 +115,7 @@ class Record(Training):
     counts: Counts
     primary_score: str
     """Score name of the method's own scoring over all levels, e.g. `rec_div@8+16`; `cost` where costs are measured."""
-    epochs: int = 0
+    epochs: Count = 0
     """Number of epochs trained."""
     selected: dict[str, dict[MetricName, Selected]] = Field(default_factory=dict)
     """`{score name: {metric: (best, its epoch, last, its epoch)}}`; None where undefined. Empty where nothing is evaluated."""
@@ -119,7 +123,7 @@ class Record(Training):
     """Digest of what every epoch left, `Curves.digest()`; empty where there is nothing."""
     undefined: dict[str, str] = Field(default_factory=dict)
     """`{metric: reason}` for metrics that this test split does not define."""
-    costs: dict[str, float] = Field(default_factory=dict)
+    costs: dict[str, Amount] = Field(default_factory=dict)
     """`{name of a cost: value}`, see `CostName`, of the device that `run` names; empty unless cost was measured. Beside those of
     Table 5: `gflops_all`, `backbone_s_per_epoch` (docs/metrics.md)."""
     run: RunInfo
@@ -157,3 +161,9 @@ def failure_log_name(key: str) -> str:
 def job_name(run_id: str) -> str:
     """Store name of a run's job, as YAML with every default spelled out."""
     return f"runs/{run_id}/job.yaml"
+
+
+def train_key(features: Any, seed: int, setting: dict[str, Any], version: int) -> str:
+    """Key of the training of `setting` on the features of that key, by one version of its method."""
+    content = {"features": features, "seed": seed, "setting": setting, "version": version}
+    return canonical_digest(content)[:32]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from fod_bench.records.record import _Frozen
+from fod_bench.store.reading import Part
 
 
 class Cell(_Frozen):
@@ -19,7 +20,7 @@ class Cell(_Frozen):
     seed: int
     score: str
     """Score name, e.g. `rec_div@8+16`, or `cost`."""
-    key: str | None
+    key: Part | None
     """Train key; None while it cannot be known (data or weights missing)."""
     part: str = ""
     """Name of the job whose row it is: the run's own, or one that it includes."""
@@ -31,14 +32,14 @@ class RunPlan(_Frozen):
     """What a run set out to do; stored as `runs/<run id>/plan.json`."""
 
     schema_version: int = 1
-    run_id: str
+    run_id: Part
     job: str
     created: str
     """UTC, ISO 8601."""
     tables: list[int]
     """Tables of the paper that the job feeds."""
     cells: list[Cell]
-    features: list[str] = Field(default_factory=list)
+    features: list[Part] = Field(default_factory=list)
     """Keys of the feature sets it needs, as far as they can be known."""
-    references: list[str] = Field(default_factory=list)
+    references: list[Part] = Field(default_factory=list)
     """Keys of the reference features it needs."""

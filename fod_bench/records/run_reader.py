@@ -13,6 +13,7 @@ from fod_bench.errors import DamagedObjectError
 from fod_bench.records.run import Cell, RunPlan
 from fod_bench.records.state import SILENT_SECONDS, DriverState
 from fod_bench.store import ObjectInfo, ObjectMissingError, Store
+from fod_bench.store.reading import describe
 
 Standing = Literal["alive", "done", "interrupted", "failed", "died", "silent"]
 """`done`, `interrupted` and `failed` are what a driver said last; `died` is known of a process on this machine only."""
@@ -104,13 +105,6 @@ class RunReader:
         except ValidationError as error:
             damaged[name] = describe(error)
         return None
-
-
-def describe(error: ValidationError) -> str:
-    """What is wrong with an object that is not of the form it should have, in one line."""
-    first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"]) or "the whole"
-    return f"not of the form this version reads: {place}: {first['msg']}"
 
 
 def no_run(store: Store, job: str | None = None, jobs: Iterable[str] = ()) -> str:

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from fod_bench.machine.process import ProcessId
+from fod_bench.store.reading import Part
 
 FLUSH_SECONDS = 5.0
 """Time between two writes of a driver's state."""
@@ -44,9 +45,9 @@ class DriverState(_Frozen):
     """One `fod-bench run` and how far it is."""
 
     schema_version: int = 1
-    run_id: str
+    run_id: Part
     job: str
-    driver: str
+    driver: Part
     """Random; tells apart two drivers of the same run."""
     process: ProcessId
     started: str

@@ -89,7 +89,7 @@ class View:
             cell.notes += self._left_out(observations, metric)
         elif observations:
             cell.undefined = observations[0].undefined
-            cell.notes.append(f"{MEASURES[metric].title} is undefined: {cell.undefined}")
+            cell.notes.append(f"{MEASURES[metric].title} is not available: {cell.undefined}")
         return cell
 
     def _left_out(self, observations: Sequence[Observation], metric: Metric) -> list[str]:
@@ -135,7 +135,7 @@ class View:
             shared = {(reason or "").split(":")[0] for reason in reasons}
             cell.undefined = f"{shared.pop()}, in every category" if len(shared) == 1 else "no category defines it"
             cell.keys = _keys(seen for group in observations.values() for seen in group)
-            cell.notes.append(f"{MEASURES[metric].title} is undefined: {cell.undefined}")
+            cell.notes.append(f"{MEASURES[metric].title} is not available: {cell.undefined}")
         return cell
 
     def observe(self, row: str, dataset: str, category: str, metric: Metric) -> list[Observation]:
@@ -185,17 +185,25 @@ class View:
         return "; ".join(parts)
 
     def remarks(self) -> list[str]:
-        """What is missing or damaged among the cells of this view, and the command that makes it."""
+        """What is missing, older than its scoring, or damaged among the cells of this view, and the command that makes it."""
         results, request = self.results, self.results.request
-        missing = {place: run for place, run in self.cells.items() if results.outcome_of(run[1]) is None}
+        without = {place: run for place, run in self.cells.items() if results.outcome_of(run[1]) is None}
+        lacking = [place for place, (_, cell) in without.items() if results.lacking(cell)]
+        missing = {place: run for place, run in without.items() if place not in lacking}
         remarks = self._of_request(request) if request else []
         if missing:
             out = {place: bool(request and request.left_out(cell)) for place, (_, cell) in missing.items()}
             wanted, left_out = ([place for place in missing if out[place] is asked] for asked in (False, True))
-            parts = [f"{len(self.cells) - len(missing)} of {len(self.cells)} cells have a result"]
+            parts = [f"{len(self.cells) - len(without)} of {len(self.cells)} cells have a result"]
             parts += [f"missing: {self._name(wanted)}"] if wanted else []
             parts += [f"left out by --only: {self._name(left_out)}"] if left_out else []
             remarks.append(f"{'; '.join(parts)}. {self._remedy(missing)}")
+        if lacking:
+            remarks.append(
+                f"Not available: {self._name(lacking)}, whose records were made by an earlier version, without this scoring. A "
+                "training that has a record is not run again: delete these records (`--explain` tells where they are), or give "
+                "another `--store`, and `fod-bench run` trains them anew."
+            )
         keys = {cell.key for _, cell in self.cells.values()}
         concerned = {
             name: reason
@@ -242,6 +250,10 @@ class View:
             groups.setdefault((place.row, place.dataset), []).append(name)
         texts = [f"{row} on {dataset}: {shortened(names)}" for (row, dataset), names in groups.items()]
         return shortened(texts, "; ")
+
+
+def _jobs(plans: dict[Place, RunPlan]) -> str:
+    return ", ".join(dict.fromkeys(plan.job for plan in plans.values()))
 
 
 def _keys(observations: Iterable[Observation]) -> tuple[str, ...]:

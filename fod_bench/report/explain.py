@@ -120,7 +120,8 @@ def _explain(results: Results, plan: RunPlan, cell: Cell, metrics: Sequence[Metr
         damaged = results.damaged.get(record_name(cell.key))
         problem = f"its record is damaged: {damaged}" if damaged else "no record yet"
     elif outcome is None:
-        problem = f"the record has no scoring {cell.score!r}; it has {', '.join(record.scores()) or 'costs only'}"
+        there = ", ".join(record.scores())
+        problem = f"{results.lacking(cell)}; it has {there}. Delete it, or take another store, and run the job again"
     if record is None or outcome is None or problem:
         return Explanation(plan, cell, location, {}, record, problem)
     selected: dict[Metric, Selected] = {}

@@ -20,8 +20,9 @@ from fod_bench.job.stored import RunJobs
 from fod_bench.records.names import record_name
 from fod_bench.records.record import COST_SCORE, Record, Selected, failure_name, job_name
 from fod_bench.records.run import Cell, RunPlan
-from fod_bench.records.run_reader import RunReader, describe, no_run
-from fod_bench.store.base import ObjectMissingError
+from fod_bench.records.run_reader import RunReader, no_run
+from fod_bench.store.base import ObjectMissingError, obstacle
+from fod_bench.store.reading import describe
 
 if TYPE_CHECKING:
     import pandas
@@ -172,21 +173,29 @@ class Results:
         outcome = self.outcomes.get(cell.key) if cell.key else None
         return outcome if outcome is not None and outcome.answers(cell.score) else None
 
+    def lacking(self, cell: Cell) -> str | None:
+        """Why the record of `cell` does not answer it although it can be read: it is older than the cell's way of scoring."""
+        outcome = self.outcomes.get(cell.key) if cell.key else None
+        if outcome is None or outcome.answers(cell.score):
+            return None
+        return f"its record, made by an earlier version, has no scoring {cell.score!r}"
+
     def observe(self, plan: RunPlan, cell: Cell, selection: Selection, metric: Metric) -> Observation | None:
         """The number that `cell` of `plan` has, None when the cell has no usable record or is of another kind."""
-        outcome = self.outcome_of(cell)
+        outcome = self.outcomes.get(cell.key) if cell.key else None
         if outcome is None or metric not in measured(cell):
             return None
-        value, epoch = outcome.value(cell.score, metric, selection)
-        reason = (
-            outcome.undefined.get(metric, "it was not measured when the record was made") if value is None else None
-        )
+        value, epoch, reason = None, None, self.lacking(cell)
+        if reason is None:
+            value, epoch = outcome.value(cell.score, metric, selection)
+        if value is None and reason is None:
+            reason = outcome.undefined.get(metric, "it was not measured when the record was made")
         place = (cell.row, cell.method, cell.dataset, cell.layout, cell.category, cell.seed, cell.score, outcome.key)
         return Observation(plan.run_id, plan.job, part_of(plan, cell), *place, selection, metric, value, epoch, reason)
 
     @cached_property
     def observations(self) -> list[Observation]:
-        """Every number of every cell that has a record; cells of several runs once per run."""
+        """Every number of every cell that has a record, or why there is none; cells of several runs once per run."""
         found = (
             self.observe(plan, cell, selection, metric)
             for plan in self.plans
@@ -238,8 +247,10 @@ def results_of(
             if cell.key:
                 scores.setdefault(cell.key, set()).add(cell.score)
 
+    told = {cell.key: cell for plan in plans for cell in plan.cells if cell.key}
+
     def load(key: str) -> Record | None:
-        return _read(store, record_name(key), partial(_usable_record, key), damaged)
+        return _read(store, record_name(key), partial(_usable_record, told[key]), damaged)
 
     def outcomes(batch: Sequence[str]) -> list[Outcome | str]:
         """The outcomes; of a training that has none but failed, its key."""
@@ -294,7 +305,9 @@ def _read(store: Store, name: str, parse: Callable[[bytes], T], damaged: dict[st
     try:
         return parse(store.get(name))
     except ObjectMissingError:
-        return None
+        stands = obstacle(store, name)
+        if stands is not None:
+            damaged[name] = stands
     except DamagedObjectError as error:
         damaged[name] = str(error)
     except ValidationError as error:
@@ -304,10 +317,13 @@ def _read(store: Store, name: str, parse: Callable[[bytes], T], damaged: dict[st
     return None
 
 
-def _usable_record(key: str, data: bytes) -> Record:
+def _usable_record(cell: Cell, data: bytes) -> Record:
     record = Record.model_validate_json(data)
-    if record.key != key:
+    if record.key != cell.key:
         raise ValueError(f"it is the record of another trial, {record.key}")
+    for what, found, expected in (("method", record.method, cell.method), ("seed", record.seed, cell.seed)):
+        if found != expected:
+            raise ValueError(f"it has {what} {found}, where the plan has {expected}")
     if not record.selected and not record.costs:
         raise ValueError("it has no evaluated epoch")
     return record

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -18,6 +17,7 @@ from fod_bench.records.run import RunPlan
 from fod_bench.records.run_reader import Driver, RunReader, Runs, Standing, no_run, trained_keys
 from fod_bench.records.state import DriverState, Task
 from fod_bench.store import ObjectMissingError, Store
+from fod_bench.store.reading import failure_reason
 
 Condition = Literal["running", "complete", "failed", "stopped"]
 """`running`: somebody is at work on it; `complete`: everything has a record; `failed`: nothing is left to do, but something
@@ -228,10 +228,10 @@ class StatusReader:
     def _mark(self, key: str) -> str | None:
         name = failure_name(key)
         try:
-            return str(json.loads(self._store.get(name))["reason"])
+            return failure_reason(name, self._store.get(name))
         except ObjectMissingError:  # it is being tried again
             return None
-        except (DamagedObjectError, ValueError, KeyError, TypeError):
+        except DamagedObjectError:
             return f"its mark {self._store.location(name)} is damaged"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple, Protocol, runtime_checkable
 
 from fod_bench.errors import StoreError
 
@@ -88,6 +88,20 @@ class Store(Protocol):
     def location(self, name: str) -> str:
         """Where a person finds `name`: a path or an address."""
         ...
+
+
+@runtime_checkable
+class HasPlaces(Protocol):
+    """A store in which something else may stand in the place of an object, which can then be neither read nor written."""
+
+    def obstacle(self, name: str) -> str | None:
+        """What stands where `name` would be, and what to do; None where nothing does."""
+        ...
+
+
+def obstacle(store: Store, name: str) -> str | None:
+    """See `HasPlaces`; None for a store in which there are only objects. Asks no server."""
+    return store.obstacle(name) if isinstance(store, HasPlaces) else None
 
 
 def is_name(name: str) -> bool:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from fod_bench.errors import StoreError
-from fod_bench.store.base import ObjectMissingError, Store
+from pydantic import ValidationError
+
+from fod_bench.errors import DamagedObjectError, StoreError
+from fod_bench.machine.process import ProcessId
+from fod_bench.store.base import ObjectInfo, ObjectMissingError, Store
 
 FORMAT = 1
 MARK = "fod-bench.json"
@@ -18,6 +22,9 @@ FOLDERS = ("claims", "features", "probe", "references", "runs", "trials")
 """What the names in a store begin with."""
 
 _CREATORS, _ROUNDS = 16, 6
+_OWNER = "owner.json"
+_SECONDS = 3600.0
+"""No probe takes so long, however often its store falls silent."""
 
 
 class Probe(NamedTuple):
@@ -32,18 +39,53 @@ class Probe(NamedTuple):
 def check_store(store: Store) -> Probe:
     """Try a store out: read, write, delete, and race for an object; and mark an empty one as a store of this program.
 
+    What it writes it removes, also when it fails, and what a probe that died has left.
+
     Raises `StoreError`, one line, when it cannot be read or written, holds other things, or is of a newer format.
     """
     _check_mark(store)
+    _clear(store)
     folder = f"probe/{secrets.token_hex(8)}"
     names = [f"{folder}/{number}" for number in range(_ROUNDS)]
-    _check_written(store, f"{folder}/written")
-    with ThreadPoolExecutor(_CREATORS) as pool:
-        winners = [_race(store, name, pool) for name in names]
-    winners.append(int(store.create(names[-1], b"too late")))
-    for name in (*names, f"{folder}/written"):
-        store.delete(name)
+    written = [f"{folder}/{_OWNER}", f"{folder}/written", *names]
+    try:
+        store.put(written[0], ProcessId.own().model_dump_json().encode())
+        _check_written(store, written[1])
+        with ThreadPoolExecutor(_CREATORS) as pool:
+            winners = [_race(store, name, pool) for name in names]
+        winners.append(int(store.create(names[-1], b"too late")))
+    except BaseException:
+        with contextlib.suppress(
+            StoreError
+        ):  # the error at hand is the one that matters; the next probe clears the rest
+            _delete(store, written)
+        raise
+    _delete(store, written)
     return Probe(winners == [1] * _ROUNDS + [0], tuple(winners))
+
+
+def _clear(store: Store) -> None:
+    """Remove what probes left whose process is known to be dead, or that are too old to go on."""
+    folders: dict[str, list[ObjectInfo]] = {}
+    for info in store.list("probe/"):
+        folders.setdefault("/".join(info.name.split("/")[:2]), []).append(info)
+    limit = store.now() - _SECONDS if folders else 0.0
+    for folder, infos in folders.items():
+        if max(info.modified for info in infos) < limit or _is_dead(store, f"{folder}/{_OWNER}"):
+            _delete(store, [info.name for info in infos])
+
+
+def _is_dead(store: Store, owner: str) -> bool:
+    try:
+        return ProcessId.model_validate_json(store.get(owner)).is_dead()
+    except (ObjectMissingError, DamagedObjectError, ValidationError):
+        return False
+
+
+def _delete(store: Store, names: list[str]) -> None:
+    """Remove what of `names` there is, the owner last."""
+    for name in sorted(names, key=lambda name: name.endswith(_OWNER)):
+        store.delete(name)
 
 
 def _check_mark(store: Store) -> None:
@@ -64,7 +106,7 @@ def _check_format(store: Store, mark: bytes) -> None:
     place = store.location(MARK)
     try:
         number = json.loads(mark)["format"]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         number = None
     if type(number) is not int or number < 1:
         raise StoreError(f"{place} does not say which format the store has; it should be " + '{"format": 1}')

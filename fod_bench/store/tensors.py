@@ -14,8 +14,9 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from fod_bench.errors import DamagedObjectError, StoreError
+from fod_bench.errors import StoreError
 from fod_bench.store.base import Store
+from fod_bench.store.reading import reading
 
 _TYPES: dict[str, np.dtype[Any]] = {
     code: np.dtype(name)
@@ -34,6 +35,7 @@ _TYPES: dict[str, np.dtype[Any]] = {
         "F64": "<f8",
     }.items()
 }
+_FORM = "safetensors file as fod-bench writes them"
 _METADATA_KEY = "metadata"
 """All metadata stand as JSON under one key: safetensors writes several in changing order, and equal tensors should give
 equal bytes."""
@@ -88,19 +90,22 @@ def load_tensors(store: Store, name: str) -> tuple[dict[str, np.ndarray], dict[s
     that is damaged or was not made by `save_tensors`.
     """
     try:
-        with store.open(name) as file:
+        with store.open(name) as file, reading(name, _FORM, store.location(name)):
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        return _read(mapped)
+        return parse_tensors(name, mapped, store.location(name))
     except OSError as error:
         raise StoreError(f"cannot read {store.location(name)}: {error.strerror}") from error
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise DamagedObjectError(
-            f"object {name} is damaged: {store.location(name)} is not a safetensors file as fod-bench writes them ({error!r}); "
-            "delete it to have it made anew"
-        ) from error
 
 
-def _read(mapped: mmap.mmap) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+def parse_tensors(
+    name: str, content: bytes | mmap.mmap, place: str = ""
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Tensors, as views, and metadata of the content of object `name`. Raises `DamagedObjectError`."""
+    with reading(name, _FORM, place):
+        return _read(content)
+
+
+def _read(mapped: bytes | mmap.mmap) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Views of the tensors in a safetensors file: 8 bytes of header length, a JSON header, the tensors' bytes.
 
     The library itself copies every array when it reads for numpy, hence the few lines.
@@ -108,11 +113,13 @@ def _read(mapped: mmap.mmap) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     start = 8 + int.from_bytes(mapped[:8], "little")
     header: dict[str, Any] = json.loads(mapped[8:start])
     metadata = json.loads(header.pop("__metadata__")[_METADATA_KEY])
-    if not isinstance(metadata, dict):
-        raise ValueError("the metadata are no mapping")
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise ValueError("the metadata are no mapping of texts")
     tensors = {}
     for key, entry in header.items():
         dtype, shape, (begin, end) = _TYPES[entry["dtype"]], entry["shape"], entry["data_offsets"]
+        if not all(type(size) is int for size in (*shape, begin, end)):
+            raise ValueError(f"the place of tensor {key!r} is not of whole numbers")
         count = math.prod(shape)
         if min(shape, default=0) < 0 or begin < 0 or end - begin != count * dtype.itemsize:
             raise ValueError(f"the place of tensor {key!r} does not fit its shape")

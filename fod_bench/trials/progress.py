@@ -6,9 +6,11 @@ import json
 import logging
 import socket
 import time
+from typing import Annotated
 
 import numpy as np
 import torch
+from pydantic import BaseModel, ConfigDict, Field
 
 from fod_bench.errors import DamagedObjectError, DivergedError
 from fod_bench.evaluation.evaluate import Truth, evaluate
@@ -21,15 +23,28 @@ from fod_bench.records.checkpoints import Checkpoints, State
 from fod_bench.records.claims import Claim
 from fod_bench.records.curves import Curves, EpochResult, curves_name
 from fod_bench.records.names import record_name
-from fod_bench.records.record import Record, RunInfo, Trial
+from fod_bench.records.record import SELECTED_WEIGHTS, Record, RunInfo, Trial
 from fod_bench.records.tidy import tidy_trial
 from fod_bench.store import ObjectMissingError
+from fod_bench.store.reading import Amount, Count, reading
 from fod_bench.store.tensors import load_tensors, save_tensors
 
 _LOG = logging.getLogger(__name__)
 
-_SELECTED: dict[str, MetricName] = {"best_image": "image_auroc", "best_pixel": "pixel_auroc"}
-"""Weights kept beside the last epoch's: those of the epoch that is best on the test data, for each metric by itself."""
+
+class _About(BaseModel):
+    """What a checkpoint says beside its arrays."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    epoch: Count
+    step: Count
+    results: list[EpochResult]
+    undefined: dict[str, str]
+    resumed_after: list[Count]
+    seconds: dict[str, Amount]
+    packed: Annotated[int, Field(ge=1)] = 1
+    """Absent before trials could share steps."""
 
 
 class TrialProgress:
@@ -82,7 +97,7 @@ class TrialProgress:
         means = dict(zip(self.method.loss_names, losses.mean(0).tolist(), strict=True))
         self.results.append(EpochResult(epoch=self.epoch, losses=means, metrics=metrics))
         if metrics is not None:
-            best = [name for name, metric in _SELECTED.items() if self._is_best(metric)]
+            best = [name for name, metric in SELECTED_WEIGHTS.items() if self._is_best(metric)]
             if best:
                 self.kept |= dict.fromkeys(best, self.method.weights())
 
@@ -113,46 +128,58 @@ class TrialProgress:
             arrays |= {f"{part}/{name}": array for name, array in weights.items()}
         if self.losses:
             arrays["losses"] = torch.stack(self.losses).cpu().numpy()
-        about = {
-            "epoch": self.epoch,
-            "step": self.step,
-            "results": [result.model_dump(mode="json") for result in self.results],
-            "undefined": self.undefined,
-            "resumed_after": self.resumed_after,
-            "seconds": self.seconds,
-            "packed": self.packed,
-        }
-        self.checkpoints.save(arrays, {"progress": json.dumps(about)})
+        about = _About(
+            epoch=self.epoch,
+            step=self.step,
+            results=self.results,
+            undefined=self.undefined,
+            resumed_after=self.resumed_after,
+            seconds=self.seconds,
+            packed=self.packed,
+        )
+        self.checkpoints.save(arrays, {"progress": json.dumps(about.model_dump(mode="json"))})
         self.saved_at = sum(self.seconds.values())
 
     def resume(self) -> None:
         """Go on from the newest checkpoint that can be used; without one, training starts anew."""
         for name in self.checkpoints.newest_first():
             try:
-                self._restore(*load_tensors(self.claim.store, name))
+                arrays, metadata = load_tensors(self.claim.store, name)
+                with reading(name, "checkpoint of this trial"):
+                    self._restore(arrays, metadata)
                 return
             except ObjectMissingError:
                 continue
-            except (DamagedObjectError, KeyError, ValueError):
+            except DamagedObjectError:
                 _LOG.warning("damaged   checkpoint %s: not used", self.claim.store.location(name))
 
     def _restore(self, arrays: State, metadata: dict[str, str]) -> None:
-        """Take over what `save` wrote. Raises KeyError or ValueError, with nothing changed, for anything else."""
-        about = json.loads(metadata["progress"])
+        """Take over what `save` wrote. Raises, with nothing changed, an error that `reading` knows for anything else."""
+        about = _About.model_validate_json(metadata["progress"])
+        epochs, steps = self.trial.setting["epochs"], self.method.steps_per_epoch
+        taken = arrays["losses"].shape if "losses" in arrays else (0, len(self.method.loss_names))
+        if about.epoch > epochs or about.step > steps or len(about.results) != about.epoch:
+            raise ValueError(
+                f"epoch {about.epoch} of {epochs}, step {about.step} of {steps}, {len(about.results)} results"
+            )
+        if taken != (about.step, len(self.method.loss_names)):
+            raise ValueError(f"losses {taken} of {about.step} steps")
         losses = list(torch.from_numpy(arrays.pop("losses").copy()).to(self.device)) if "losses" in arrays else []
         parts: dict[str, State] = {}
         for name, array in arrays.items():
             part, _, rest = name.partition("/")
             parts.setdefault(part, {})[rest] = array.copy()
-        epoch, step, undefined, seconds = (about[key] for key in ("epoch", "step", "undefined", "seconds"))
-        results = [EpochResult.model_validate(result) for result in about["results"]]
-        resumed_after = [*about["resumed_after"], epoch]
-        packed = about.get("packed", 1)  # absent before trials could share steps
-        self.method.load_state(parts.pop("method"))
-        self.epoch, self.step, self.losses, self.results = epoch, step, losses, results
-        self.undefined, self.seconds, self.kept, self.resumed_after = undefined, seconds, parts, resumed_after
+        state, weights = parts.pop("method"), {name: array.shape for name, array in self.method.weights().items()}
+        for part, kept in parts.items():
+            if part not in SELECTED_WEIGHTS or {name: array.shape for name, array in kept.items()} != weights:
+                raise ValueError(f"the kept weights {part} are of other networks")
+        seconds = {name: about.seconds[name] for name in ("train", "evaluate")}
+        self.method.load_state(state)
+        self.epoch, self.step, self.losses, self.results = about.epoch, about.step, losses, about.results
+        self.undefined, self.seconds, self.kept = about.undefined, dict(seconds), parts
+        self.resumed_after = [*about.resumed_after, about.epoch]
         self.saved_at = sum(seconds.values())
-        self.packed = packed
+        self.packed = about.packed
 
     def finish(self, started: str) -> None:
         """Store the weights worth keeping and the curves, then the record, if the claim still stands; then only they are left."""

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 from tests.helpers.http_connection import BrokenError, Connection, header
 
-Kind = Literal["delay", "drop", "error", "break_upload", "swallow", "reset", "truncate"]
+Kind = Literal["delay", "drop", "error", "break_upload", "swallow", "cut_head", "reset", "truncate"]
 _NO_BODY = re.compile(rb"HTTP/1\.[01] (1\d\d|204|304) ")
 _CODES = {500: "InternalError", 503: "SlowDown", 429: "TooManyRequests"}
 
@@ -38,6 +38,7 @@ class Fault:
     `error`         it is answered with `status`, the server never hears of it
     `break_upload`  after `after` bytes of its body the connections to both sides are reset
     `swallow`       the server acts on it, the client gets a reset instead of the answer
+    `cut_head`      its answer's status and headers end after `after` bytes with an orderly end of the connection
     `reset`         its answer's body ends after `after` bytes with a reset
     `truncate`      its answer's body ends after `after` bytes with an orderly end of the connection
     """
@@ -181,6 +182,10 @@ class FaultyProxy:
         if fault and fault.kind == "swallow":
             _discard(body)  # the server is done when its answer is
             raise BrokenError
+        if fault and fault.kind == "cut_head":
+            _discard(body)
+            client.send(head[: min(fault.after, len(head) - 1)])
+            return False
         client.send(head)
         if fault and fault.kind in ("reset", "truncate"):
             client.send_some(body, fault.after)

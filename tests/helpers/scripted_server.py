@@ -13,6 +13,10 @@ from typing import Any, NamedTuple
 XML = {"Content-Type": "application/xml"}
 
 
+TOLD = {"ETag": '"1"', "Last-Modified": "Sun, 01 Mar 2026 23:00:05 GMT"}
+"""What every S3 server tells of an object, beside its size."""
+
+
 class Request(NamedTuple):
     """What a scripted server was asked."""
 
@@ -22,10 +26,10 @@ class Request(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What it answers. A body that is shorter than its `Content-Length` header is cut off."""
+    """What it answers. A body that is shorter than its `Content-Length` header is cut off; a header that is None is left out."""
 
     status: int
-    headers: Mapping[str, str] = MappingProxyType({})
+    headers: Mapping[str, str | None] = MappingProxyType({})
     body: bytes = b""
 
 
@@ -53,9 +57,15 @@ def serving(script: Script) -> Iterator[str]:
             self.close_connection = True
             if answer is None:
                 return
-            self.send_response(answer.status)
-            for name, value in ({"Content-Length": str(len(answer.body))} | dict(answer.headers)).items():
-                self.send_header(name, value)
+            self.send_response_only(answer.status)
+            said = {
+                "Date": self.date_time_string(),
+                "Content-Length": str(len(answer.body)),
+                "Connection": "close",
+            } | dict(answer.headers)
+            for name, value in said.items():
+                if value is not None:
+                    self.send_header(name, value)
             self.end_headers()
             if self.command != "HEAD":
                 self.wfile.write(answer.body)

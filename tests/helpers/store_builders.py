@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from typer.testing import CliRunner, Result
 
 from fod_bench.cli.app import app
@@ -17,6 +18,7 @@ from fod_bench.records.names import plan_name, record_name
 from fod_bench.records.run import Cell, RunPlan
 from fod_bench.records.state import DriverState, Ended, Task, state_name
 from fod_bench.store import Store
+from fod_bench.store.tensors import save_tensors
 from tests.helpers.report_builders import SCORE, curves, record
 
 CLAIM = "00000001-0a1b2c3d"
@@ -65,8 +67,8 @@ def save_trial(store: Store, key: str, claim: str = CLAIM, features: str = "f1",
     epochs: list[tuple[float | None, float | None]] = [(0.9, 0.8)]
     made = record(key, cell(key), epochs, features={"key": features}, reference={"kind": "mean", "key": reference})
     made = made.model_copy(update={"run": made.run.model_copy(update={"claim": claim})})
-    store.put(f"trials/{key}/{claim}/last.safetensors", b"last weights")
-    store.put(f"trials/{key}/{claim}/best_image.safetensors", b"best weights")
+    for part in ("last", "best_image", "best_pixel"):
+        save_tensors(store, f"trials/{key}/{claim}/{part}.safetensors", {"8/embed.weight": np.ones(3)}, {"key": key})
     store.put(curves_name(key, claim), curves(key, cell(key), epochs).model_dump_json().encode())
     store.put(record_name(key), made.model_dump_json().encode())
 
@@ -147,7 +149,8 @@ def names(store: Store, prefix: str = "") -> list[str]:
 def damage(store: Store, name: str) -> None:
     """Change an object's bytes behind the store's back."""
     path = Path(store.location(name))
-    path.write_bytes(b"x" + path.read_bytes()[1:])
+    content = path.read_bytes()
+    path.write_bytes(bytes([content[0] ^ 1]) + content[1:])
 
 
 def whole_store(store: Store) -> Store:

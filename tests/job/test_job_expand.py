@@ -151,6 +151,7 @@ def test_what_changes_the_training_is_told_apart(key: dict[str, Any]) -> None:
     ("one", "other"),
     [
         ({}, {"scoring": "div", "score_levels": [8]}),
+        ({}, {"scoring": "rec_div_printed"}),
         ({}, {"levels": [16, 8]}),
         ({}, {"d_model": {4: 64, 32: 64}}),
         ({}, {"weights": "random", "weights_seed": 3}),

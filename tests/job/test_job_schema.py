@@ -48,6 +48,12 @@ def refused(**keys: Any) -> list[tuple[str, str]]:
         ({"lambda2": float("inf")}, "settings.lambda2", "finite"),
         ({"learning_rate": 0}, "settings.learning_rate", "greater than 0"),
         ({"views": "patch", "scoring": "rec_div"}, "settings.scoring", "`patch` have no correlations, so no `rec_div`"),
+        (
+            {"views": "intra", "scoring": "rec_div_printed"},
+            "settings.scoring",
+            "inter-image divergence, which views `intra`",
+        ),
+        ({"views": "patch", "scoring": "rec_div_printed"}, "settings.scoring", "so no `rec_div_printed`; set `rec`"),
         ({"measure": "cost", "reference": "nearest"}, "settings.reference", "takes mean, coreset or prototype"),
         ({"measure": "cost", "scoring": "rec"}, "settings.scoring", "no scoring rule; leave it out"),
         (

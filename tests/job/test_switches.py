@@ -16,7 +16,7 @@ from fod_bench.methods.fod.method import FodMethod
 from fod_bench.methods.fod.network import FODNetwork, NetworkShape
 from fod_bench.methods.fod.references.build import build_references
 from fod_bench.methods.fod.references.specs import MeanReference
-from fod_bench.methods.fod.score import rules
+from fod_bench.methods.fod.rules import rules
 from fod_bench.methods.fod.settings import FodSettings
 from fod_bench.methods.fod.train import LossWeights, losses
 from tests.helpers.trial_builders import CPU, VIEWS, features

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from fod_bench.cli.app import app
+from fod_bench.errors import StoreError
+from fod_bench.records.record import train_key
 from fod_bench.records.upkeep import kind_of
 from fod_bench.store import Store, open_store
 from fod_bench.store.s3.store import S3Store
+from tests.helpers.report_builders import SCORE
 from tests.helpers.s3_servers import BUCKET, Server
 from tests.helpers.store_builders import CLAIM, call, collected, damage, names, save_plan, save_trial, whole_store
 
@@ -29,13 +36,13 @@ class TestLs:
             "features": 3,
             "references": 1,
             "records": 2,
-            "weights": 4,
+            "weights": 6,
             "curves": 2,
             "runs": 2,
             "mark": 1,
             "unknown": 1,
         }
-        assert told["kinds"]["references"]["bytes"] == 400 and told["objects"] == 16
+        assert told["kinds"]["references"]["bytes"] == 400 and told["objects"] == 18
         assert told["bytes"] == sum(info.size for info in whole.list())
         table = call("ls", "--store", whole.uri).stdout
         assert "checkpoints" not in table
@@ -78,7 +85,7 @@ class TestLs:
 class TestVerify:
     def test_a_sound_store(self, whole: Store) -> None:
         done = call("verify", "--store", whole.uri)
-        assert not done.stdout and "15 objects" in done.stderr and "no fault found" in done.stderr
+        assert not done.stdout and "17 objects" in done.stderr and "no fault found" in done.stderr
 
     def test_every_damaged_object_is_named_and_nothing_changed(self, whole: Store) -> None:
         damaged = [f"features/f1/{CLAIM}/train.safetensors", "trials/a2/record.json"]
@@ -103,6 +110,53 @@ class TestVerify:
         said = call("verify", "--store", whole.uri, code=1).stdout
         assert said == f"{head}: a part of it is missing: {part}\n"
 
+    @pytest.mark.parametrize("part", ["best_image", "best_pixel", "last"])
+    def test_kept_weights_that_are_gone_or_another_trials_are_named(self, whole: Store, part: str) -> None:
+        mine, others = (f"trials/{key}/{CLAIM}/{part}.safetensors" for key in ("a1", "a2"))
+        whole.put(mine, whole.get(others))
+        said = call("verify", "--store", whole.uri, code=1).stdout
+        assert said.startswith(f"{mine}: these are weights of another trial, a2; ") and said.count("\n") == 1
+        whole.put(mine, b"\xff" * 40)
+        assert call("verify", "--store", whole.uri, code=1).stdout.startswith(
+            f"{mine}: object {mine} is damaged: no safe"
+        )
+        whole.delete(mine)
+        said = call("verify", "--store", whole.uri, code=1).stdout
+        assert said == f"trials/a1/record.json: a part of it is missing: {mine}\n"
+
+    def test_values_that_cannot_be_are_named(self, whole: Store) -> None:
+        content = json.loads(whole.get("trials/a1/record.json"))
+        changes: dict[str, tuple[dict[str, Any], str]] = {
+            "auroc": ({"selected": {SCORE: {"image_auroc": [5.0, 1, 5.0, 1]}}}, "less than or equal to 1"),
+            "values": (
+                {"selected": {SCORE: {"image_auroc": [0.5, 1, 0.5, 1]}}},
+                "its values are not those of its curves",
+            ),
+            "epochs": ({"epochs": 3}, "its values are not those of its curves"),
+            "digest": ({"curves": "0" * 64}, "not the curves that its record names"),
+            "seed": ({"seed": 7}, "seed 7 is in no plan of this training; there it is 1"),
+            "method": ({"method": "other"}, "method other is in no plan of this training; there it is fod"),
+            "category": ({"category": "tile"}, "category tile is in no plan of this training; there it is a1"),
+            "claim": ({"run": content["run"] | {"claim": "../../x"}}, "run.claim"),
+            "key": ({"key": "../../x"}, "key: String should match"),
+        }
+        for change, fault in changes.values():
+            whole.put("trials/a1/record.json", json.dumps(content | change).encode())
+            said = call("verify", "--store", whole.uri, code=1).stdout
+            assert fault in said and all(line.startswith("trials/a1/record.json: ") for line in said.splitlines())
+
+    def test_a_key_is_the_hash_of_what_was_trained(self, whole: Store) -> None:
+        content = json.loads(whole.get("trials/a1/record.json")) | {"run": {}, "curves": ""}
+        content["run"] = json.loads(whole.get("trials/a1/record.json"))["run"] | {"claim": ""}
+        key = content["key"] = train_key("f1", content["seed"], content["setting"], 1)
+        name = f"trials/{key}/record.json"
+        whole.put(name, json.dumps(content).encode())
+        assert not call("verify", "--store", whole.uri).stdout
+        for change in ({"seed": 9}, {"setting": content["setting"] | {"heads": 9}}, {"features": {"key": "f2"}}):
+            whole.put(name, json.dumps(content | change).encode())
+            said = call("verify", "--store", whole.uri, code=1).stdout
+            assert said == f"{name}: its key is not that of its method, seed, setting and features\n"
+
     def test_parts_outside_the_prefix_are_looked_for(self, whole: Store) -> None:
         assert not call("verify", "trials/a1/record", "--store", whole.uri).stdout
 
@@ -114,22 +168,85 @@ class TestVerify:
         assert "the record of another trial, a2" in said and "no manifest" in said and "plan.json" in said
 
 
+class TestWhatIsNoObject:
+    """A folder store in which something else stands where an object would be: it is named, and all else goes on."""
+
+    @pytest.fixture
+    def odd(self, whole: Store) -> Store:
+        """Pipe, links that lead to themselves, nowhere and back up, and folders full and empty, each in an object's place."""
+        save_trial(whole, "a3")
+        save_trial(whole, "a4")
+        save_plan(whole, "tiny-1", ["a1", "a2", "a3", "a4", "a5", "a6", "a7"])
+        trials = Path(whole.location("trials/x")).parent
+        for key in ("a1", "a3", "a4"):
+            (trials / key / "record.json").unlink()
+        os.mkfifo(trials / "a1" / "record.json")
+        (trials / "a3" / "record.json").symlink_to("record.json")
+        (trials / "a4" / "record.json").symlink_to(trials / "nowhere")
+        (trials / "a5" / "record.json" / "inside").mkdir(parents=True)
+        (trials / "a5" / "record.json" / "inside" / "notes.txt").write_text("by hand")
+        (trials / "a6" / "record.json").mkdir(parents=True)
+        (trials / "a7").mkdir()
+        (trials / "a7" / "up").symlink_to(trials)
+        return whole
+
+    def test_verify_names_each_and_reads_the_rest(self, odd: Store) -> None:
+        said = call("verify", "--store", odd.uri, code=1).stdout
+        for name, fault in {
+            "trials/a1/record.json": "no file but a pipe or device stands in its place; delete it to have it made anew",
+            "trials/a3/record.json": "a link that leads to itself stands in its place; delete it",
+            "trials/a4/record.json": "a link that leads nowhere stands in its place; delete it",
+            "trials/a5/record.json": f"a folder stands in its place; move {odd.location('trials/a5/record.json')} away",
+            "trials/a6/record.json": "a folder stands in its place; move ",
+            "trials/a7/up": "a link to a folder stands in its place; delete it",
+        }.items():
+            assert [line for line in said.splitlines() if line.startswith(f"{name}: ") and fault in line]
+        assert "a2" not in said
+
+    def test_the_other_commands_go_on(self, odd: Store) -> None:
+        listed = call("ls", "trials/", "--store", odd.uri).stdout
+        assert "trials/a2/record.json" in listed and "trials/a1/record.json" in listed and "/up/a" not in listed
+        assert call("gc", "--store", odd.uri, "--older-than", "0").exit_code == 0
+        reported = CliRunner().invoke(app, ["report", "--store", odd.uri], env={"COLUMNS": "4000"})
+        assert reported.exit_code == 0, reported.output
+        assert "0.900" in reported.stdout and "a link that leads to itself" in reported.stdout
+        for key in ("a5", "a6"):
+            assert f"trials/{key}/record.json (a folder stands in its place; move" in reported.stdout
+        status = CliRunner().invoke(app, ["status", "--store", odd.uri], env={"COLUMNS": "200"})
+        assert status.exit_code == 0, status.output
+
+    def test_what_can_go_goes_and_what_a_person_must_move_is_said(self, odd: Store) -> None:
+        for key in ("a1", "a3", "a4"):
+            name = f"trials/{key}/record.json"
+            assert odd.create(name, b"anew") is False
+            odd.delete(name)
+            assert odd.create(name, b"anew") and odd.get(name) == b"anew"
+        odd.delete("trials/a5/record.json")
+        for write in (odd.put, odd.create):
+            with pytest.raises(
+                StoreError, match=r"cannot write object trials/a5/record.json: a folder stands in its place; move"
+            ):
+                write("trials/a5/record.json", b"anew")
+        assert (Path(odd.location("trials/a5/record.json")) / "inside" / "notes.txt").read_text() == "by hand"
+
+
 class TestBucket:
     def test_there_and_back_with_all_that_lies_between(
         self, whole: Store, s3: Callable[[str], Server], tmp_path: Path
     ) -> None:
         address, back = s3("moto").address("housekeeping"), str(tmp_path / "back")
-        assert "14 objects" in call("cp", whole.uri, address).stderr
+        assert "16 objects" in call("cp", whole.uri, address).stderr
         assert not call("cp", whole.uri, address).stdout, "nothing is copied twice"
-        assert "15 objects" in call("verify", "--store", address).stderr
+        assert "17 objects" in call("verify", "--store", address).stderr
         save_trial(open_store(address), "b1")
         assert collected(open_store(address), "--older-than", "0") == {
             "trials/b1/record.json",
             f"trials/b1/{CLAIM}/best_image.safetensors",
+            f"trials/b1/{CLAIM}/best_pixel.safetensors",
             f"trials/b1/{CLAIM}/curves.json",
             f"trials/b1/{CLAIM}/last.safetensors",
         }
-        assert "14 objects" in call("cp", address, back).stderr
+        assert "16 objects" in call("cp", address, back).stderr
         copied = open_store(back)
         assert names(copied) == names(whole) and all(copied.get(name) == whole.get(name) for name in names(whole))
 

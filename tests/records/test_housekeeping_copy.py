@@ -56,7 +56,7 @@ class TestCopy:
             "trials/a2",
             "references/r1.safetensors",
         ]
-        assert "14 objects" in done.stderr and "0 left out" in done.stderr
+        assert "16 objects" in done.stderr and "0 left out" in done.stderr
 
     def test_what_is_there_is_not_copied_again(self, whole: Store, target: Store) -> None:
         call("cp", whole.uri, target.uri)

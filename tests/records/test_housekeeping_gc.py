@@ -48,8 +48,8 @@ class TestGarbage:
         before = names(whole)
         done = call("gc", "--store", whole.uri)
         assert names(whole) == before
-        assert "trials: no run needs it: 4 objects" in done.stdout and "trials/b1" in done.stdout
-        assert "4 objects" in done.stderr and "--delete" in done.stderr
+        assert "trials: no run needs it: 5 objects" in done.stdout and "trials/b1" in done.stdout
+        assert "5 objects" in done.stderr and "--delete" in done.stderr
 
     def test_what_no_plan_names_goes(self, whole: Store) -> None:
         save_trial(whole, "b1")
@@ -130,7 +130,7 @@ class TestGarbage:
         assert not collected(whole)
         assert "1 more would go, but are younger" in call("gc", "--store", whole.uri).stderr
         age(whole, "trials/b1/", 20)
-        assert len(collected(whole, "--older-than", "10")) == 4
+        assert len(collected(whole, "--older-than", "10")) == 5
 
     def test_names_it_does_not_know_are_left_alone_and_said(self, whole: Store) -> None:
         whole.put("trials/b1/notes.txt", b"by hand")

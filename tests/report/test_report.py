@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import statistics
+from pathlib import Path
 
 import pytest
 
 from fod_bench.records.names import record_name
-from fod_bench.report import Results, build_tables, paper_table
-from tests.helpers.report_builders import MVTEC, MVTEC3D, MemoryStore, Run, cell, full_store, image, plain
+from fod_bench.report import Results, build_tables, explain, paper_table, render_report
+from tests.helpers.report_builders import MVTEC, MVTEC3D, MemoryStore, Run, cell, full_store, image, plain, record
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +140,7 @@ def test_an_undefined_auroc_is_na_with_its_reason_and_left_out_of_the_mean() -> 
     table = plain(store.read(), "job")
     odd = cell(table, "FOD", "odd")
     assert odd.text("ours") == "n/a"
-    assert odd.notes == ["image AUROC is undefined: no normal picture in the test split"]
+    assert odd.notes == ["image AUROC is not available: no normal picture in the test split"]
     assert cell(table, "FOD", "mean").text("ours") == "0.900 (1/2)"
     assert cell(table, "FOD", "mean", "pixel_auroc").text("ours") == "0.800"
 
@@ -183,6 +185,39 @@ def test_damaged_records_are_named_and_their_cells_empty() -> None:
     assert "trials/run-1-FOD-mvtec-tile-3407/record.json (checksum" in table.notes[-1]
     assert "trials/run-1-FOD-mvtec-wood-3407/record.json (not of the form" in table.notes[-1]
     assert not any("Damaged" in note for note in paper_table(store.read(), 7).notes)
+
+
+def test_a_record_that_is_older_than_the_scoring_asked_for_is_not_available_with_its_reason(tmp_path: Path) -> None:
+    store, reason = MemoryStore(), "its record, made by an earlier version, has no scoring 'rec_div_printed@8+16'"
+    run = Run(store, "run-1", "job", [2])
+    run.add("FOD", "mvtec", "tile", [(0.9, 0.8)])
+    for category in ("tile", "wood"):
+        key = run.add("As printed", "mvtec", category, score="rec_div_printed@8+16")
+        old = record(key, run.cells[0], [(0.9, 0.8)], category=category)
+        store.put(record_name(key), old.model_dump_json().encode())
+    run.add("As printed", "mvtec", "grid")  # no record at all
+    run.save()
+    table = plain(store.read(), "job")
+    for category in ("tile", "wood", "mean"):
+        shown = cell(table, "As printed", category)
+        why = f"{reason}, in every category" if category == "mean" else reason
+        assert (shown.text("ours"), shown.undefined) == ("n/a", why)
+        assert shown.notes == [f"image AUROC is not available: {why}"]
+    assert cell(table, "FOD", "tile").text("ours") == "0.900" and cell(table, "As printed", "grid").text("ours") == ""
+    missing, older = table.notes
+    assert missing.startswith("1 of 4 cells have a result; missing: As printed on mvtec: grid. ")
+    assert older.startswith("Not available: As printed on mvtec: tile, wood, whose records")
+    assert "delete these records" in older and "another `--store`" in older
+    for form in ("terminal", "markdown", "latex", "csv"):
+        (_, path, *_) = render_report(store.read(), ["2", "plain"], form, tmp_path)
+        assert "n/a" in path.read_text() or form == "csv"
+    with (tmp_path / "tidy.csv").open() as file:
+        lines = [line for line in csv.DictReader(file) if line["row"] == "As printed" and line["category"] == "tile"]
+    assert lines and {(line["value"], line["undefined"]) for line in lines} == {("", reason)}
+    (explained, *_) = explain(store.read(), "As printed/mvtec/tile")
+    assert (
+        explained.problem == f"{reason}; it has rec_div@8+16. Delete it, or take another store, and run the job again"
+    )
 
 
 def test_plain_table_turns_when_there_are_many_categories(results: Results) -> None:

@@ -9,6 +9,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ import pytest
 
 from fod_bench.errors import DamagedObjectError, StoreError
 from fod_bench.store import Store, open_store
+from fod_bench.store.probe import MARK, check_store
 from tests.helpers.commands import wait_for
 from tests.helpers.faulty_proxy import Fault, FaultyProxy
 from tests.helpers.s3_servers import BUCKET, Server
@@ -79,6 +81,9 @@ FAULTS = {
     "throttled": Fault("error", status=503),
     "reset while asking": Fault("break_upload", after=100),
     "unanswered": Fault("swallow"),
+    "cut in the status": Fault("cut_head", after=11),
+    "cut in the headers": Fault("cut_head", after=70),
+    "cut before the empty line": Fault("cut_head", after=1 << 20),
     "reset while answering": Fault("reset", after=50),
     "cut while answering": Fault("truncate", after=50),
 }
@@ -174,6 +179,23 @@ class TestFaultsThatPass:
         assert place.proxy.counts[fault.kind] == 2 * (fault.times or 0)
 
 
+class TestProbe:
+    """What is asked of a store at the start waits as everything else does."""
+
+    def test_an_outage_is_waited_for(self, place: Place) -> None:
+        place.proxy.go_down()
+        threading.Timer(1.0, place.proxy.lift).start()
+        assert check_store(place.store(patience=60)).exclusive_create
+        assert [info.name for info in place.direct.list()] == [MARK]
+
+    @pytest.mark.parametrize("fault", [Fault("swallow", times=20), Fault("cut_head", after=40, times=20)], ids=str)
+    def test_lost_answers_do_not_make_a_store_look_shared_by_none_or_all(self, place: Place, fault: Fault) -> None:
+        place.proxy.inject(replace(fault, matching="^PUT.*probe"))
+        assert check_store(place.store(patience=60)).exclusive_create
+        assert place.proxy.counts[fault.kind] == 20
+        assert [info.name for info in place.direct.list()] == [MARK]
+
+
 class TestFaultsThatStay:
     @pytest.mark.parametrize("name", OPERATIONS)
     @pytest.mark.parametrize("fault", [None, Fault("error", status=503)], ids=["unreachable", "throttled"])
@@ -221,7 +243,7 @@ class TestFaultsThatStay:
 
 
 class TestCreate:
-    @pytest.mark.parametrize("kind", ["swallow", "drop", "error"])
+    @pytest.mark.parametrize("kind", ["swallow", "cut_head", "drop", "error"])
     def test_one_of_many_wins_although_answers_are_lost(self, place: Place, kind: Any) -> None:
         stores = [place.store(patience=60) for _ in range(8)]
         for number in range(2):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from fod_bench.errors import StoreError
+from fod_bench.machine.process import ProcessId
 from fod_bench.store.folder.store import LocalStore
 from fod_bench.store.open import open_store
 from fod_bench.store.probe import MARK, check_store
@@ -60,6 +64,31 @@ def test_a_folder_is_marked_and_nothing_else_left(root: Path) -> None:
         assert check_store(store) == (True, (1,) * 6 + (0,))
         assert names(store) == [MARK]
     assert store.get(MARK) == b'{"format": 1}'
+
+
+def test_what_a_dead_probe_left_is_cleared_and_a_living_ones_is_not(root: Path) -> None:
+    store = LocalStore(root)
+    code = "from fod_bench.machine.process import ProcessId; print(ProcessId.own().model_dump_json())"
+    dead = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
+    for folder, owner in (("dead", dead), ("living", ProcessId.own().model_dump_json().encode()), ("young", b"{")):
+        store.put(f"probe/{folder}/owner.json", owner)
+        store.put(f"probe/{folder}/0", b"x")
+    store.put("probe/old/0", b"x")  # of a version that named no owner
+    os.utime(root / "probe" / "old" / "0", (1, 1))
+    check_store(store)
+    assert {name.rpartition("/")[0] for name in names(store)} == {"", "probe/living", "probe/young"}
+
+
+def test_a_probe_that_fails_leaves_nothing(root: Path) -> None:
+    class Failing(LocalStore):
+        def create(self, name: str, data: bytes | Path) -> bool:
+            if name.endswith("/3"):
+                raise StoreError("no more")
+            return super().create(name, data)
+
+    with pytest.raises(StoreError, match="no more"):
+        check_store(Failing(root))
+    assert names(LocalStore(root)) == [MARK]
 
 
 def test_a_bucket(s3: Callable[[str], Server]) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
+import io
 import logging
 import os
+import re
 import socket
 import traceback
 from collections.abc import Callable
@@ -16,10 +19,16 @@ import pytest
 from fod_bench.errors import DamagedObjectError, StoreError
 from fod_bench.store import ObjectMissingError, Store, open_store
 from fod_bench.store.s3.connection import read_time
+from fod_bench.store.s3_answers import WholeHeaders
 from tests.helpers.s3_servers import BUCKET, Server
-from tests.helpers.scripted_server import XML, Answer, Request, part_of, refusal, serving
+from tests.helpers.scripted_server import TOLD, XML, Answer, Request, part_of, refusal, serving
 
 KEY, SECRET, TOKEN = "AKIAEXAMPLEKEYID0001", "wJalrXUtnFEMI-secret-part", "session-token-value"
+LISTING = (
+    b"<?xml version='1.0'?><ListBucketResult><Name>bucket</Name><IsTruncated>false</IsTruncated><Contents>"
+    b"<Key>some/prefix/a</Key><LastModified>2026-01-02T03:04:05.678Z</LastModified><Size>1</Size></Contents>"
+    b"</ListBucketResult>"
+)
 EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 
@@ -210,13 +219,18 @@ class TestPatience:
 
     @pytest.mark.parametrize("cut", [0, 60, 150])
     def test_a_list_cut_short_is_no_short_list(self, cut: int) -> None:
-        listing = (
-            b"<?xml version='1.0'?><ListBucketResult><Name>bucket</Name><IsTruncated>false</IsTruncated><Contents>"
-            b"<Key>some/prefix/a</Key><LastModified>2026-01-02T03:04:05.678Z</LastModified><Size>1</Size></Contents>"
-            b"</ListBucketResult>"
-        )
-        answers = [Answer(200, XML, listing[:cut]), Answer(200, XML, listing)]
+        answers = [Answer(200, XML, LISTING[:cut]), Answer(200, XML, LISTING)]
         with serving(lambda request: answers.pop(0)) as endpoint:
+            assert [info.name for info in at(endpoint).list()] == ["a"]
+
+    def test_a_page_of_nothing_is_not_the_end_of_a_list(self) -> None:
+        more = b"<IsTruncated>true</IsTruncated><NextContinuationToken>t</NextContinuationToken>"
+        empty = b"<ListBucketResult>" + more + b"</ListBucketResult>"
+
+        def script(request: Request) -> Answer:
+            return Answer(200, XML, LISTING if "continuation-token=t" in request.path else empty)
+
+        with serving(script) as endpoint:
             assert [info.name for info in at(endpoint).list()] == ["a"]
 
     def test_a_body_is_continued_where_it_broke_off(self) -> None:
@@ -268,6 +282,146 @@ class TestPatience:
             assert at(endpoint).get("a") == values[1]
 
 
+def test_headers_that_break_off_anywhere_are_no_headers() -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\nETag: 1\r\nx-amz-meta-writer: ab\r\n\r\n"
+
+    class Socket:
+        def __init__(self, sent: bytes) -> None:
+            self.sent = sent
+
+        def makefile(self, *_: Any) -> io.BytesIO:
+            return io.BytesIO(self.sent)
+
+    for cut in range(len(head)):
+        with pytest.raises(http.client.HTTPException):
+            WholeHeaders(Socket(head[:cut])).begin()  # type: ignore[arg-type]
+    whole = WholeHeaders(Socket(head + b"hello, world"))  # type: ignore[arg-type]
+    whole.begin()
+    assert whole.headers["x-amz-meta-writer"] == "ab" and whole.read() == b"hello, world"
+
+
+class TestAnswersThatLackSomething:
+    """An answer without what each of its kind has, or with a value that is none, was cut short: it is asked for again."""
+
+    def outcome(self, operation: Callable[[Store], Any], lacking: Answer, whole: Answer, times: int = 3) -> Any:
+        """Of an operation whose first answers lack something; it must have asked once more than that."""
+        answers = [*[lacking] * times, whole]
+        with serving(lambda request: answers.pop(0)) as endpoint:
+            try:
+                return operation(at(endpoint))
+            finally:
+                assert not answers
+
+    @pytest.mark.parametrize(
+        "lacking",
+        [
+            {"ETag": None},
+            {"Last-Modified": None},
+            {"Content-Length": None},
+            {"ETag": None, "Last-Modified": None, "Content-Length": None},
+            {"Last-Modified": "Sun, 01 Mar"},
+            {"Last-Modified": "some day"},
+            {"Last-Modified": "99999999999999999999"},
+            {"Content-Length": "12x"},
+            {"Content-Length": "-5"},
+        ],
+        ids=str,
+    )
+    @pytest.mark.parametrize(
+        "operation", [lambda store: store.info("a").modified, lambda store: store.exists("a")], ids=["info", "exists"]
+    )
+    def test_of_an_object(self, operation: Callable[[Store], Any], lacking: dict[str, str | None]) -> None:
+        whole = TOLD | {"Content-Length": "5"}
+        found = self.outcome(operation, Answer(200, whole | lacking), Answer(200, whole))
+        assert found is True or found == 1772406005.0
+
+    @pytest.mark.parametrize("date", [None, "", "Sun, 01 Mar", "some day"])
+    def test_of_the_time(self, date: str | None) -> None:
+        whole = {"Date": "Sun, 01 Mar 2026 23:00:05 GMT"}
+        assert self.outcome(lambda store: store.now(), Answer(404, {"Date": date}), Answer(404, whole)) == 1772406005.0
+
+    @pytest.mark.parametrize("operation", ["put", "create"])
+    def test_of_a_write(self, operation: str) -> None:
+        outcome = self.outcome(lambda store: getattr(store, operation)("a", b"x"), Answer(200), Answer(200, TOLD))
+        assert outcome is (True if operation == "create" else None)
+
+    @pytest.mark.parametrize(
+        ("status", "lacking"),
+        [
+            (200, {"ETag": None}),
+            (200, {"Content-Length": "x"}),
+            (206, {"Content-Range": None}),
+            (206, {"Content-Range": "bytes 0-"}),
+            (206, {"Content-Range": "bytes 0-4/*"}),
+        ],
+    )
+    def test_of_a_read(self, status: int, lacking: dict[str, str | None]) -> None:
+        whole = TOLD | {"Content-Range": "bytes 0-4/5", "x-amz-meta-sha256": hashlib.sha256(b"hello").hexdigest()}
+        answers = Answer(status, whole | lacking, b"hello"), Answer(206, whole, b"hello")
+        assert self.outcome(lambda store: store.get("a"), *answers) == b"hello"
+
+    @pytest.mark.parametrize(
+        "body", [b"", b"<html>Not found</html>", b"<Error><Code>NoSuch"], ids=["empty", "page", "cut"]
+    )
+    def test_of_a_refusal_that_does_not_say_it_is_one(self, body: bytes) -> None:
+        """An object is missing when the server says so, not when something on the way has no page."""
+        whole = TOLD | {"x-amz-meta-sha256": hashlib.sha256(b"hello").hexdigest()}
+        answers = Answer(404, XML, body), Answer(200, whole, b"hello")
+        assert self.outcome(lambda store: store.get("a"), *answers, times=1) == b"hello"
+
+    @pytest.mark.parametrize(
+        ("field", "instead"),
+        [
+            ("IsTruncated", ""),
+            ("Key", ""),
+            ("Size", ""),
+            ("LastModified", ""),
+            ("Size", "<Size>some</Size>"),
+            ("Size", "<Size/>"),
+            ("LastModified", "<LastModified>2026-01</LastModified>"),
+            ("IsTruncated", "<IsTruncated>true</IsTruncated>"),
+        ],
+    )
+    def test_of_a_list(self, field: str, instead: str) -> None:
+        lacking = re.sub(f"<{field}>.*</{field}>", instead, LISTING.decode()).encode()
+        assert lacking != LISTING
+        answers = Answer(200, XML, lacking), Answer(200, XML, LISTING)
+        (found,) = self.outcome(lambda store: list(store.list()), *answers)
+        assert found == ("a", 1, 1767323045.678)
+
+    @pytest.mark.parametrize(
+        "body", [b"", b"<InitiateMultipartUploadResult><Bucket>b</Bucket></InitiateMultipartUploadResult>"]
+    )
+    def test_of_an_upload(self, body: bytes) -> None:
+        begun = "<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>"
+        done = Answer(200, XML, b"<CompleteMultipartUploadResult><ETag>1</ETag></CompleteMultipartUploadResult>")
+        lacking = {"begin": [Answer(200, XML, body)] * 2, "part": [Answer(200)] * 2, "end": [Answer(200, XML, b"")] * 2}
+
+        def script(request: Request) -> Answer:
+            step = "part" if request.method == "PUT" else "begin" if request.path.endswith("?uploads") else "end"
+            whole = {"begin": Answer(200, XML, begun.encode()), "part": Answer(200, TOLD), "end": done}
+            return lacking[step].pop() if lacking[step] else whole[step]
+
+        with serving(script) as endpoint:
+            at(endpoint).put("a", bytes((64 << 20) + 1))
+        assert not any(lacking.values())
+
+    def test_of_the_list_of_uploads(self) -> None:
+        empty = b"<ListMultipartUploadsResult><IsTruncated>false</IsTruncated></ListMultipartUploadsResult>"
+        more = empty.replace(b"false", b"true")
+        upload = empty.replace(b"</List", b"<Upload><Key>some/prefix/a</Key></Upload></List")
+        answers = [Answer(404), *(Answer(200, XML, body) for body in (b"", more, upload, empty))]
+        with serving(lambda request: answers.pop(0)) as endpoint:
+            assert at(endpoint).abandon_uploads(0) == () and not answers  # type: ignore[attr-defined]
+
+    def test_one_that_always_lacks_it_ends_in_a_line_that_names_it(self) -> None:
+        with serving(lambda request: Answer(200, {"Content-Length": "5"})) as endpoint:
+            for operation in (lambda store: store.info("a"), lambda store: store.create("a", b"x")):
+                with pytest.raises(StoreError) as caught:
+                    operation(at(endpoint, patience=0.3))
+                assert "(last: answer cut short, without ETag)" in line(caught.value)
+
+
 class TestCreate:
     """Who made the object is decided exactly, whatever got lost on the way."""
 
@@ -292,13 +446,28 @@ class TestCreate:
             standing = writer(puts[0])
             if standing is None:
                 return Answer(404)
-            return Answer(200, {"x-amz-meta-writer": standing, "x-amz-meta-sha256": EMPTY_SHA256})
+            return Answer(200, TOLD | {"x-amz-meta-writer": standing, "x-amz-meta-sha256": EMPTY_SHA256})
 
         with serving(script) as endpoint:
             return at(endpoint).create("a", b"")
 
     def test_the_answer_to_the_first_attempt_was_lost(self) -> None:
         assert self.create(lambda mine: mine) is True
+
+    def test_the_answer_that_tells_who_wrote_it_was_cut_short_too(self) -> None:
+        """Then it names no writer, and looks like another program's object."""
+        puts: list[str] = []
+        looks = [Answer(200, {"Content-Length": "0"}), Answer(200, {"Content-Length": None})]
+
+        def script(request: Request) -> Answer | None:
+            if request.method == "PUT":
+                puts.append(request.headers["x-amz-meta-writer"])
+                return None if len(puts) == 1 else refusal(412, "PreconditionFailed")
+            return looks.pop() if looks else Answer(200, TOLD | {"x-amz-meta-writer": puts[0]})
+
+        with serving(script) as endpoint:
+            assert at(endpoint).create("a", b"") is True
+        assert not looks and len(puts) == 2
 
     @pytest.mark.parametrize("refused", [409, 412])
     def test_another_was_faster(self, refused: int) -> None:

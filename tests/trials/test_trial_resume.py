@@ -168,7 +168,7 @@ class TestCheckpoint:
             run(store, trial(**changes), watcher=Watcher(7))
         self.starts_anew(store, undisturbed, caplog)
 
-    @pytest.mark.parametrize("fault", ["progress", "epoch", "results", "method", "shape"])
+    @pytest.mark.parametrize("fault", ["progress", "epoch", "results", "method", "shape", "deep", "beyond", "kept"])
     def test_of_another_form(
         self, store: Store, undisturbed: Record, caplog: pytest.LogCaptureFixture, fault: str
     ) -> None:
@@ -181,6 +181,12 @@ class TestCheckpoint:
             about["progress"] = about["progress"].replace('"epoch": 2, "step"', '"epochs": 2, "step"')
         elif fault == "results":
             about["progress"] = about["progress"].replace('"losses"', '"loss"')
+        elif fault == "deep":
+            about["progress"] = "[" * 100_000
+        elif fault == "beyond":
+            about["progress"] = about["progress"].replace('"epoch": 2, "step"', '"epoch": 99, "step"')
+        elif fault == "kept":
+            arrays["../../x/8/embed.weight"] = arrays["method/8/embed.weight"]
         elif fault == "method":
             arrays = {name: array for name, array in arrays.items() if not name.startswith("method/")}
         else:

@@ -19,15 +19,8 @@ from fod_bench.methods.fod.pack import FodPack
 from fod_bench.methods.fod.precision import Precision, check_precision, matrix_products
 from fod_bench.methods.fod.recorded import CudaGraphs, graphs_wanted
 from fod_bench.methods.fod.references.lookup import Lookup
-from fod_bench.methods.fod.score import (
-    PatchScores,
-    Rule,
-    image_scores,
-    patch_scores,
-    rules,
-    upsample,
-    upsample_smoothed,
-)
+from fod_bench.methods.fod.rules import Rule, rules
+from fod_bench.methods.fod.score import PatchScores, image_scores, patch_scores, upsample, upsample_smoothed
 from fod_bench.methods.fod.train import LevelTrainer, Losses, LossWeights, build_network
 from fod_bench.records.checkpoints import State
 from fod_bench.records.record import score_name

@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from fod_bench.methods.fod.correlation import correlate
+from fod_bench.methods.fod.rules import View
 from fod_bench.methods.fod.target import kernel_widths, target_factors
-
-View = Literal["patch", "intra", "inter", "full"]
-"""Recognition views: reconstruction alone, with intra-image, with inter-image, or with both correlations."""
 
 
 @dataclass(frozen=True)

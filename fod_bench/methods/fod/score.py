@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 from torch.nn import functional
 
-from fod_bench.methods.fod.network import NetworkOutput, View
+from fod_bench.methods.fod.network import NetworkOutput
+from fod_bench.methods.fod.rules import Rule
 from fod_bench.methods.fod.train import reconstruction_error
 
-Rule = Literal["rec", "div", "rec_div"]
 SMOOTHING_SIGMA = 4.0
 """Standard deviation, in pixels, of the Gaussian blur before the maximum that is the image score."""
 
@@ -33,24 +33,24 @@ class PatchScores(NamedTuple):
         """Anomaly score of every patch (B, N), larger is more anomalous.
 
         `rec`: reconstruction error. `div`: the branch's weight; with both branches their product. `rec_div`: Eq. 12,
-        the error times the inter-weight, or times the intra-weight where there is no inter-branch.
+        the error times the inter-weight, or times the intra-weight where there is no inter-branch. `rec_div_printed`: the error
+        times 1 − w, w = softmax over patches of −Div^e, which is the weight as the paper prints Eq. 12.
 
         Raises:
-            ValueError: the rule needs a divergence and the view has none.
+            ValueError: the rule needs a divergence that the view does not have.
         """
         if rule == "rec":
             return self.reconstruction
+        if rule == "rec_div_printed":
+            if self.inter_divergence is None:
+                raise ValueError(f"the rule {rule!r} needs the inter-image divergence, which the view does not have")
+            return self.reconstruction * (1 - torch.softmax(-self.inter_divergence, -1))
         weights = [weight for weight in (self.intra_weight, self.inter_weight) if weight is not None]
         if not weights:
             raise ValueError(f"the rule {rule!r} needs a divergence, which the view 'patch' does not have")
         if rule == "rec_div":
             return self.reconstruction * weights[-1]
         return torch.stack(weights).prod(0)
-
-
-def rules(view: View) -> tuple[Rule, ...]:
-    """The scoring rules a view can be evaluated under; the last is its own (Eq. 12 where it has a divergence)."""
-    return ("rec",) if view == "patch" else ("rec", "div", "rec_div")
 
 
 def patch_scores(output: NetworkOutput, features: Tensor) -> PatchScores:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, field_validator
 from fod_bench.features.offered import backbone_strides
 from fod_bench.methods.fod.cost import forward_flops, step_flops
 from fod_bench.methods.fod.references.specs import REFERENCES, MeanReference, ReferenceSpec, reference_spec
+from fod_bench.methods.fod.rules import View, rules
 from fod_bench.methods.settings import BackboneSettings, Levels, Needs, Precision, Work
 from fod_bench.records.record import Counts
 from fod_bench.schema.fields import NonNegativeNumber, PositiveNumber, PositiveWholeNumber, Switch, WholeNumber
@@ -49,7 +50,7 @@ class FodSettings(BackboneSettings):
     """Attention heads of a layer."""
     layers: PositiveWholeNumber = 3
     """Layers of the network."""
-    views: Literal["patch", "intra", "inter", "full"] = "full"
+    views: View = "full"
     """Which correlations the network sees: `patch` (none: plain self-attention), `intra` (within the image),
     `inter` (to the normal reference), `full` (both)."""
     entropy: Switch = True
@@ -57,9 +58,10 @@ class FodSettings(BackboneSettings):
     reference: ReferenceSpec = MeanReference()
     """Normal reference features, for the views that use some: a kind's name, or a mapping with `kind` and the keys of that
     kind. References are shared by all rows and seeds that name the same."""
-    scoring: Literal["auto", "rec", "div", "rec_div"] = "auto"
+    scoring: Literal["auto", "rec", "div", "rec_div", "rec_div_printed"] = "auto"
     """Scoring rule: reconstruction error, correlation divergence, or both. `auto` is `rec` for `views: patch` (it has
-    no other) and `rec_div`, the paper's, for the rest. Trainings are shared by rows that differ in it only."""
+    no other) and `rec_div`, the paper's, for the rest. `rec_div_printed` takes the weight of Eq. 12 as the paper prints it, where
+    `rec_div` follows the authors' code; it needs `views: inter` or `full`. Trainings are shared by rows that differ in it only."""
     optimization: Literal["two_phase", "direct"] = "two_phase"
     """`two_phase` as the paper trains, or `direct` (the same terms in one loss, without stopped gradients)."""
     lambda1: NonNegativeNumber = 0.5
@@ -96,10 +98,13 @@ class FodSettings(BackboneSettings):
         return self.views in ("inter", "full")
 
     def rules(self) -> tuple[str, ...]:
-        return ("rec",) if self.views == "patch" else ("rec", "div", "rec_div")
+        return rules(self.views)
 
     def no_rule(self, scoring: str) -> str:
-        return f"views `patch` have no correlations, so no `{scoring}`; set `rec` or leave it out"
+        if self.views == "patch":
+            return f"views `patch` have no correlations, so no `{scoring}`; set `rec` or leave it out"
+        text = "weights by the inter-image divergence, which views `intra` do not have; set `rec_div` or leave it out"
+        return f"Eq. 12 as printed, `rec_div_printed`, {text}"
 
     def contradictions(self) -> Iterator[Problem]:
         yield from super().contradictions()

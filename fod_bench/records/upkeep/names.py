@@ -7,13 +7,11 @@ import re
 from collections.abc import Iterable
 from typing import Literal, get_args
 
-from pydantic import ValidationError
-
 from fod_bench.errors import DamagedObjectError
 from fod_bench.records.record import Record
 from fod_bench.records.run import RunPlan
-from fod_bench.records.run_reader import describe
 from fod_bench.store import ObjectInfo
+from fod_bench.store.reading import reading
 
 Kind = Literal[
     "features",
@@ -75,22 +73,17 @@ def by_key(infos: Iterable[ObjectInfo]) -> dict[str, list[ObjectInfo]]:
 
 def manifest_parts(name: str, content: bytes) -> list[str]:
     """Names of the files that the manifest `name` stands for. Raises `DamagedObjectError` when it is no manifest."""
-    try:
+    with reading(name, "manifest of a feature set"):
         parts = sorted(json.loads(content)["files"].values())
         if all(kind_of(part) == "features" and key_of(part) == key_of(name) for part in parts) and parts:
             return parts
-        wrong = "its files do not belong to it"
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        wrong = f"{type(error).__name__}: {error}"
-    raise DamagedObjectError(f"object {name} is damaged: no manifest of a feature set ({wrong})")
+    raise DamagedObjectError(f"object {name} is damaged: no manifest of a feature set: its files do not belong to it")
 
 
 def record_of(name: str, content: bytes) -> Record:
     """The record stored as `name`. Raises `DamagedObjectError` when it is none, or another trial's."""
-    try:
+    with reading(name, "record of a trial"):
         record = Record.model_validate_json(content)
-    except ValidationError as error:
-        raise DamagedObjectError(f"object {name} is damaged: {describe(error)}") from error
     if record.key != key_of(name):
         raise DamagedObjectError(f"object {name} is damaged: it is the record of another trial, {record.key}")
     return record
@@ -98,10 +91,8 @@ def record_of(name: str, content: bytes) -> Record:
 
 def plan_of(name: str, content: bytes) -> RunPlan:
     """The plan stored as `name`. Raises `DamagedObjectError` when it is none."""
-    try:
+    with reading(name, "plan of a run"):
         return RunPlan.model_validate_json(content)
-    except ValidationError as error:
-        raise DamagedObjectError(f"object {name} is damaged: {describe(error)}") from error
 
 
 def record_folder(record: Record) -> str:

@@ -13,6 +13,7 @@ writer killed at any point leaves a value whose digest is among the recorded one
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import io
@@ -31,6 +32,7 @@ from fod_bench.store.folder import files
 
 _LOCK_SECONDS = 60.0
 """A change holds the lock for milliseconds; only a process that was stopped in it holds it for so long."""
+_DELETE = "delete it to have it made anew"
 _DIGEST = re.compile(r"[0-9a-f]{64}(?=  )")
 _NO_OBJECT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
@@ -63,7 +65,7 @@ class LocalStore:
 
     def create(self, name: str, data: bytes | Path) -> bool:
         """See `Store.create`."""
-        return not self.exists(name) and self._write(name, data, replace=False)
+        return self.info(name) is None and self._write(name, data, replace=False)
 
     def get(self, name: str) -> bytes:
         """See `Store.get`."""
@@ -99,10 +101,9 @@ class LocalStore:
         """See `Store.info`."""
         with self._reporting(f"look for object {name}"):
             try:
-                status = self._path(name).stat()
+                return _info(name, self._path(name))
             except _NO_OBJECT:
                 return None
-            return ObjectInfo(name, status.st_size, status.st_mtime) if stat.S_ISREG(status.st_mode) else None
 
     def exists(self, name: str) -> bool:
         """See `Store.exists`."""
@@ -121,7 +122,7 @@ class LocalStore:
 
     def delete(self, name: str) -> None:
         """See `Store.delete`."""
-        if not self.exists(name):
+        if self.info(name) is None and not self._path(name).is_symlink():
             return
         with self._reporting(f"delete object {name}"), self._lock(fcntl.LOCK_EX):
             for top in (self.root, self._checksums):  # the value first: a checksum alone is no object
@@ -130,7 +131,12 @@ class LocalStore:
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """See `Store.list`. An object that comes or goes meanwhile may be listed or not."""
         folder, slash, _ = check_prefix(prefix).rpartition("/")
-        return self._walk(self.root / folder, folder + slash, prefix)
+        return self._walk(self.root / folder, folder + slash, prefix, ())
+
+    def obstacle(self, name: str) -> str | None:
+        """See `fod_bench.store.base.HasPlaces`."""
+        path = self._path(name)
+        return _obstacle(path) if path.is_dir() and not path.is_symlink() else None
 
     def location(self, name: str) -> str:
         """Path of the object's file."""
@@ -148,17 +154,23 @@ class LocalStore:
         for guard in (contextlib.nullcontext(), self._lock(fcntl.LOCK_SH)):
             with self._reporting(f"read object {name}"), guard:
                 try:
-                    with path.open("rb") as file:
+                    with _regular_file(path) as file:
                         value, digest = read(file)
                 except _NO_OBJECT:
+                    if path.is_symlink():
+                        link = "a link to a folder" if path.is_dir() else "a link that leads nowhere"
+                        raise self._damaged(name, f"{link} stands in its place; {_DELETE}") from None
                     raise ObjectMissingError(f"store {self.root}: there is no object {name}") from None
+                except _OddError as odd:
+                    raise self._damaged(name, str(odd)) from None
                 recorded = self._recorded(name)
                 if digest in recorded:
                     return value
         fault = "its content does not match its checksum" if recorded else "it has no checksum"
-        raise DamagedObjectError(
-            f"store {self.root}: object {name} is damaged: {fault}; delete it to have it made anew"
-        )
+        raise self._damaged(name, f"{fault}; {_DELETE}")
+
+    def _damaged(self, name: str, fault: str) -> DamagedObjectError:
+        return DamagedObjectError(f"store {self.root}: object {name} is damaged: {fault}")
 
     def _recorded(self, name: str) -> Set[str]:
         """Digests in the checksum file: one, or during a change and after a crash in it also those of earlier values."""
@@ -167,13 +179,15 @@ class LocalStore:
         except _NO_OBJECT:
             return set()
 
-    def _walk(self, folder: Path, inner: str, prefix: str) -> Iterator[ObjectInfo]:
-        """Objects in `folder`, whose names begin with `inner`, and below it."""
-        with self._reporting("list it"):
+    def _walk(self, folder: Path, inner: str, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[ObjectInfo]:
+        """Objects in `folder`, whose names begin with `inner`, and below it. `above`: the folders on the way to it."""
+        with self._reporting(f"list {folder}"):
             try:
+                status = folder.stat()
+                here = (*above, (status.st_dev, status.st_ino))
                 with os.scandir(folder) as entries:
                     # A folder sorts as the names in it do: 'a-b/x' stands before 'a/x'.
-                    found = sorted((entry.name + "/" * entry.is_dir(), entry) for entry in entries)
+                    found = sorted((entry.name + "/" * _leads_down(entry, here), entry) for entry in entries)
             except _NO_OBJECT:
                 return
         for ordered, entry in found:
@@ -181,11 +195,10 @@ class LocalStore:
             if not name.startswith(prefix) or not is_name(name):
                 continue
             if ordered.endswith("/"):
-                yield from self._walk(folder / entry.name, name + "/", prefix)
+                yield from self._walk(folder / entry.name, name + "/", prefix, here)
             else:
-                with contextlib.suppress(FileNotFoundError):
-                    status = entry.stat()
-                    yield ObjectInfo(name, status.st_size, status.st_mtime)
+                with contextlib.suppress(*_NO_OBJECT), self._reporting(f"look for object {name}", _NO_OBJECT):
+                    yield _info(name, folder / entry.name) or ObjectInfo(name, 0, entry.stat().st_mtime)
 
     # -- writing
 
@@ -199,7 +212,9 @@ class LocalStore:
         with source, self._reporting(f"write object {name}"), self._scratch() as (scratch, file):
             digest = files.copy(source, file)
             with self._lock(fcntl.LOCK_EX):
-                if not replace and path.is_file():
+                if path.is_dir() and not path.is_symlink():
+                    raise StoreError(f"store {self.root}: cannot write object {name}: {_obstacle(path)}")
+                if not replace and os.path.lexists(path):
                     return False
                 earlier = self._recorded(name)
                 if earlier != {digest}:
@@ -274,12 +289,70 @@ class LocalStore:
             os.close(lock)
 
     @contextlib.contextmanager
-    def _reporting(self, action: str) -> Iterator[None]:
-        """Turn an error of the operating system into a line for the reader."""
+    def _reporting(self, action: str, told: tuple[type[OSError], ...] = ()) -> Iterator[None]:
+        """Turn an error of the operating system into a line for the reader, but for those that are `told` to the caller."""
         try:
             yield
+        except told:
+            raise
         except OSError as error:
             raise StoreError(f"store {self.root}: cannot {action}: {error.strerror or error}") from error
+
+
+class _OddError(Exception):
+    """What stands in an object's place is none, and no folder either."""
+
+
+def _regular_file(path: Path) -> BinaryIO:
+    """The file at `path`, open for reading. Raises `_OddError` for what is no file: a pipe would be waited for without end."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise _OddError(f"a link that leads to itself stands in its place; {_DELETE}") from None
+        if error.errno == errno.ENXIO:
+            raise _OddError(f"no file but a socket or device stands in its place; {_DELETE}") from None
+        raise
+    mode = os.fstat(handle).st_mode
+    if stat.S_ISREG(mode):
+        return os.fdopen(handle, "rb")
+    os.close(handle)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError
+    raise _OddError(f"no file but a pipe or device stands in its place; {_DELETE}")
+
+
+def _obstacle(path: Path) -> str:
+    return f"a folder stands in its place; move {path} away"
+
+
+def _info(name: str, path: Path) -> ObjectInfo | None:
+    """Size and time of the file at `path`, of anything else that is no folder its own with no size; None for a folder.
+
+    Raises `FileNotFoundError` and its like where there is nothing.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        if not path.is_symlink():
+            raise
+        status = path.lstat()
+        if not (isinstance(error, FileNotFoundError) or error.errno == errno.ELOOP):
+            raise
+    if stat.S_ISDIR(status.st_mode):
+        return None
+    return ObjectInfo(name, status.st_size if stat.S_ISREG(status.st_mode) else 0, status.st_mtime)
+
+
+def _leads_down(entry: os.DirEntry[str], above: tuple[tuple[int, int], ...]) -> bool:
+    """Whether it is a folder, or a link to one, that leads to other places than back to those on the way here."""
+    try:
+        if not entry.is_dir():
+            return False
+        status = entry.stat()
+        return (status.st_dev, status.st_ino) not in above
+    except OSError:  # a link that leads to itself, or what went meanwhile
+        return False
 
 
 def _signature(status: os.stat_result) -> tuple[int, int, int]:

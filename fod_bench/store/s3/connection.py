@@ -14,6 +14,8 @@ import boto3
 import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.handlers import add_expect_header
+from botocore.parsers import ResponseParserError
 from botocore.utils import parse_timestamp
 
 from fod_bench.errors import StoreError
@@ -28,8 +30,8 @@ from fod_bench.store.s3.errors import (
     status_of,
     summary,
 )
+from fod_bench.store.s3_answers import Answer, check_answer, watch_headers
 
-Answer = dict[str, Any]
 _Value = TypeVar("_Value")
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
@@ -71,6 +73,9 @@ class Connection:
                     response_checksum_validation="when_required",
                 ),
             )
+            watch_headers()
+            # Botocore waits for the end of a refusal to "may I send it?" for ever where the connection ends before it.
+            self._client.meta.events.unregister("before-call.s3", add_expect_header)
         except (BotoCoreError, ValueError) as error:
             raise StoreError(f"store {address.place}: cannot open it: {explanation(error, address)}") from None
         self.answered = False
@@ -81,7 +86,7 @@ class Connection:
         action: str,
         operation: str,
         told: Collection[int] = (),
-        needs: str | None = None,
+        dated: bool = False,
         stop: threading.Event | None = None,
         **parameters: Any,
     ) -> Answer:
@@ -91,7 +96,7 @@ class Connection:
             action: for the message, what cannot be done: `read object a`.
             operation: name of the client's method.
             told: statuses of a refusal that are answers to the caller, found in `status(answer)`.
-            needs: a field without which the answer was cut short.
+            dated: whether the answer must tell the server's time.
             stop: ends the trying when it is set.
             parameters: those of the method, apart from the bucket; a file as `Body` is sent from its beginning.
 
@@ -107,10 +112,12 @@ class Connection:
             except ClientError as error:
                 if status_of(error) not in told or code_of(error) == "NoSuchBucket":
                     raise
+                if status_of(error) == 404 and operation != "head_object" and code_of(error) in ("", "404"):
+                    raise ResponseParserError("a refusal without its code") from None
                 answer = error.response
-            else:
-                if needs is not None and needs not in answer:
-                    raise TruncatedAnswerError()
+            except ValueError:  # botocore's, for a number or a time that is none
+                raise TruncatedAnswerError(lacks="a value that can be read") from None
+            check_answer(operation, answer, dated)
             self.answered = True
             return answer
 
@@ -169,16 +176,6 @@ class Trial:
             ) from None
 
 
-def status(answer: Answer) -> int:
-    """HTTP status of an answer."""
-    return int(answer["ResponseMetadata"]["HTTPStatusCode"])
-
-
-def metadata(answer: Answer) -> dict[str, str]:
-    """User metadata of an object; servers differ in how they write the names."""
-    return {name.lower(): value for name, value in answer["Metadata"].items()}
-
-
 def _session() -> Any:
     """Boto3's, which reads the times in a listing, a thousand to a page, ten times faster than by itself."""
     core = botocore.session.get_session()
@@ -187,10 +184,15 @@ def _session() -> Any:
 
 
 def read_time(text: Any) -> datetime:
-    """A time as servers write it, with its zone."""
+    """A time as servers write it, with its zone. Raises ValueError for what is none."""
     if isinstance(text, str) and _LISTED_TIME.fullmatch(text):
         return datetime.fromisoformat(text.replace("Z", "+00:00"))
-    found: datetime = parse_timestamp(text)
+    try:
+        found: datetime = parse_timestamp(text)
+    except (RuntimeError, OverflowError) as error:  # botocore's for a number of seconds beyond all years
+        raise ValueError(str(error)) from None
+    if found.tzinfo is None:
+        raise ValueError(f"{text!r} has no zone")
     return found
 
 

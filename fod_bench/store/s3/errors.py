@@ -57,9 +57,9 @@ _TOKEN_CODES = {"ExpiredToken", "InvalidToken", "TokenRefreshRequired"}
 
 
 class TruncatedAnswerError(BotoCoreError):
-    """An answer that ends too early, which botocore took for a whole one."""
+    """An answer that ends too early, which botocore took for a whole one; `lacks`: what it should have."""
 
-    fmt = "answer cut short"
+    fmt = "answer cut short, without {lacks}"
 
 
 def status_of(error: Exception) -> int:
@@ -116,7 +116,9 @@ def summary(error: Exception) -> str:
         error, boto.ConnectTimeoutError | boto.ReadTimeoutError | urllib3.exceptions.TimeoutError | TimeoutError
     ):
         return "no answer in time"
-    if isinstance(error, ResponseParserError | TruncatedAnswerError | boto.IncompleteReadError):
+    if isinstance(error, TruncatedAnswerError):
+        return str(error)
+    if isinstance(error, ResponseParserError | boto.IncompleteReadError):
         return "answer cut short"
     if isinstance(error, boto.HTTPClientError | boto.SSLError | urllib3.exceptions.HTTPError | OSError):
         return "connection broken"

@@ -11,7 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
 
-from fod_bench.store.s3.connection import Answer, Connection
+from fod_bench.store.s3.connection import Connection
+from fod_bench.store.s3_answers import Answer
 
 PAGE = 1000
 """Names in an answer; no server gives more."""
@@ -21,9 +22,11 @@ _DIGITS = "123456789abcdef"
 def entries(connection: Connection, beginning: str) -> Iterator[dict[str, Any]]:
     """What the server tells of each object whose key begins with `beginning`, sorted by key. Raises `StoreError`."""
     page = _page(connection, beginning)
+    while page["IsTruncated"] and not page.get("Contents"):  # a server may give a page of nothing before the next
+        page = _page(connection, beginning, ContinuationToken=page["NextContinuationToken"])
     contents: list[dict[str, Any]] = page.get("Contents", [])
     yield from contents
-    if not page["IsTruncated"] or not contents:
+    if not page["IsTruncated"]:
         return
     last = contents[-1]["Key"]
     bounds = [last, *(beginning + digit for digit in _DIGITS if beginning + digit > last), None]
@@ -47,4 +50,4 @@ def _range(connection: Connection, beginning: str, after: str, until: str | None
 
 
 def _page(connection: Connection, beginning: str, **more: Any) -> Answer:
-    return connection.call("list it", "list_objects_v2", needs="IsTruncated", Prefix=beginning, MaxKeys=PAGE, **more)
+    return connection.call("list it", "list_objects_v2", Prefix=beginning, MaxKeys=PAGE, **more)

@@ -10,7 +10,6 @@ nothing is built on any but `If-None-Match: *` on a single put.
 from __future__ import annotations
 
 import collections
-import email.utils
 import hashlib
 import io
 import secrets
@@ -22,9 +21,10 @@ from fod_bench.errors import DamagedObjectError
 from fod_bench.store.address import S3Address
 from fod_bench.store.base import ObjectInfo, ObjectMissingError, check_name, check_prefix, is_name
 from fod_bench.store.cache import NodeCache
-from fod_bench.store.s3.connection import Answer, Connection, metadata, status
+from fod_bench.store.s3.connection import Connection
 from fod_bench.store.s3.listing import entries
 from fod_bench.store.s3.transfer import SINGLE_BYTES, Download, MissingError, ReplacedError, Source, upload_parts
+from fod_bench.store.s3_answers import Answer, metadata, status, time_of
 
 _CREATE_BYTES = 5 << 30
 """What one put can carry."""
@@ -135,12 +135,9 @@ class S3Store:
 
     def now(self) -> float:
         """The `Date` of a small answer of the server."""
-        action = "tell the time"
-        answer = self._connection.call(action, "head_object", told=(404,), Key=self._key("now"))
-        date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
-        if date is None:
-            raise self._connection.error(action, "the server's answers carry no date")
-        return email.utils.parsedate_to_datetime(date).timestamp()
+        return time_of(
+            self._connection.call("tell the time", "head_object", told=(404,), dated=True, Key=self._key("now"))
+        )
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """See `Store.list`. Names that no store gives are left out."""
@@ -162,9 +159,7 @@ class S3Store:
         prefix, begun_before, found = self._connection.address.prefix, self.now() - older_than, []
         more: dict[str, Any] = {}
         while True:
-            page = self._connection.call(
-                "list unfinished uploads", "list_multipart_uploads", needs="IsTruncated", Prefix=prefix, **more
-            )
+            page = self._connection.call("list unfinished uploads", "list_multipart_uploads", Prefix=prefix, **more)
             found += [upload for upload in page.get("Uploads", []) if upload["Initiated"].timestamp() < begun_before]
             if not page["IsTruncated"]:
                 break

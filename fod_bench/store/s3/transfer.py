@@ -12,14 +12,15 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from botocore.response import StreamingBody
 
 from fod_bench.errors import StoreError
 from fod_bench.store.folder import files
-from fod_bench.store.s3.connection import Answer, Connection, metadata, status
+from fod_bench.store.s3.connection import Connection
 from fod_bench.store.s3.errors import REQUEST_ERRORS, TruncatedAnswerError
+from fod_bench.store.s3_answers import Answer, metadata, status
 
 _MIB = 1 << 20
 SINGLE_BYTES = 64 * _MIB
@@ -126,12 +127,12 @@ def upload_parts(connection: Connection, key: str, action: str, source: Source, 
     """
     part_bytes = max(_PART_BYTES, -(-source.size // _MOST_PARTS))
     stop = threading.Event()
-    begun = connection.call(action, "create_multipart_upload", needs="UploadId", Key=key, Metadata=entries)
+    begun = connection.call(action, "create_multipart_upload", Key=key, Metadata=entries)
     upload = {"Key": key, "UploadId": begun["UploadId"]}
 
     def send(number: int) -> Answer:
         body = source.read((number - 1) * part_bytes, part_bytes)
-        sent = connection.call(action, "upload_part", needs="ETag", stop=stop, PartNumber=number, Body=body, **upload)
+        sent = connection.call(action, "upload_part", stop=stop, PartNumber=number, Body=body, **upload)
         return {"PartNumber": number, "ETag": sent["ETag"]}
 
     try:
@@ -145,7 +146,7 @@ def upload_parts(connection: Connection, key: str, action: str, source: Source, 
                 raise
         source.check_unchanged()
         done = connection.call(
-            action, "complete_multipart_upload", told=(404,), needs="ETag", MultipartUpload={"Parts": parts}, **upload
+            action, "complete_multipart_upload", told=(404,), MultipartUpload={"Parts": parts}, **upload
         )
         return status(done) != 404
     except BaseException:
@@ -221,7 +222,7 @@ class Download:
                     trial.progressed()
                 if done == len(piece):
                     return
-                raise TruncatedAnswerError
+                raise TruncatedAnswerError(lacks="the end of its body")
             except REQUEST_ERRORS as error:
                 trial.failed(error)
             finally:
@@ -237,10 +238,8 @@ class Download:
         body: StreamingBody = answer["Body"]
         return body
 
-    def _ask(self, which: dict[str, str], stop: threading.Event | None = None) -> Answer:
-        return self._connection.call(
-            self._action, "get_object", told=(404, 416), needs="ETag", stop=stop, Key=self._key, **which
-        )
+    def _ask(self, which: dict[str, Any], stop: threading.Event | None = None) -> Answer:
+        return self._connection.call(self._action, "get_object", told=(404, 416), stop=stop, Key=self._key, **which)
 
 
 def _range(start: int, end: int) -> dict[str, str]:

@@ -17,7 +17,8 @@ from fod_bench.methods.fod.network import View
 from fod_bench.methods.fod.references.base import References
 from fod_bench.methods.fod.references.build import build_references
 from fod_bench.methods.fod.references.specs import MeanReference
-from fod_bench.methods.fod.score import SMOOTHING_SIGMA, patch_scores, rules, upsample
+from fod_bench.methods.fod.rules import rules
+from fod_bench.methods.fod.score import SMOOTHING_SIGMA, patch_scores, upsample
 from fod_bench.methods.fod.train import LevelTrainer, LossWeights, losses
 from fod_bench.methods.registry import BUILT_IN, method_class
 from fod_bench.records.checkpoints import State

@@ -9,7 +9,8 @@ from scipy.ndimage import gaussian_filter
 
 from benchmarks import plain_fod
 from fod_bench.methods.fod.network import BranchStatistics, NetworkOutput, View
-from fod_bench.methods.fod.score import PatchScores, image_scores, patch_scores, rules, upsample, upsample_smoothed
+from fod_bench.methods.fod.rules import rules
+from fod_bench.methods.fod.score import PatchScores, image_scores, patch_scores, upsample, upsample_smoothed
 from tests.helpers.trial_builders import VIEWS, features, network
 
 
@@ -49,7 +50,16 @@ def twin(view: View) -> dict[str, np.ndarray]:
     near = softmax(-divergence(inter))
     weight = near.max(1, keepdims=True) - near
     div = weight if view == "inter" else weight * softmax(-divergence(intra))
-    return scores | {"div": div, "rec_div": rec * weight}
+    return scores | {"div": div, "rec_div": rec * weight, "rec_div_printed": printed(rec, divergence(inter))}
+
+
+def printed(rec: np.ndarray, inter: np.ndarray) -> np.ndarray:
+    """Eq. 12 as the paper prints it, patch by patch: s_i = rec_i · (1 − Softmax(−Div_i))."""
+    scores = np.zeros(rec.shape)
+    for picture, patch in np.ndindex(*rec.shape):
+        share = np.exp(-inter[picture, patch]) / sum(np.exp(-other) for other in inter[picture])
+        scores[picture, patch] = rec[picture, patch] * (1 - share)
+    return scores
 
 
 def score_parts(view: View) -> PatchScores:
@@ -69,6 +79,23 @@ def test_every_rule_of_every_view(view: View) -> None:
 @pytest.mark.parametrize("view", VIEWS)
 def test_the_last_rule_is_the_views_own(view: View) -> None:
     assert rules(view)[-1] == ("rec" if view == "patch" else "rec_div")
+
+
+@pytest.mark.parametrize("view", ["patch", "intra"])
+def test_eq_12_as_printed_needs_the_inter_branch(view: View) -> None:
+    assert "rec_div_printed" not in rules(view)
+    with pytest.raises(ValueError, match="'rec_div_printed' needs the inter-image divergence"):
+        score_parts(view).score("rec_div_printed")
+
+
+def test_the_two_weights_of_eq_12_differ_by_a_factor_of_each_whole_map() -> None:
+    """The code's weight is the printed one less 1 − max(w): each image's own constant, which changes order between images."""
+    parts = score_parts("full")
+    assert parts.inter_divergence is not None
+    largest = torch.softmax(-parts.inter_divergence, -1).amax(-1, keepdim=True)  # (2, 1)
+    difference = parts.score("rec_div_printed") - parts.score("rec_div")
+    torch.testing.assert_close(difference, parts.reconstruction * (1 - largest))
+    assert largest[0] != largest[1]
 
 
 def test_a_view_without_divergence_refuses_its_rules() -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
-from fod_bench.errors import DamagedObjectError
 from fod_bench.methods.fod.references import reference_name
 from fod_bench.methods.fod.references.base import ChosenReference, FixedReference, LevelReference, References
 from fod_bench.store import Store
+from fod_bench.store.reading import reading
 from fod_bench.store.tensors import load_tensors, save_tensors
 
 
@@ -31,7 +31,7 @@ def load_references(store: Store, key: str) -> References:
     name = reference_name(key)
     arrays, metadata = load_tensors(store, name)
     parts: dict[int, dict] = {}
-    try:
+    with reading(name, "references", store.location(name)):
         for path, array in arrays.items():
             level, _, part = path.partition("/")
             parts.setdefault(int(level.removeprefix("level_")), {})[part] = array
@@ -40,5 +40,3 @@ def load_references(store: Store, key: str) -> References:
             for stride, found in sorted(parts.items())
         }
         return References(levels, json.loads(metadata["facts"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise DamagedObjectError(f"{store.location(name)}: no references ({error!r})") from error

@@ -1,0 +1,108 @@
+"""Whether an object is what its name says, and fits what it belongs to. A right checksum does not tell."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from fod_bench.errors import DamagedObjectError
+from fod_bench.records.claims import Entry
+from fod_bench.records.curves import curves_name, read_curves
+from fod_bench.records.record import SELECTED_WEIGHTS, Record, train_key
+from fod_bench.records.state import DriverState
+from fod_bench.records.upkeep.names import (
+    key_of,
+    kind_of,
+    manifest_parts,
+    plan_of,
+    record_folder,
+    record_of,
+    record_parts,
+)
+from fod_bench.store import ObjectMissingError, Store
+from fod_bench.store.reading import failure_reason, reading
+from fod_bench.store.tensors import parse_tensors
+
+_HASH = re.compile(r"[0-9a-f]{32}")
+_VERSIONS = range(1, 100)
+"""Versions of a method that a key may be of: one that fits none is of no version."""
+
+
+@dataclass
+class Checked:
+    """What was found in an object."""
+
+    read: Any = None
+    """What it holds, of records and plans."""
+    parts: list[str] = field(default_factory=list)
+    """Names of the objects without which it is not whole."""
+    faults: list[str] = field(default_factory=list)
+    """In what it does not fit its name or its parts."""
+
+
+def check_content(store: Store, name: str, content: bytes) -> Checked:
+    """Look into an object. Raises `DamagedObjectError` when it is not what its name says."""
+    kind = kind_of(name)
+    if kind == "records":
+        record = record_of(name, content)
+        return Checked(
+            record,
+            [*record_parts(record), *_selected_weights(record)],
+            [*_key_faults(record), *_curves_faults(store, record)],
+        )
+    if kind == "features":
+        return Checked(parts=manifest_parts(name, content))
+    if kind == "runs" and name.endswith("/plan.json"):
+        return Checked(plan_of(name, content))
+    if kind == "weights":
+        _, about = parse_tensors(name, content, store.location(name))
+        if about.get("key") != key_of(name):
+            other = about.get("key", "which is not named")
+            return Checked(
+                faults=[f"these are weights of another trial, {other}; delete the trial's record to train anew"]
+            )
+    elif kind == "states":
+        with reading(name, "state of a run"):
+            DriverState.model_validate_json(content)
+    elif kind == "claims" and name.endswith(".json"):
+        with reading(name, "claim"):
+            Entry.model_validate_json(content)
+    elif kind == "failures" and name.endswith(".json"):
+        failure_reason(name, content)
+    elif kind == "mark":
+        with reading(name, "mark of a store"):
+            json.loads(content)["format"]
+    return Checked()
+
+
+def _selected_weights(record: Record) -> list[str]:
+    """Names of the weights of the epochs that are best on the test data, where there is a best."""
+    folder = record_folder(record)
+    best = {part: record.best(record.primary_score, metric)[0] for part, metric in SELECTED_WEIGHTS.items()}
+    return [f"{folder}{part}.safetensors" for part, value in best.items() if folder and value is not None]
+
+
+def _key_faults(record: Record) -> list[str]:
+    """A key is the hash of what was trained: a record that says otherwise has been altered, or was put under a wrong key."""
+    if not _HASH.fullmatch(record.key):
+        return []
+    with reading(f"trials/{record.key}/record.json", "record of a trial"):
+        keys = [train_key(record.features.get("key"), record.seed, record.setting, version) for version in _VERSIONS]
+    return [] if record.key in keys else ["its key is not that of its method, seed, setting and features"]
+
+
+def _curves_faults(store: Store, record: Record) -> list[str]:
+    try:
+        curves = read_curves(store, record)
+    except ObjectMissingError:
+        return []  # told as a missing part
+    except DamagedObjectError as error:
+        return [str(error)]
+    if curves is None:
+        return []
+    if curves.key != record.key:
+        return [f"its curves {curves_name(record.key, record.run.claim)} are those of another trial, {curves.key}"]
+    fits = len(next(iter(curves.losses.values()), [])) == record.epochs and curves.selected() == record.selected
+    return [] if fits else ["its values are not those of its curves"]
