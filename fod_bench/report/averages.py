@@ -10,7 +10,7 @@ from fod_bench.evaluation.measures import MEASURES, Metric
 from fod_bench.paper.published import MEAN
 from fod_bench.records.record import COST_SCORE
 from fod_bench.records.run import Cell, RunPlan
-from fod_bench.report.results import Observation, Outcome, Request, Results, Selection, describe_damaged, part_of
+from fod_bench.report.results import Observation, Outcome, Request, Results, Selection, describe_damaged
 from fod_bench.report.rows import rows_of
 from fod_bench.report.table import TableCell
 
@@ -217,17 +217,14 @@ class View:
     def _of_request(self, request: Request) -> list[str]:
         """Which of the job's cells cannot be known here, and why."""
         remarks = [request.borrowed] if request.borrowed else []
-        parts = {part_of(plan, cell) for plan, cell in self.cells.values()}
         unknown = [place for place, (_, cell) in self.cells.items() if cell.key is None]
-        uncounted = [name for part, name in request.uncounted if part in parts]
-        what = []
-        if unknown:
-            what.append(f"which results are those of {self._name(unknown)} cannot be known")
-        if uncounted:
-            what.append(f"the categories of {shortened(uncounted)} cannot be counted")
+        uncounted = list(dict.fromkeys(name for _, name in request.uncounted))
+        what = [f"the train keys of {self._name(unknown)}"] if unknown else []
+        what += [f"the categories of {shortened(uncounted)}"] if uncounted else []
         if what:
-            lacking = "; ".join(fault.splitlines()[0].rstrip(".") for fault in request.faults)
-            remarks.append(f"{sentence(' and '.join(what))[:-1]} without data or weights that are not here: {lacking}.")
+            lacking = shortened([fault.splitlines()[0].split(". ")[0].rstrip(".") for fault in request.faults], "; ")
+            unknown_here = f"{' and '.join(what)} cannot be known without data or weights that are not here: {lacking}"
+            remarks.append(sentence(unknown_here))
         return remarks
 
     def _remedy(self, missing: Mapping[Place, tuple[RunPlan, Cell]]) -> str:

@@ -115,7 +115,8 @@ def _explain(results: Results, plan: RunPlan, cell: Cell, metrics: Sequence[Metr
     location = results.locations.get(cell.key, "") if cell.key else ""
     problem = None
     if cell.key is None:
-        problem = "no record: its data or weights were missing when the run was planned"
+        when = "are not here" if results.request else "were missing when the run was planned"
+        problem = f"its train key is not known: data or weights {when}"
     elif record is None:
         damaged = results.damaged.get(record_name(cell.key))
         problem = f"its record is damaged: {damaged}" if damaged else "no record yet"

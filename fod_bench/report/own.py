@@ -62,8 +62,9 @@ def _told(results: Results, plans: list[RunPlan], part: str) -> list[str]:
     """What each run's form of the job differs in."""
     jobs = [results.job_of(plan.run_id) for plan in plans]
     found = [next((one for one in job.parts() if one.name == part), None) if job else None for job in jobs]
-    values = [job_values(plain_job(one.model_copy(update={"include": ()}))) if one else {} for one in found]
-    return [in_words(own) for own in differences(values)] if all(values) else [""] * len(plans)
+    readable = [job_values(plain_job(one.model_copy(update={"include": ()}))) for one in found if one]
+    told = iter(differences(readable))
+    return [in_words(next(told)) if one else "" for one in found]
 
 
 def _distinct(plans: list[RunPlan], kind: tuple[str, bool]) -> list[RunPlan]:

@@ -267,6 +267,24 @@ class TestWithoutTheData:
             "cannot be known without data or weights that are not here: datasets.own: there is no folder there" in said
         )
 
+    def test_a_data_set_that_cannot_be_counted_is_named_beside_those_that_can(self, folder: Path) -> None:
+        datasets = {"drawn": DRAWN, "own": {"layout": "folder", "root": "nowhere"}}
+        job = write("both", datasets=datasets)
+        ran(open_store("results/store"), load_job(job), 0.3)
+        said = call("report", job).stdout
+        assert "0.300" in said and "missing" not in said
+        assert "The categories of own cannot be known without data or weights that are not here: datasets.own: " in said
+
+    def test_weights_that_are_not_here_are_named(self, folder: Path) -> None:
+        (folder / "mine.safetensors").write_bytes(b"weights")
+        job = write("weighed", {"weights": "mine.safetensors"})
+        ran(open_store("results/store"), load_job(job), 0.3)
+        (folder / "mine.safetensors").unlink()
+        assert numbers(job) == everywhere("0.3"), "as a run of the very same job was planned"
+        said = call("report", job, *LONGER).stdout
+        assert "The train keys of FOD on drawn: weave, board; Patch on drawn: weave, board cannot be known" in said
+        assert "no file mine.safetensors" in said and "0 of 4 cells have a result" in said
+
     def test_a_run_with_its_data_in_another_folder_counts_unless_there_are_two(self, job: str, folder: Path) -> None:
         elsewhere = [job, "--set", "datasets.own.root=here"]
         assert numbers(*elsewhere) == numbers(job)
