@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -78,22 +79,24 @@ def run(
 
     Example: `fod-bench run jobs/quickstart.yaml --set epochs=2`
     """
-    from fod_bench.cluster.run import RunOptions, repair, run_plan
+    from fod_bench.cluster.open import open_ray_pool
     from fod_bench.plan import make_plan
     from fod_bench.report import job_results, render_report
     from fod_bench.runs.progress import stderr_console
+    from fod_bench.runs.run import RunOptions, repair, run_plan
     from fod_bench.store import open_store
 
     loaded = load(job, set_, store)
     again = run_command(job, set_, store)
     opened = open_store(loaded.store)
     plan = make_plan(loaded, download=True)
-    options = RunOptions(address, only, alone, retry_failed, quiet, verbose)
-    counts, interrupted = run_plan(plan, opened, options)
+    options = RunOptions(only, alone, retry_failed, quiet, verbose)
+    open_executor = partial(open_ray_pool, address=address, verbose=verbose)
+    counts, interrupted = run_plan(plan, opened, options, open_executor)
     results, damaged = None, True
     while damaged and counts.recorded and not interrupted:
         results = job_results(opened, loaded, again, planned=(plan.run, plan.faults()), only=only)
-        damaged, interrupted = repair(plan, opened, options, results.damaged, counts)
+        damaged, interrupted = repair(plan, opened, options, open_executor, results.damaged, counts)
     console = stderr_console()
     if interrupted:
         if not quiet:

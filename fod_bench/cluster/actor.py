@@ -6,17 +6,16 @@ import os
 import signal
 import socket
 import threading
-from dataclasses import replace
 
 import ray
 
-from fod_bench.cluster.session import Share
 from fod_bench.errors import ClusterError
 from fod_bench.features.request import FeatureRequest
-from fod_bench.methods.fod.references.specs import ReferenceSpec
+from fod_bench.methods.settings import Reference
 from fod_bench.records.failures import Failure
 from fod_bench.records.record import Trial
-from fod_bench.runs.messages import Attempt, Done, Prepared, Status, Stopped, Taken
+from fod_bench.runs.messages import Attempt, Outcome, Prepared, Status, Taken
+from fod_bench.runs.resources import Share
 
 GRACE_SECONDS = 20.0
 """Time that a trial has to leave its checkpoint when its machine is taken away; the scarcest spot machines give 30."""
@@ -25,11 +24,11 @@ GRACE_SECONDS = 20.0
 class RemoteWorker:
     """See `fod_bench.cluster.worker.Worker`, to which every call goes on."""
 
-    def __init__(self, store_uri: str, share: Share, landmark: str) -> None:
+    def __init__(self, store_uri: str, share: Share, expected_object: str) -> None:
         from fod_bench.cluster.worker import Worker
 
         self._worker = Worker(store_uri, max(1, int(share.cpus)), share.gpus > 0)
-        if not self._worker.store.exists(landmark):
+        if not self._worker.store.exists(expected_object):
             raise ClusterError(
                 f"store {store_uri} on {socket.gethostname()} is not the one that the run was started on; "
                 "give a folder that every machine reaches under the same path, or s3://bucket/prefix"
@@ -38,15 +37,16 @@ class RemoteWorker:
         self._heed_termination()
 
     def prepare(
-        self, request: FeatureRequest, references: list[ReferenceSpec], attempt: Attempt
+        self, request: FeatureRequest, references: list[Reference], attempt: Attempt
     ) -> Prepared | Taken | Failure:
         return self._worker.prepare(request, references, attempt)
 
-    def train(self, tasks: list[tuple[Trial, Attempt]]) -> list[Done | Stopped | Taken | Failure]:
+    def train(self, tasks: list[tuple[Trial, Attempt]]) -> list[Outcome]:
         return self._worker.train(tasks)
 
-    def status(self) -> list[Status]:
-        return [replace(status, node_id=self._node_id) for status in self._worker.status()]
+    def status(self) -> tuple[str, list[Status]]:
+        """With Ray's name of the node."""
+        return self._node_id, self._worker.status()
 
     def stop(self) -> None:
         self._worker.stop()

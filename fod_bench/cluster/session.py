@@ -6,9 +6,8 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,40 +15,12 @@ from fod_bench.cluster.joined_ray import joined_ray, unreachable
 from fod_bench.cluster.own_ray import assure_closed, own_ray
 from fod_bench.cluster.ray_environment import defaults, ray_environment
 from fod_bench.errors import ClusterError
-from fod_bench.job import Resources
-
-PATIENCE_SECONDS = 300.0
-"""Time for which a run under way waits for a store that is out of reach, in each of its calls."""
 
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # spares a warning about GPUs on machines without
     "RAY_DEDUP_LOGS": "0",
 }
-
-
-@dataclass(frozen=True)
-class Share:
-    """What one worker asks of Ray, and so what one trial runs on."""
-
-    cpus: float
-    gpus: float
-
-    def fit(self, nodes: Iterable[Mapping[str, float]]) -> int:
-        """How many such workers nodes with these resources hold, each worker on one node."""
-        return sum(self._fit_one(node) for node in nodes)
-
-    def _fit_one(self, node: Mapping[str, float]) -> int:
-        by_cpu = node.get("CPU", 0.0) / self.cpus
-        by_gpu = node.get("GPU", 0.0) / self.gpus if self.gpus else by_cpu
-        return int(min(by_cpu, by_gpu) + 1e-9)
-
-
-def node_resources() -> list[dict[str, float]]:
-    """What each living node of the cluster has, in all: `{"CPU": 8.0, "GPU": 1.0, …}`."""
-    import ray
-
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 @contextmanager
@@ -105,22 +76,3 @@ def _end(handler: Any) -> None:
         signal.signal(signal.SIGTERM, handler)
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
-
-
-def share_of(resources: Resources) -> Share:
-    """The worker's share: `gpus: auto` is one GPU where the cluster has any.
-
-    Raises:
-        ClusterError: no worker fits the cluster.
-    """
-    nodes = node_resources()
-    gpus = min(1.0, sum(node.get("GPU", 0.0) for node in nodes)) if resources.gpus == "auto" else float(resources.gpus)
-    share = Share(float(resources.cpus), gpus)
-    if not share.fit(nodes):
-        there = sorted({(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in nodes}, reverse=True)
-        raise ClusterError(
-            f"a trial asks for {share.cpus:g} CPUs and {share.gpus:g} GPUs, which no machine of the cluster has; they have "
-            + ", ".join(f"{cpus:g} CPUs and {gpus:g} GPUs" for cpus, gpus in there[:5])
-            + "; lower resources.cpus or resources.gpus (--set resources.gpus=0)"
-        )
-    return share

@@ -1,4 +1,4 @@
-"""The actor that works: it makes features and trains trials, and tells how far it is.
+"""What an actor does: it makes features and trains trials, and tells how far it is.
 
 Every method returns a result or a `Failure`; nothing that a trial does wrong kills its worker. What it works on it claims
 first, so that several drivers, and workers that were given up, can use one store.
@@ -12,33 +12,22 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 
-from fod_bench.cluster.faults import Notes, failure_of
-from fod_bench.cluster.session import PATIENCE_SECONDS
-from fod_bench.errors import DamagedObjectError, DatasetError, DivergedError, StoreError, WeightsError
-from fod_bench.features.feature_set import FeatureSet, drop_features, load_features, save_features
+from fod_bench.errors import DamagedObjectError, DivergedError, StoreError
 from fod_bench.features.request import FeatureRequest
-from fod_bench.features.weights import require_unchanged, resolve_weights
-from fod_bench.methods.base import TrialData
-from fod_bench.methods.fod.references import reference_key, reference_name
-from fod_bench.methods.fod.references.build import build_references
-from fod_bench.methods.fod.references.specs import ReferenceSpec
-from fod_bench.methods.fod.references.stored import load_references, save_references
+from fod_bench.methods.settings import Reference
 from fod_bench.records.checkpoints import checkpoints_prefix
 from fod_bench.records.claims import Claim, Held, LostClaimError, sweep, take
-from fod_bench.records.failures import Failure
+from fod_bench.records.failures import Failure, failure_of
 from fod_bench.records.record import Record, Trial
-from fod_bench.runs.messages import Attempt, Done, Prepared, Status, Stopped, Taken
+from fod_bench.runs.messages import Attempt, Done, Outcome, Prepared, Status, Stopped, Taken
 from fod_bench.store import ObjectMissingError, Store, open_store
+from fod_bench.store.open import RUN_PATIENCE
+from fod_bench.trials.prepare import Preparation
 from fod_bench.trials.trial import Assignment, Interrupted, run_trials
-
-_LOG = logging.getLogger(__name__)
-
-Outcome: TypeAlias = Done | Stopped | Taken | Failure
-"""What became of a trial."""
 
 
 class Worker:
@@ -47,15 +36,15 @@ class Worker:
     def __init__(self, store_uri: str, threads: int, gpu: bool) -> None:
         torch.set_num_threads(threads)
         torch.backends.cudnn.benchmark = False
-        self.store: Store = open_store(store_uri, patience=PATIENCE_SECONDS)
+        self.store: Store = open_store(store_uri, patience=RUN_PATIENCE)
         self.device = torch.device("cuda" if gpu else "cpu")
         self._stop = threading.Event()
         self._idle = threading.Condition()
-        self._notes = Notes(logging.WARNING)
+        self._notes = _Notes()
         logging.getLogger("fod_bench").addHandler(self._notes)
         self._node = socket.gethostname()
         self._statuses: dict[str, Status] = {}
-        self._held: dict[str, FeatureSet] = {}
+        self._preparation = Preparation(self.store, self.device)
 
     def status(self) -> list[Status]:
         """How far the work in hand is, for each trial of it; of none, that it is idle."""
@@ -91,7 +80,7 @@ class Worker:
                 self._idle.notify_all()
 
     def prepare(
-        self, request: FeatureRequest, references: list[ReferenceSpec], attempt: Attempt
+        self, request: FeatureRequest, references: list[Reference], attempt: Attempt
     ) -> Prepared | Taken | Failure:
         """See that the store has a category's features, and the references asked for."""
         with self._at_work(Status("features", request.key, node=self._node)):
@@ -100,99 +89,20 @@ class Worker:
             except LostClaimError:
                 return Taken(request.key, "")
             except Exception as error:  # whatever it was, the driver tells it and goes on with the others
-                return failure_of(error)
+                return _failure(error)
 
-    def _prepare(self, request: FeatureRequest, references: list[ReferenceSpec], attempt: Attempt) -> Prepared | Taken:
-        missing = self._missing_references(request, references)
-        features = self._stored_features(request)
-        if features is not None and not missing:
-            _tell_notes(features)
-            return Prepared(False, features.nbytes(), notes=self._notes.taken())
+    def _prepare(self, request: FeatureRequest, references: list[Reference], attempt: Attempt) -> Prepared | Taken:
+        nbytes = self._preparation.stored(request, references)
+        if nbytes is not None:
+            return Prepared(False, nbytes, notes=self._notes.taken())
         claim = take(self.store, request.key, attempt=attempt.name, lease=attempt.lease, previous=attempt.lost)
         if isinstance(claim, Held):
             return Taken(request.key, claim.entry.process.host)
         with claim.beating():
-            features = self._stored_features(request)  # another may have been faster than the claim
-            extracted = features is None
-            if features is None:
-                features = self._extract(request)
-                save_features(features, claim)
-            unmade = {}
-            for spec in self._missing_references(request, references):
-                failure = self._make_reference(features, spec)
-                if failure is not None:
-                    unmade[reference_key(request.key, spec)] = failure
+            made = self._preparation.make(request, references, claim)
             sweep(self.store, request.key)
-        _tell_notes(features)
-        return Prepared(extracted, features.nbytes(), unmade, self._notes.taken())
-
-    def _stored_features(self, request: FeatureRequest) -> FeatureSet | None:
-        self._held.pop(request.key, None)  # whether the store has them is asked
-        try:
-            return self._hold(request.key)
-        except DamagedObjectError:
-            place = self.store.location(f"features/{request.key}")
-            _LOG.warning("damaged   features of %s (%s): extracted anew", request.category.name, place)
-            drop_features(self.store, request.key)
-            return None
-
-    def _hold(self, key: str, *others: str) -> FeatureSet | None:
-        """A feature set, None if the store has none; of those held before, `others` are kept. Raises `DamagedObjectError`."""
-        self._held = {held: features for held, features in self._held.items() if held in (key, *others)}
-        if key not in self._held:
-            found = load_features(self.store, key)
-            if found is None:
-                return None
-            self._held[key] = found
-        return self._held[key]
-
-    def _extract(self, request: FeatureRequest) -> FeatureSet:
-        from fod_bench.features.extract import extract
-
-        weights = request.weights
-        if weights.path is not None and not weights.path.is_file():  # another machine than the planner's
-            weights = resolve_weights(weights.backbone, "pretrained", 0, download=True)
-            if weights.digest != request.weights.digest:
-                raise WeightsError(
-                    f"{request.weights.path} is not on {self._node}, and the hub's weights of {weights.backbone} "
-                    "are others; put the file at the same path on every node"
-                )
-        require_unchanged(weights)
-        features = extract(replace(request, weights=weights), self.device)
-        # The key names the content that the planner saw. Images may have been exchanged since, or be others on this machine.
-        fingerprint, _ = request.category.fingerprint_anew()
-        if fingerprint != request.fingerprint:
-            raise DatasetError(
-                f"the images or masks of category {request.category.name} are not those that the run was planned with; they "
-                f"changed since, or are others on {self._node}. Nothing of them was kept; start the run again"
-            )
-        return features
-
-    def _missing_references(self, request: FeatureRequest, specs: list[ReferenceSpec]) -> list[ReferenceSpec]:
-        """Those that are not there, or were damaged and have been removed."""
-        missing = []
-        for spec in specs:
-            key = reference_key(request.key, spec)
-            try:
-                load_references(self.store, key)
-            except ObjectMissingError:
-                missing.append(spec)
-            except DamagedObjectError:
-                name = reference_name(key)
-                _LOG.warning("damaged   reference %s: made anew", self.store.location(name))
-                self.store.delete(name)
-                missing.append(spec)
-        return missing
-
-    def _make_reference(self, features: FeatureSet, spec: ReferenceSpec) -> Failure | None:
-        """Make and store a reference; why it cannot be made, which is no fault of the features or of other references."""
-        try:
-            made = build_references(spec, features.train, features.test, self.device, features.manifest["category"])
-        except Exception as error:  # see `prepare`
-            return failure_of(error)
-        about = {"kind": spec.kind, "features": features.key}
-        save_references(self.store, reference_key(features.key, spec), made, about)
-        return None
+        unmade = {key: _failure(error) for key, error in made.unmade.items()}
+        return Prepared(made.extracted, made.nbytes, unmade, self._notes.taken())
 
     def train(self, tasks: list[tuple[Trial, Attempt]]) -> list[Outcome]:
         """Train and evaluate trials, which share their steps where they can, or measure one's cost; what became of each.
@@ -213,30 +123,33 @@ class Worker:
         wanted = [trial.features["key"] for trial, _ in tasks]
         outcomes: dict[str, Outcome] = {}
         begun: list[Assignment] = []
-        with ExitStack() as all_hearts:
-            hearts: list[ExitStack] = []  # a claim is renewed from when it is taken until its trial ends, and no longer
+        with ExitStack() as stack:
+            heartbeats: list[
+                ExitStack
+            ] = []  # a claim is renewed from when it is taken until its trial ends, and no longer
             for trial, attempt in tasks:
                 try:
                     started = self._begin(trial, attempt, wanted)
                 except Exception as error:  # see `prepare`
-                    started = failure_of(error)
+                    started = _failure(error)
                 if isinstance(started, Assignment):
                     begun.append(started)
-                    hearts.append(all_hearts.enter_context(ExitStack()))
-                    hearts[-1].enter_context(started.claim.beating())
+                    heartbeats.append(stack.enter_context(ExitStack()))
+                    heartbeats[-1].enter_context(started.claim.beating())
                 else:
                     outcomes[trial.key] = started
             for number, came in _work(begun, self.device):
-                hearts[number].close()
+                heartbeats[number].close()
                 outcomes[begun[number].trial.key] = self._outcome(begun[number].claim, came)
                 del came
         return [outcomes[trial.key] for trial, _ in tasks]
 
     def _begin(self, trial: Trial, attempt: Attempt, wanted: list[str]) -> Assignment | Taken | Failure:
         """A trial with its data, claimed. `wanted`: keys of the features of all trials in hand."""
-        data = self._data(trial, wanted)
-        if isinstance(data, Failure):
-            return data
+        try:
+            data = self._preparation.data(trial, wanted)
+        except (DamagedObjectError, ObjectMissingError) as error:
+            return replace(_failure(error), kind="features")
         claim = take(
             self.store,
             trial.key,
@@ -261,30 +174,24 @@ class Worker:
             try:
                 claim.release()
             except StoreError as error:
-                return failure_of(error)
-        return failure_of(came)
-
-    def _data(self, trial: Trial, wanted: list[str]) -> TrialData | Failure:
-        key, reference = trial.features["key"], None
-        try:
-            held = self._hold(key, *wanted)
-            if held is None:
-                raise ObjectMissingError(f"{self.store.location(f'features/{key}')}: the features are gone")
-            if trial.reference is not None:
-                reference = load_references(self.store, trial.reference["key"])
-        except (DamagedObjectError, ObjectMissingError) as error:
-            return replace(failure_of(error), kind="features")
-        return TrialData(held.train, held.test, held.masks, held.labels, reference, held.masked)
+                return _failure(error)
+        return _failure(came)
 
 
-def _tell_notes(features: FeatureSet) -> None:
-    """What is odd about a category's images and masks, and what a crop leaves out of its defects."""
-    category = features.manifest["category"]
-    for note in features.manifest.get("notes", ()):  # absent before there were any
-        _LOG.warning("data      %s: %s", category, note)
-    said = features.left_out().summary(category)
-    if said is not None:
-        _LOG.warning("cropped   %s", said)
+class _Notes(logging.Handler):
+    """Keeps the warnings of a piece of work, which the driver tells."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._texts.append(record.getMessage())
+
+    def taken(self) -> tuple[str, ...]:
+        """The texts so far, which are forgotten."""
+        texts, self._texts = tuple(self._texts), []
+        return texts
 
 
 class _Line:
@@ -312,3 +219,13 @@ def _work(begun: list[Assignment], device: torch.device) -> Iterator[tuple[int, 
             yield number, measure_trial(*assignment, device)
         except Exception as error:
             yield number, error
+
+
+def _failure(error: Exception) -> Failure:
+    """An error as a failure; of memory that ran out, how much was taken."""
+    failure = failure_of(error)
+    if isinstance(error, torch.cuda.OutOfMemoryError):
+        peak = torch.cuda.max_memory_reserved() / 2**30
+        reason = f"out of GPU memory: {peak:.1f} GiB were taken and more was asked for"
+        return replace(failure, reason=reason, kind="memory")
+    return failure

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fod_bench.evaluation.maps import ScoreMaps
-from fod_bench.methods.fod.references.base import References
 from fod_bench.records.checkpoints import State
 from fod_bench.records.record import Counts
 
@@ -29,8 +28,8 @@ class TrialData:
     """(p, s, s)."""
     labels: NDArray[np.uint8]
     """(m,)."""
-    reference: References | None
-    """None where the method needs none."""
+    reference: Any
+    """Reference features, of the method's own kind; None where it needs none."""
     masked: NDArray[np.bool_] | None = None
     """(m,), which pictures the masks are of; None for all."""
 
@@ -95,6 +94,11 @@ class Method(Protocol):
     def score_pictures(self, features: dict[int, Tensor]) -> tuple[Tensor, Tensor]:
         """Maps (n, s, s) and image scores (n,) of pictures from their features `{stride: (n, H, W, C)}`, by the method's own
         scoring; both stay on the device."""
+        ...
+
+    def countable(self) -> Any:
+        """This method, on the CPU, by operations that torch's counter sees, which are the same as those of any device's own
+        kernels. For one whose settings say `costed`."""
         ...
 
     def state(self) -> State:

@@ -19,6 +19,7 @@ from fod_bench.features.offered import backbone_strides
 from fod_bench.records.record import COST_SCORE, Counts, score_name
 from fod_bench.schema.fields import Frozen, PositiveWholeNumber, WholeNumber, home_expanded, without_repeats
 from fod_bench.schema.problems import Problem, describe, refusal, suggest, unknown
+from fod_bench.store import Store
 
 Levels = Annotated[
     tuple[PositiveWholeNumber, ...],
@@ -60,8 +61,33 @@ class Reference(Protocol):
     @property
     def kind(self) -> str: ...
 
+    @property
+    def maker(self) -> str:
+        """Module of the method that makes them, keeps them and reads them: see `ReferenceMaker`."""
+        ...
+
+    def key(self, feature_key: str) -> str:
+        """Their key, for a feature set."""
+        ...
+
     def model_dump(self) -> dict[str, Any]:
         """All that they depend on beside the features, as plain data."""
+        ...
+
+
+class ReferenceMaker(Protocol):
+    """A method's module that knows its reference features; imported where they are made or used."""
+
+    def make(self, spec: Any, features: Any, device: Any) -> Any:
+        """The references of a `FeatureSet`. Raises `TrialError` when they cannot be made."""
+        ...
+
+    def save(self, store: Store, key: str, made: Any, about: dict[str, str]) -> None:
+        """Write them under their key, unless they are there already. Raises `StoreError`."""
+        ...
+
+    def load(self, store: Store, key: str) -> Any:
+        """The stored references. Raises `ObjectMissingError`, `DamagedObjectError`."""
         ...
 
 
@@ -89,6 +115,8 @@ class MethodSettings(Frozen):
     """Where it is published."""
     licence: ClassVar[str] = ""
     """Licence of the authors' code."""
+    reference_maker: ClassVar[str] = ""
+    """Module of its reference features, see `ReferenceMaker`; empty where it has none."""
     costed: ClassVar[bool] = False
     """Whether `measure: cost` is to be had."""
     mappings: ClassVar[Mapping[str, type[BaseModel]]] = {}

@@ -9,10 +9,9 @@ from typing import Any
 
 from fod_bench.errors import DamagedObjectError
 from fod_bench.features.feature_set import manifest_name
-from fod_bench.methods.fod.references import reference_name
 from fod_bench.plan.plan import PartPlan, Plan
 from fod_bench.plan.training import TrialJob
-from fod_bench.records.names import record_name
+from fod_bench.records.names import record_name, reference_name
 from fod_bench.records.record import COST_SCORE, Record
 from fod_bench.store import ObjectMissingError, Store
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from fod_bench.features.request import FeatureRequest
-from fod_bench.methods.fod.references import reference_key
 from fod_bench.methods.settings import MethodSettings
 from fod_bench.records.record import Counts, Trial
 
@@ -46,7 +45,7 @@ class TrialJob:
     def reference_key(self) -> str | None:
         """Key of the reference features; None where there are none, or they cannot be known."""
         reference = self.settings.needs().reference
-        return None if self.features is None or reference is None else reference_key(self.features.key, reference)
+        return None if self.features is None or reference is None else reference.key(self.features.key)
 
     @cached_property
     def kind(self) -> str | None:

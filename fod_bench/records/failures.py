@@ -1,13 +1,21 @@
-"""Failures kept in the store, so that the next run does not repeat what cannot succeed, and a person can read why."""
+"""Failures: what an error is to a person, and what the store keeps of it, so that no run repeats what cannot succeed."""
 
 from __future__ import annotations
 
 import json
+import traceback
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Literal
 
-from fod_bench.errors import DamagedObjectError, StoreError
+from fod_bench.errors import (
+    DamagedObjectError,
+    DatasetError,
+    DivergedError,
+    FodBenchError,
+    StoreError,
+    WeightsError,
+)
 from fod_bench.records.record import failure_log_name, failure_name
 from fod_bench.store import ObjectMissingError, Store
 from fod_bench.store.reading import failure_reason
@@ -27,6 +35,21 @@ class Failure:
 
 _PASSING = ("data",)
 """Kinds that may be gone by the next run: tried again each time."""
+
+
+def failure_of(error: Exception) -> Failure:
+    """An error as a failure."""
+    details = "".join(traceback.format_exception(error))
+    if isinstance(error, DatasetError | WeightsError):
+        return Failure(str(error), details, "data")
+    if isinstance(error, DivergedError):
+        return Failure(str(error), details, "diverged")
+    if isinstance(error, StoreError):
+        return Failure(str(error), details, "store")
+    if isinstance(error, FodBenchError):
+        return Failure(str(error), details)
+    first = (str(error).strip().splitlines() or ["no message"])[0]
+    return Failure(f"{type(error).__name__}: {first}", details)
 
 
 def keep_failure(store: Store, key: str, name: str, failure: Failure) -> str:

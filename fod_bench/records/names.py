@@ -18,6 +18,11 @@ def record_name(key: str) -> str:
     return f"trials/{key}/record.json"
 
 
+def reference_name(key: str) -> str:
+    """Store name of reference features."""
+    return f"references/{key}.safetensors"
+
+
 def plan_name(run_id: str) -> str:
     """Store name of a run's plan."""
     return f"runs/{run_id}/plan.json"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
@@ -10,6 +9,7 @@ from typing import NamedTuple, TypeAlias
 from fod_bench.features.request import FeatureRequest
 from fod_bench.methods.settings import Reference
 from fod_bench.plan import TrialJob
+from fod_bench.runs.executor import Clock
 
 Work: TypeAlias = TrialJob | FeatureRequest
 """A piece of it."""
@@ -28,23 +28,23 @@ class _Queue:
     """Whether the store has the features."""
     preparing: bool = False
     not_before: float = 0.0
-    """Monotonic time at which preparing may be tried again."""
+    """When preparing may be tried again."""
 
 
 class Waiting(NamedTuple):
     """A training put off."""
 
     until: float
-    """Monotonic time."""
     trial: TrialJob
     elsewhere: bool
     """Whether somebody else may have done it by then."""
 
 
 class Backlog:
-    """Empty, and so false, when every training is over."""
+    """Empty, and so false, when every training is over. Times are the clock's."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._queues: dict[str, _Queue] = {}
         self._put_off: dict[str, Waiting] = {}
         self._never_packed: set[str] = set()
@@ -94,7 +94,7 @@ class Backlog:
 
     def next_features(self) -> tuple[FeatureRequest, list[Reference]] | None:
         """Features to prepare, with the references wanted of them; the caller tells by `prepared` how that went."""
-        now = time.monotonic()
+        now = self._clock.now()
         missing = (queue for queue in self._queues.values() if queue.trials and not queue.ready and not queue.preparing)
         queue = next((queue for queue in missing if queue.not_before <= now), None)
         if queue is None:
@@ -107,7 +107,7 @@ class Backlog:
         """Preparing is over; if they are not `ready`, it is tried again after `pause` seconds."""
         queue = self._queues.get(key)
         if queue is not None:  # otherwise the last training that needed them is over
-            queue.preparing, queue.ready, queue.not_before = False, ready, time.monotonic() + pause
+            queue.preparing, queue.ready, queue.not_before = False, ready, self._clock.now() + pause
 
     def spoilt(self, key: str) -> None:
         """The store no longer has these features."""
@@ -127,11 +127,11 @@ class Backlog:
 
     def put_off(self, trial: TrialJob, seconds: float, elsewhere: bool = False) -> None:
         """It is looked at again after some time; `elsewhere`: somebody else may have done it by then."""
-        self._put_off[trial.key] = Waiting(time.monotonic() + seconds, trial, elsewhere)
+        self._put_off[trial.key] = Waiting(self._clock.now() + seconds, trial, elsewhere)
 
     def due(self) -> list[Waiting]:
         """Trainings that were put off until now; they are the caller's."""
-        now = time.monotonic()
+        now = self._clock.now()
         found = [waiting for waiting in self._put_off.values() if waiting.until <= now]
         for waiting in found:
             del self._put_off[waiting.trial.key]

@@ -1,9 +1,9 @@
-"""What passes between the driver and its workers. Imports neither torch nor Ray."""
+"""What passes between the driver and its workers. Imports no torch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from fod_bench.records.failures import Failure
 
@@ -60,6 +60,10 @@ class Taken:
     """Where; empty when it took over from this worker, and only that is known."""
 
 
+Outcome: TypeAlias = Done | Stopped | Taken | Failure
+"""What became of a trial."""
+
+
 @dataclass(frozen=True)
 class Status:
     """How far a worker is."""
@@ -75,5 +79,3 @@ class Status:
     loss: float | None = None
     node: str = ""
     """Host name."""
-    node_id: str = ""
-    """Ray's."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from fod_bench.store.base import Store
 
+RUN_PATIENCE = 300.0
+"""Patience of a run under way and its workers, who have hours of work to lose."""
+
 
 def open_store(uri: str, patience: float = 20.0) -> Store:
     """The store at `uri`: a folder's path, `file://` and an absolute path, or a place in a bucket.

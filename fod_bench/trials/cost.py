@@ -22,17 +22,12 @@ from fod_bench.features.backbone import Backbone
 from fod_bench.features.weights import Weights
 from fod_bench.machine.provenance import device_name, now, versions
 from fod_bench.methods.base import Method, TrialData
-from fod_bench.methods.fod.correlation.tiled import correlate_tiled
-from fod_bench.methods.fod.network import Branch
 from fod_bench.methods.registry import method_class
 from fod_bench.records.claims import Claim
 from fod_bench.records.names import record_name
 from fod_bench.records.record import COST_SCORE, Record, RunInfo, Trial
 from fod_bench.records.tidy import tidy_trial
 from fod_bench.trials.trial import Control, Interrupted, stored_record
-
-WITHOUT_EFFECT: dict[str, Any] = {"learning_rate": 1e-4, "lambda1": 0.5, "lambda2": 0.5}
-"""What a method asks for and its cost does not depend on; left out of a measurement's setting, and so of its key."""
 
 WARM_UP = 2
 """Calls before the clock is started."""
@@ -56,7 +51,7 @@ def measure_trial(trial: Trial, data: TrialData, claim: Claim, control: Control,
     if not claim.store.exists(name):
         started, clock = now(), time.perf_counter()
         method = _method(trial, data, device)
-        counted = countable(_method(trial, data, torch.device("cpu"), precision="float32"))
+        counted = _method(trial, data, torch.device("cpu"), precision="float32").countable()
         costs = measure(
             method, counted, trial.setting["batch_size"], trial.features, device, lambda: _pause(claim, control)
         )
@@ -86,16 +81,7 @@ def measure_trial(trial: Trial, data: TrialData, claim: Claim, control: Control,
 
 
 def _method(trial: Trial, data: TrialData, device: torch.device, **changes: Any) -> Method:
-    return method_class(trial.method)({**WITHOUT_EFFECT, **trial.setting, **changes}, data, trial.seed, device)
-
-
-def countable(method: Method) -> Method:
-    """`method`, on the CPU, by operations that torch's counter sees, which are the same as those of any device's own kernels."""
-    for network in method.networks:
-        for module in network.modules():
-            if isinstance(module, Branch):
-                module.correlate = correlate_tiled
-    return method
+    return method_class(trial.method)({**trial.setting, **changes}, data, trial.seed, device)
 
 
 def _pause(claim: Claim, control: Control) -> None:
@@ -118,7 +104,7 @@ def measure(
     """The costs of `method` on `device`.
 
     Args:
-        counted: the same, `countable`.
+        counted: the same on the CPU, see `Method.countable`.
         batch_size: pictures of a training step.
         features: what a trial says of its features: backbone, levels, picture size.
         pause: called between two calls that are timed; what it raises ends the measurement.

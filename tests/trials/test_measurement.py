@@ -28,7 +28,7 @@ from fod_bench.records.names import record_name
 from fod_bench.records.record import Record, Trial
 from fod_bench.store import Store, open_store
 from fod_bench.trials import cost as measurement
-from fod_bench.trials.cost import count_flops, countable, measure, measure_trial
+from fod_bench.trials.cost import count_flops, measure, measure_trial
 from fod_bench.trials.trial import Interrupted
 from tests.helpers.trial_builders import CPU, SIZE, VIEWS, Watcher, claim, names, run, trial, trial_data
 
@@ -79,7 +79,7 @@ def setting(**changes: Any) -> dict[str, Any]:
 
 def method(reference: ReferenceSpec | None = None, **changes: Any) -> FodMethod:
     given = data(reference=reference or MeanReference())
-    return FodMethod(measurement.WITHOUT_EFFECT | setting(**changes), given, 0, CPU)
+    return FodMethod(setting(**changes) | {"measure": "cost"}, given, 0, CPU)
 
 
 def backbone(name: str = "resnet18", levels: tuple[int, ...] = (8, 16)) -> Backbone:
@@ -154,7 +154,7 @@ def test_the_papers_figures_are_ours_with_what_it_computes_for_nothing() -> None
     """10.9 G and 16.2 M of Table 5: multiply-adds of the layers, and the parameters."""
     widths = {8: 72, 16: 200}
     asked = setting(d_model={"8": 256, "16": 512}, heads=8, layers=3)
-    measured = FodMethod(measurement.WITHOUT_EFFECT | asked, data(256, widths, train=1), 0, CPU)
+    measured = FodMethod(asked | {"measure": "cost"}, data(256, widths, train=1), 0, CPU)
     picture = torch.randn(1, 3, 256, 256)
     ours, _ = count_flops(backbone("tf_efficientnet_b6"), measured, picture)
     layers, _ = count_flops(backbone("tf_efficientnet_b6", (8, 16, 32)), measured, picture)  # all stages
@@ -244,7 +244,7 @@ class TestTrial:
     def test_counts_the_same_whatever_is_timed(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         """The products of Triton's kernels are hidden from the counter. (Interpreted they take long, so no clock is started.)"""
         monkeypatch.setattr(measurement, "median_seconds", lambda *_: 1.0)
-        expected = count_flops(backbone(), countable(method()), torch.randn(1, 3, SIZE, SIZE))
+        expected = count_flops(backbone(), method().countable(), torch.randn(1, 3, SIZE, SIZE))
         monkeypatch.setenv(VARIABLE, "triton")
         record = self.run(store)
         assert record.run.correlation == "triton"

@@ -14,7 +14,8 @@ from fod_bench.evaluation.maps import ScoreMaps
 from fod_bench.features.arrays import as_tensor
 from fod_bench.methods.base import TrialData
 from fod_bench.methods.fod.correlation import implementation
-from fod_bench.methods.fod.network import NetworkShape
+from fod_bench.methods.fod.correlation.tiled import correlate_tiled
+from fod_bench.methods.fod.network import Branch, NetworkShape
 from fod_bench.methods.fod.pack import FodPack
 from fod_bench.methods.fod.precision import Precision, check_precision, matrix_products
 from fod_bench.methods.fod.recorded import CudaGraphs, graphs_wanted
@@ -66,9 +67,12 @@ class FodMethod:
         if data.reference is not None:
             found = data.reference.levels
             self.references = {level: Lookup(found[level], self.train[level], device) for level in self.levels}
+        # A measurement of cost leaves out what its cost does not depend on: any values but 0 do.
+        weight, rate = (0.5, 1e-4) if setting.get("measure") else (0.0, None)
         weights = LossWeights(
-            setting.get("lambda1", 0.0), setting.get("lambda2", 0.0), setting.get("optimization", "two_phase")
+            setting.get("lambda1", weight), setting.get("lambda2", weight), setting.get("optimization", "two_phase")
         )
+        learning_rate = setting.get("learning_rate", rate)
         widths = {int(level): width for level, width in setting["d_model"].items()}
         self.trainers: dict[int, LevelTrainer] = {}
         self.grids: dict[int, tuple[int, int]] = {}
@@ -76,7 +80,7 @@ class FodMethod:
             height, width, channels = data.train[level].shape[1:]
             shape = NetworkShape(height, width, channels, widths[level], setting["heads"], setting["layers"], self.view)
             network = build_network(shape, seed).to(device)
-            self.trainers[level] = LevelTrainer(network, weights, setting["learning_rate"], self.precision, recorder)
+            self.trainers[level] = LevelTrainer(network, weights, learning_rate, self.precision, recorder)
             self.grids[level] = (height, width)
         self.networks: list[nn.Module] = [trainer.network for trainer in self.trainers.values()]
         self.pictures = len(self.train[self.levels[0]])
@@ -85,7 +89,7 @@ class FodMethod:
         self.primary_score = score_name(rules(self.view)[-1], self.levels)
         shapes = tuple(trainer.network.shape for trainer in self.trainers.values())
         known = tuple(lookup.shape for lookup in self.references.values())
-        training = (weights.optimization, setting["learning_rate"], self.zero_gradient_step, self.precision)
+        training = (weights.optimization, learning_rate, self.zero_gradient_step, self.precision)
         self.kind = (shapes, known, self.batch_size, training, device)
 
     @classmethod
@@ -172,6 +176,14 @@ class FodMethod:
             batches.append(self._scores(level, features, reference))
         parts: list[Any] = [None if part[0] is None else torch.cat(part) for part in zip(*batches, strict=True)]
         return PatchScores(*parts)
+
+    def countable(self) -> FodMethod:
+        """See `Method`."""
+        for network in self.networks:
+            for module in network.modules():
+                if isinstance(module, Branch):
+                    module.correlate = correlate_tiled
+        return self
 
     def weights(self) -> State:
         """Parameters, `<level>/<parameter>`."""

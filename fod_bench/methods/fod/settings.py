@@ -9,7 +9,7 @@ from pydantic import BaseModel, field_validator
 
 from fod_bench.features.offered import backbone_strides
 from fod_bench.methods.fod.cost import forward_flops, step_flops
-from fod_bench.methods.fod.references.specs import REFERENCES, MeanReference, ReferenceSpec, reference_spec
+from fod_bench.methods.fod.references.specs import MAKER, REFERENCES, MeanReference, ReferenceSpec, reference_spec
 from fod_bench.methods.fod.rules import View, rules
 from fod_bench.methods.settings import BackboneSettings, Levels, Needs, Precision, Work
 from fod_bench.records.record import Counts
@@ -37,6 +37,7 @@ class FodSettings(BackboneSettings):
     works_on: ClassVar[str] = "features after a 3×3 mean, reference features"
     source: ClassVar[str] = "Yao et al., Focus the Discrepancy, ICCV 2023"
     licence: ClassVar[str] = "authors' code: none stated; written here from the paper and measured against it"
+    reference_maker: ClassVar[str] = MAKER
     costed: ClassVar[bool] = True
     mappings: ClassVar[Mapping[str, type[BaseModel]]] = {
         f"`reference`, kind `{kind}`": model for kind, model in REFERENCES.items()

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from fod_bench.errors import DamagedObjectError
-from fod_bench.methods.fod.references import reference_key, reference_name
 from fod_bench.methods.fod.references.base import LevelReference
 from fod_bench.methods.fod.references.build import build_references
 from fod_bench.methods.fod.references.specs import reference_spec
 from fod_bench.methods.fod.references.stored import load_references, save_references
+from fod_bench.records.names import reference_name
 from fod_bench.store import ObjectMissingError, open_store
 from fod_bench.store.tensors import save_tensors
 from tests.helpers.reference_builders import TEST, TRAIN, built, features
@@ -59,6 +59,6 @@ def test_what_is_no_reference_is_damage(tmp_path: Path) -> None:
 
 def test_the_key_follows_features_and_every_setting() -> None:
     specs = ["mean", "nearest", {"kind": "nearest", "neighbourhood": 5}, "coreset", {"kind": "coreset", "seed": 1}]
-    keys = [reference_key("a", reference_spec(spec)) for spec in specs]
-    assert len({*keys, reference_key("b", reference_spec("mean"))}) == len(specs) + 1
-    assert reference_key("a", reference_spec({"kind": "coreset", "seed": 0})) == keys[3]
+    keys = [reference_spec(spec).key("a") for spec in specs]
+    assert len({*keys, reference_spec("mean").key("b")}) == len(specs) + 1
+    assert reference_spec({"kind": "coreset", "seed": 0}).key("a") == keys[3]

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field, ValidationError, field_validator
 
+from fod_bench.records.names import canonical_digest
 from fod_bench.schema.fields import Frozen, PositiveNumber, PositiveWholeNumber, Seed, Switch, WholeNumber
 from fod_bench.schema.problems import Problem, describe, problems_of, refusal, suggest, unknown
+
+VERSION = 1
+"""Raised when a change of the code changes what is made, so that old references are not taken for new ones."""
+
+MAKER = "fod_bench.methods.fod.references.maker"
 
 
 def _odd(side: int) -> int:
@@ -18,6 +24,12 @@ def _odd(side: int) -> int:
 
 class _Reference(Frozen):
     """What all kinds have in common."""
+
+    maker: ClassVar[str] = MAKER
+
+    def key(self, feature_key: str) -> str:
+        """Key of the reference features made by these settings of a feature set."""
+        return canonical_digest({"features": feature_key, "reference": self.model_dump(), "version": VERSION})[:32]
 
     def references_per_position(self) -> int:
         """M: features that the inter-image branch looks at per position of the grid."""

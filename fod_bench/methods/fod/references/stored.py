@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from fod_bench.methods.fod.references import reference_name
 from fod_bench.methods.fod.references.base import ChosenReference, FixedReference, LevelReference, References
+from fod_bench.records.names import reference_name
 from fod_bench.store import Store
 from fod_bench.store.reading import reading
 from fod_bench.store.tensors import load_tensors, save_tensors

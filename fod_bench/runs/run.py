@@ -7,7 +7,6 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from fod_bench.cluster.session import PATIENCE_SECONDS, ray_session, share_of
 from fod_bench.errors import FodBenchError, UsageError
 from fod_bench.features.feature_set import manifest_name
 from fod_bench.job import dump_job
@@ -17,18 +16,20 @@ from fod_bench.records.names import plan_name, record_name
 from fod_bench.records.record import job_name
 from fod_bench.records.tidy import tidy_after_the_dead
 from fod_bench.runs.admission import admit
+from fod_bench.runs.executor import OpenExecutor
 from fod_bench.runs.progress import Counts, Progress, stderr_console
+from fod_bench.runs.resources import share_of
+from fod_bench.runs.scheduler import Scheduler
 from fod_bench.runs.state_writer import StateWriter
 from fod_bench.store import Store, open_store
 from fod_bench.store.base import obstacle
+from fod_bench.store.open import RUN_PATIENCE
 
 
 @dataclass(frozen=True)
 class RunOptions:
     """How a run goes about its work."""
 
-    address: str | None = None
-    """Ray cluster to join; None starts one on this machine."""
     only: str | None = None
     """Shell pattern on `row/dataset/category`; the cells that match, and no others, are worked on."""
     alone: bool = False
@@ -39,23 +40,23 @@ class RunOptions:
     verbose: bool = False
 
 
-def run_plan(plan: Plan, store: Store, options: RunOptions) -> tuple[Counts, bool]:
+def run_plan(plan: Plan, store: Store, options: RunOptions, open_executor: OpenExecutor) -> tuple[Counts, bool]:
     """Train whatever has no record yet; how it went, and whether it was interrupted.
 
     Raises:
         UsageError: `options.only` matches nothing.
-        ClusterError: Ray cannot be started or reached.
+        ClusterError: the executor cannot be had, no worker starts, or the cluster is gone.
         FodBenchError: nothing can run at all.
         StoreError: the store fails, or is not fit for this.
     """
     trials = _chosen(plan, options.only)
-    faults = _faults(plan, trials, options.only)
+    obstacles = _obstacles(plan, trials, options.only)
     if not any(trial.features for trial in trials):
-        raise FodBenchError("\n  ".join(["nothing can run:", *faults]))
+        raise FodBenchError("\n  ".join(["nothing can run:", *obstacles]))
     progress = Progress(trials, stderr_console(), quiet=options.quiet, verbose=options.verbose)
     counts = progress.counts
-    for fault in faults:
-        progress.blocked(fault)
+    for line in obstacles:
+        progress.blocked(line)
     for line in plan.notes if options.only is None else ():
         progress.note(f"data      {line}")
     used = {tuple(cell.rsplit("/", 2)[1:]) for trial in trials for cell in trial.cells}
@@ -67,7 +68,7 @@ def run_plan(plan: Plan, store: Store, options: RunOptions) -> tuple[Counts, boo
         counts.uncounted = len({name for _, name in asked - {(cell.part, cell.dataset) for cell in plan.run.cells}})
     there = {info.name for info in store.list("trials/")}
     work = [trial for trial in trials if not _settled(trial, there, store, progress, options.retry_failed)]
-    interrupted = _work(plan, store, options, progress, work)
+    interrupted = _work(plan, store, options, open_executor, progress, work)
     if not interrupted:
         features = {trial.features.key for trial in trials if trial.features is not None}
         tidy_after_the_dead(store, [trial.key for trial in trials], [(key, manifest_name(key)) for key in features])
@@ -75,7 +76,12 @@ def run_plan(plan: Plan, store: Store, options: RunOptions) -> tuple[Counts, boo
 
 
 def repair(
-    plan: Plan, store: Store, options: RunOptions, damaged: Mapping[str, str], counts: Counts
+    plan: Plan,
+    store: Store,
+    options: RunOptions,
+    open_executor: OpenExecutor,
+    damaged: Mapping[str, str],
+    counts: Counts,
 ) -> tuple[bool, bool]:
     """Train anew what a report found damaged, `{store name: what is wrong}`.
 
@@ -93,34 +99,39 @@ def repair(
     for trial in trials:
         progress.note(f"damaged   {trial.name}: {damaged[record_name(trial.key)]}; trained anew")
         store.delete(record_name(trial.key))
-    interrupted = _work(plan, store, options, progress, trials)
+    interrupted = _work(plan, store, options, open_executor, progress, trials)
     counts.replace_reused(progress.counts)
     return True, interrupted
 
 
-def _work(plan: Plan, store: Store, options: RunOptions, progress: Progress, work: list[TrialJob]) -> bool:
-    """Do `work` on Ray and tell `progress`; whether it was interrupted."""
+def _work(
+    plan: Plan,
+    store: Store,
+    options: RunOptions,
+    open_executor: OpenExecutor,
+    progress: Progress,
+    work: list[TrialJob],
+) -> bool:
+    """Do `work` on an executor and tell `progress`; whether it was interrupted."""
     if not work:
         _keep_plan(plan, store)
         return False
-    patient = open_store(store.uri, patience=PATIENCE_SECONDS)
+    patient = open_store(store.uri, patience=RUN_PATIENCE)
     admit(patient, plan.run.run_id, options.alone)
     _keep_plan(plan, patient)
-    progress.note(f"run {plan.run.run_id}: {progress.counts.summary()}; starting Ray")
+    progress.note(f"run {plan.run.run_id}: {progress.counts.summary()}")
     driver = secrets.token_hex(4)
     try:
         with (
             StateWriter(store, plan.run, driver, progress),
-            ray_session(options.address, options.verbose, progress.note),
+            open_executor(store.uri, plan_name(plan.run.run_id), progress.note) as executor,
         ):
-            from fod_bench.cluster.orchestrator import Orchestrator
-
-            share = share_of(plan.job.resources)
+            share = share_of(plan.job.resources, executor.nodes())
             progress.expect(work)
             with progress:
-                Orchestrator(
+                Scheduler(
+                    executor,
                     patient,
-                    plan_name(plan.run.run_id),
                     share,
                     progress,
                     driver=driver,
@@ -147,7 +158,7 @@ def _chosen(plan: Plan, only: str | None) -> list[TrialJob]:
     return list(chosen.values())
 
 
-def _faults(plan: Plan, trials: list[TrialJob], only: str | None) -> list[str]:
+def _obstacles(plan: Plan, trials: list[TrialJob], only: str | None) -> list[str]:
     """Why some of what was asked for cannot run."""
     if only is None:
         return plan.faults()
@@ -167,7 +178,7 @@ def _settled(trial: TrialJob, there: Set[str], store: Store, progress: Progress,
     `there`: names of the store's objects; none is read unless it tells of a failure.
     """
     if trial.features is None:
-        progress.counts.failed[trial.name] = "its data are missing"  # the fault has been told
+        progress.counts.failed[trial.name] = "its data are missing"  # that has been told
         return True
     if record_name(trial.key) in there:
         progress.counts.reused += 1

@@ -1,0 +1,34 @@
+"""A run's executor on Ray, which is started or joined, and imported, when it is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from fod_bench.cluster.session import ray_session
+
+if TYPE_CHECKING:
+    from fod_bench.cluster.ray_pool import RayPool
+
+
+@contextmanager
+def open_ray_pool(
+    store_uri: str,
+    expected_object: str,
+    note: Callable[[str], None],
+    *,
+    address: str | None = None,
+    verbose: bool = False,
+) -> Iterator[RayPool]:
+    """See `fod_bench.runs.executor.OpenExecutor`.
+
+    Args:
+        address: of the Ray cluster to join, host:port or `auto`; None starts one on this machine.
+        verbose: let Ray speak.
+    """
+    note("starting Ray" if address is None else f"joining the Ray cluster at {address}")
+    with ray_session(address, verbose, note):
+        from fod_bench.cluster.ray_pool import RayPool  # Ray reads its settings when it is imported
+
+        yield RayPool(store_uri, expected_object)

@@ -1,0 +1,154 @@
+"""The executor on Ray: every worker is an actor. See `fod_bench.runs.executor` for what the methods promise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from fod_bench.cluster.actor import RemoteWorker
+from fod_bench.cluster.losses import loss_kind
+from fod_bench.features.request import FeatureRequest
+from fod_bench.methods.settings import Reference
+from fod_bench.records.record import Trial
+from fod_bench.runs.executor import Event, StatusTold, SystemClock, WorkEnded, WorkerLost
+from fod_bench.runs.messages import Attempt
+from fod_bench.runs.resources import NodeResources, Share
+
+STATUS_SECONDS = 0.5
+"""Shortest time between two questions for a worker's status."""
+
+
+@dataclass(eq=False)
+class _Member:
+    """One worker."""
+
+    number: int
+    actor: Any
+    task: Any = None
+    """Reference of the call under way; None when idle."""
+    asked: Any = None
+    """Reference of a status call under way."""
+    asked_at: float = float("-inf")
+    node_id: str | None = None
+    """Ray's name of its node; None until it has told its status."""
+
+
+class RayPool:
+    """Workers on the Ray that this process is connected to."""
+
+    def __init__(self, store_uri: str, expected_object: str, worker: type = RemoteWorker) -> None:
+        """`expected_object`: by which a worker knows that it has the same store. `worker`: class of the actors."""
+        self._given = store_uri, expected_object
+        self._worker = worker
+        self.clock = SystemClock()
+        self._numbers = count()
+        self._members: dict[int, _Member] = {}
+        self._events: list[Event] = []
+
+    def nodes(self) -> list[NodeResources]:
+        """See `Executor`."""
+        return [
+            NodeResources(node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0))
+            for node in ray.nodes()
+            if node["Alive"]
+        ]
+
+    def start(self, share: Share) -> int:
+        """See `Executor`."""
+        remote: Any = ray.remote  # its stubs lack concurrency groups
+        kind = remote(concurrency_groups={"control": 1}, num_cpus=share.cpus, num_gpus=share.gpus)(self._worker)
+        store_uri, expected_object = self._given
+        number = next(self._numbers)
+        self._members[number] = _Member(number, kind.remote(store_uri, share, expected_object))
+        return number
+
+    def prepare(self, worker: int, request: FeatureRequest, references: Sequence[Reference], attempt: Attempt) -> None:
+        """See `Executor`."""
+        if worker in self._members:  # its loss may not have been told yet
+            member = self._members[worker]
+            member.task = member.actor.prepare.remote(request, list(references), attempt)
+
+    def train(self, worker: int, tasks: Sequence[tuple[Trial, Attempt]]) -> None:
+        """See `Executor`."""
+        if worker in self._members:
+            member = self._members[worker]
+            member.task = member.actor.train.remote(list(tasks))
+
+    def stop(self, worker: int) -> None:
+        """See `Executor`."""
+        if worker in self._members:
+            self._members[worker].actor.stop.options(concurrency_group="control").remote()
+
+    def kill(self, worker: int) -> None:
+        """See `Executor`."""
+        member = self._members.pop(worker, None)
+        if member is not None:
+            with suppress(RayError, ValueError):  # it is gone, or Ray is
+                ray.kill(member.actor)
+
+    def wait(self, seconds: float) -> list[Event]:
+        """See `Executor`."""
+        self._ask()
+        tasks = {member.task: member for member in self._members.values() if member.task is not None}
+        if tasks:
+            ray.wait(list(tasks), num_returns=1, timeout=seconds)
+        else:
+            self.clock.sleep(seconds)
+        for task in _ready(tasks):
+            self._collect_work(tasks[task])
+        asked = {member.asked: member for member in self._members.values() if member.asked is not None}
+        for question in _ready(asked):
+            self._collect_status(asked[question])
+        events, self._events = self._events, []  # an interrupt before this loses none
+        return events
+
+    def _ask(self) -> None:
+        """Ask workers for their status, without waiting for busy or starting ones."""
+        now = self.clock.now()
+        for member in self._members.values():
+            if member.asked is None and now - member.asked_at >= STATUS_SECONDS:
+                member.asked_at = now
+                member.asked = member.actor.status.options(concurrency_group="control").remote()
+
+    def _collect_work(self, member: _Member) -> None:
+        try:
+            came = ray.get(member.task)
+        except RayError as error:
+            self._lose(member, error)
+            return
+        member.task = None
+        self._events.append(WorkEnded(member.number, came if isinstance(came, list) else [came]))
+
+    def _collect_status(self, member: _Member) -> None:
+        try:
+            member.node_id, statuses = ray.get(member.asked)
+        except RayError as error:
+            member.asked = None
+            if member.task is None:  # otherwise the end of its work tells what became of it
+                self._lose(member, error)
+            return
+        member.asked = None
+        self._events.append(StatusTold(member.number, statuses))
+
+    def _lose(self, member: _Member, error: RayError) -> None:
+        kind = loss_kind(error, member.node_id is not None, lambda: _node_lost(member.node_id))
+        self.kill(member.number)  # one that is only out of reach must not go on working unseen
+        self._events.append(WorkerLost(member.number, kind, str(error)))
+
+
+def _ready(references: dict[Any, _Member]) -> Iterator[Any]:
+    """Those of Ray's references whose calls have ended."""
+    if references:
+        ended, _ = ray.wait(list(references), num_returns=len(references), timeout=0)
+        yield from ended
+
+
+def _node_lost(node_id: str | None) -> bool:
+    """Whether a node is gone, and not only a process on it."""
+    return all(node["NodeID"] != node_id or not node["Alive"] for node in ray.nodes())

@@ -1,0 +1,58 @@
+"""A worker as the scheduler sees it: what it is doing, how far it is, when it was last heard of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from fod_bench.plan import TrialJob
+from fod_bench.runs.backlog import Work
+from fod_bench.runs.messages import Attempt, Status
+from fod_bench.runs.retries import NOWHERE, Mark
+
+
+@dataclass(eq=False)
+class Slot:
+    """A worker and what it is doing."""
+
+    worker: int
+    """The executor's number of it."""
+    started: bool = False
+    """Whether it has been heard of. One that waits for its share of a busy cluster is given no work."""
+    work: tuple[tuple[Work, Attempt], ...] = ()
+    """What it is doing: features, or trainings that share their steps. Empty when idle."""
+    holds: str | None = None
+    """Key of the features it used last."""
+    marks: dict[str, Mark] = field(default_factory=dict)
+    """How far each piece of its work was when last heard of."""
+    silent: float = 0.0
+    """Seconds since it was last heard of; 0 for one that is still starting."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether it can be given work."""
+        return self.started and not self.work
+
+    def begin(self, features: str, *work: tuple[Work, Attempt]) -> None:
+        """Note what it is about to do."""
+        self.work, self.holds, self.marks = work, features, {}
+
+    def end(self) -> tuple[tuple[Work, Attempt], ...]:
+        """What it was doing; it is idle now."""
+        ended, self.work = self.work, ()
+        return ended
+
+    def mark(self, work: Work) -> Mark:
+        """How far it was with this when last heard of."""
+        return self.marks.get(work.key, NOWHERE)
+
+    def trainings(self) -> list[TrialJob]:
+        """The trainings at hand."""
+        return [work for work, _ in self.work if isinstance(work, TrialJob)]
+
+    def told(self, statuses: Sequence[Status]) -> None:
+        """Note what it has said of itself."""
+        self.started, self.silent = True, 0.0
+        for work, _ in self.work:
+            far = [(status.epoch, status.step) for status in statuses if status.key == work.key]
+            self.marks[work.key] = max(self.mark(work), *far, NOWHERE)
