@@ -22,7 +22,7 @@ NAMES = (
     "bench_commands",
     "bench_report",
     "bench_store",
-    "bench_orchestrator",
+    "bench_scheduler",
 )
 
 

@@ -41,7 +41,7 @@ class TrialJob:
         """Whether it is no training but a measurement of what one costs."""
         return self.settings.measures_cost
 
-    @property
+    @cached_property
     def reference_key(self) -> str | None:
         """Key of the reference features; None where there are none, or they cannot be known."""
         reference = self.settings.needs().reference

@@ -17,7 +17,7 @@ from fod_bench.plan import TrialJob
 from fod_bench.records.failures import Failure
 from fod_bench.runs.backlog import Backlog
 from fod_bench.runs.executor import Event, Executor, StatusTold, WorkEnded, WorkerLost
-from fod_bench.runs.messages import Stopped
+from fod_bench.runs.messages import Done, Stopped
 from fod_bench.runs.progress import Progress
 from fod_bench.runs.resources import Share
 from fod_bench.runs.retries import Attempts, Cause, StartupFailures, cause_of
@@ -191,15 +191,24 @@ class Scheduler:
         self._progress.note(f"stopping: {leave} a checkpoint (again Ctrl-C: at once)")
         for slot in training:
             self._executor.stop(slot.worker)
-        waiting = {slot.worker for slot in training}
         end = self._clock.now() + STOP_SECONDS
         while True:
-            waiting -= {event.worker for event in self._events if not isinstance(event, StatusTold)}
-            self._events.clear()
+            while self._events:
+                self._heed_stopping(self._events.popleft())
             left = end - self._clock.now()
-            if not waiting or left <= 0:
+            if left <= 0 or not any(slot.work for slot in training):
                 return
             self._events.extend(self._executor.wait(left))
+
+    def _heed_stopping(self, event: Event) -> None:
+        """What ended well by itself counts; all else is for the next run."""
+        slot = self._slots.get(event.worker)
+        if slot is None or isinstance(event, StatusTold):
+            return
+        outcomes = event.outcomes if isinstance(event, WorkEnded) else ()
+        for (work, _), outcome in zip(slot.end(), outcomes, strict=False):  # a worker that was lost tells nothing
+            if isinstance(outcome, Done):
+                self._settlement.ended(work, outcome, slot.mark(work), self._share, packed=False)
 
     def _dismiss(self) -> None:
         for slot in list(self._slots.values()):

@@ -249,7 +249,9 @@ def test_colour_is_for_terminals_and_not_for_those_who_refuse_it(bench: Bench) -
 
 def test_the_driver_needs_ray_only_when_there_is_work() -> None:
     """Ray reads its settings when it is imported, and takes its time."""
-    script = "import sys, fod_bench.cluster.run; print({'ray', 'torch', 'boto3'} & set(sys.modules))"
+    script = (
+        "import sys, fod_bench.runs.run, fod_bench.cluster.open; print({'ray', 'torch', 'boto3'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
 

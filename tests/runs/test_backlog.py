@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
-import yaml
 
-from fod_bench.job import load_job
 from fod_bench.methods.fod.references.specs import MeanReference
-from fod_bench.plan import TrialJob, make_plan
+from fod_bench.plan import Plan, TrialJob
 from fod_bench.runs.backlog import Backlog
-from tests.helpers.commands import DRAWN, TINY
+from fod_bench.runs.simulate import SimulatedClock
 
 
 @pytest.fixture
-def trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[TrialJob]:
+def clock() -> SimulatedClock:
+    return SimulatedClock()
+
+
+@pytest.fixture
+def trials(plan_of: Callable[..., Plan]) -> list[TrialJob]:
     """Two trainings on each of two feature sets."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    datasets = {"drawn": {**DRAWN, "categories": ["weave", "board"]}}
-    Path("job.yaml").write_text(
-        yaml.safe_dump({"name": "tiny", "datasets": datasets, "settings": TINY, "seeds": [1, 2]})
-    )
-    return list(make_plan(load_job("job.yaml"), download=False).trials.values())
+    return list(plan_of(["weave", "board"], seeds=[1, 2]).trials.values())
 
 
 @pytest.fixture
-def backlog(trials: list[TrialJob]) -> Backlog:
-    made = Backlog()
+def backlog(trials: list[TrialJob], clock: SimulatedClock) -> Backlog:
+    made = Backlog(clock)
     made.add(trials)
     return made
 
@@ -59,11 +56,14 @@ def test_trainings_begin_when_their_features_are_there(backlog: Backlog, trials:
     assert not backlog
 
 
-def test_features_that_were_not_to_be_had_are_tried_again_later(backlog: Backlog) -> None:
+def test_features_that_were_not_to_be_had_are_tried_again_later(backlog: Backlog, clock: SimulatedClock) -> None:
     (request, _), other = backlog.next_features() or pytest.fail(), backlog.next_features()
     assert other is not None
     backlog.prepared(request.key, False, pause=1000)
+    clock.sleep(999)
     assert backlog.next_features() is None
+    clock.sleep(1)
+    assert backlog.next_features() == (request, [MeanReference()])
     backlog.prepared(request.key, False)
     assert backlog.next_features() == (request, [MeanReference()])
 
@@ -85,14 +85,15 @@ def test_what_fails_with_its_features_is_what_waits_and_not_what_is_at_work(
     assert len(backlog) == 2 and backlog.waiting(request.key) == []
 
 
-def test_what_was_put_off_comes_back_first(backlog: Backlog) -> None:
+def test_what_was_put_off_comes_back_first(backlog: Backlog, clock: SimulatedClock) -> None:
     request, _ = backlog.next_features() or pytest.fail()
     backlog.prepared(request.key, True)
     one = backlog.next_trial(None)
     assert one is not None
     backlog.put_off(one, 1000, elsewhere=True)
+    clock.sleep(999)
     assert backlog.due() == []
-    backlog.put_off(one, 0.0, elsewhere=True)
+    clock.sleep(1)
     ((_, trial, elsewhere),) = backlog.due()
     assert trial == one and elsewhere and backlog.due() == []
     backlog.put_back(one)
@@ -104,14 +105,10 @@ def ready(backlog: Backlog) -> None:
         backlog.prepared(found[0].key, True)
 
 
-def test_those_of_one_kind_are_handed_out_together(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trials: list[TrialJob]
-) -> None:
-    job = yaml.safe_load(Path("job.yaml").read_text())
-    job["variants"] = {"FOD": {}, "heavy": {"lambda1": 3.0}, "wide": {"heads": 4}, "cost": {"measure": "cost"}}
-    Path("mixed.yaml").write_text(yaml.safe_dump(job))
-    mixed = list(make_plan(load_job("mixed.yaml"), download=False).trials.values())
-    backlog = Backlog()
+def test_those_of_one_kind_are_handed_out_together(plan_of: Callable[..., Plan], clock: SimulatedClock) -> None:
+    variants = {"FOD": {}, "heavy": {"lambda1": 3.0}, "wide": {"heads": 4}, "cost": {"measure": "cost"}}
+    mixed = list(plan_of(["weave", "board"], seeds=[1, 2], variants=variants).trials.values())
+    backlog = Backlog(clock)
     backlog.add(mixed)
     assert backlog.next_trials(None, 8) == []
     ready(backlog)

@@ -8,15 +8,8 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import save_file
 
-from fod_bench.cluster.actor import RemoteWorker
-from fod_bench.cluster.session import Share
-from fod_bench.errors import ClusterError
-from fod_bench.job import load_job
-from fod_bench.plan import make_plan
-from fod_bench.records.failures import Failure, forget_failure, keep_failure, kept_failure
 from fod_bench.records.record import Record
-from fod_bench.store import open_store
-from tests.helpers.commands import DRAWN, Bench
+from tests.helpers.commands import Bench
 from tests.helpers.dataset_builders import btad_category, folder_category, mask
 
 SESSIONS = """
@@ -157,7 +150,7 @@ def test_weights_that_do_not_fit_and_a_store_that_fails_on_a_cluster_of_somebody
 def test_workers_that_cannot_start_end_the_run_with_the_reason(bench: Bench) -> None:
     (bench.folder / "broken").mkdir()
     (bench.folder / "broken/torch.py").write_text("raise ImportError('torch is broken on purpose')\n")
-    job = bench.job("stillborn", store="stillborn")
+    job = bench.job("unstarted", store="unstarted")
     done = bench.run("run", job, PYTHONPATH=str(bench.folder / "broken"), code=1)
     assert done.err.count("again     a worker did not start: ImportError") == 2
     assert done.err.splitlines()[-1] == "fod-bench: workers do not start: ImportError: torch is broken on purpose"
@@ -199,45 +192,6 @@ def test_a_cluster_whose_token_the_user_does_not_have_is_said_in_a_line(
     done = bench.run("run", job, "--address", address, "--quiet", code=1, **environment)
     (line,) = done.err.splitlines()
     assert line.startswith("fod-bench: ") and reason in line
-
-
-def test_a_worker_refuses_a_store_that_only_has_the_same_name(tmp_path: Path) -> None:
-    store = open_store(str(tmp_path / "store"))
-    store.put("runs/tiny/plan.json", b"{}")
-    RemoteWorker(store.uri, Share(1, 0), "runs/tiny/plan.json")
-    with pytest.raises(ClusterError, match="is not the one that the run was started on"):
-        RemoteWorker(str(tmp_path / "another"), Share(1, 0), "runs/tiny/plan.json")
-
-
-@pytest.mark.parametrize(
-    ("share", "nodes", "fit"),
-    [
-        (Share(1, 0), [{"CPU": 2.0}], 2),
-        (Share(3, 0), [{"CPU": 2.0}, {"CPU": 2.0}], 0),  # four in all, but a worker lives on one node
-        (Share(2, 0), [{"CPU": 5.0}, {"CPU": 2.0}], 3),
-        (Share(1, 0.5), [{"CPU": 8.0, "GPU": 1.0}, {"CPU": 64.0}], 2),
-        (Share(0.1, 0), [{"CPU": 1.0}], 10),  # in binary, 1 / 0.1 may fall short of 10
-        (Share(1, 0), [], 0),
-    ],
-)
-def test_workers_are_counted_per_node(share: Share, nodes: list[dict[str, float]], fit: int) -> None:
-    assert share.fit(nodes) == fit
-
-
-def test_a_failure_is_kept_where_a_retry_would_fail_again(bench: Bench) -> None:
-    store = open_store(str(bench.folder / "failures"))
-    job = bench.job("failures", datasets={"drawn": DRAWN})
-    (trial,) = make_plan(load_job(bench.folder / job), download=False).trials.values()
-    log = Path(keep_failure(store, trial, Failure("diverged: so", "all of it", "diverged")))
-    assert log.read_text().endswith("diverged: so\n\nall of it\n") and trial.name in log.read_text()
-    assert kept_failure(store, trial.key) == ("diverged: so", str(log))
-    _damage(log.with_name("failure.json"))
-    assert kept_failure(store, trial.key) is None, "a mark that cannot be read holds nobody up"
-    forget_failure(store, trial.key)
-    assert not log.exists()
-    keep_failure(store, trial, Failure("a picture is broken", "all of it", "data"))
-    assert kept_failure(store, trial.key) is None, "data may be put right by the next run"
-    assert log.exists()
 
 
 def _damage(path: Path) -> None:

@@ -68,11 +68,12 @@ class FodMethod:
             found = data.reference.levels
             self.references = {level: Lookup(found[level], self.train[level], device) for level in self.levels}
         # A measurement of cost leaves out what its cost does not depend on: any values but 0 do.
-        weight, rate = (0.5, 1e-4) if setting.get("measure") else (0.0, None)
+        measured = setting.get("measure") == "cost"
+        weight = 0.5 if measured else 0.0
         weights = LossWeights(
             setting.get("lambda1", weight), setting.get("lambda2", weight), setting.get("optimization", "two_phase")
         )
-        learning_rate = setting.get("learning_rate", rate)
+        learning_rate: float = 1e-4 if measured else setting["learning_rate"]
         widths = {int(level): width for level, width in setting["d_model"].items()}
         self.trainers: dict[int, LevelTrainer] = {}
         self.grids: dict[int, tuple[int, int]] = {}

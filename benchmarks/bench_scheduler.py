@@ -1,4 +1,6 @@
-"""What the driver costs: trials that do nothing, ten thousand of them, and the way to the first trial of a job half done."""
+"""What the driver costs: trials that do nothing, ten thousand of them on Ray; as many simulated ones while workers are lost; and
+the way to the first trial of a job half done.
+"""
 
 from __future__ import annotations
 
@@ -10,25 +12,29 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from random import Random
 
 from benchmarks import Result
 from benchmarks.bench_store import MANY
-from fod_bench.cluster.orchestrator import Orchestrator
-from fod_bench.cluster.session import Share, ray_session
+from fod_bench.cluster.ray_pool import RayPool
+from fod_bench.cluster.session import ray_session
 from fod_bench.features.request import FeatureRequest
 from fod_bench.job import load_job
-from fod_bench.plan import TrialJob, make_plan
+from fod_bench.plan import Plan, TrialJob, make_plan
 from fod_bench.records.names import record_name
 from fod_bench.records.record import Trial
 from fod_bench.runs.messages import Attempt, Done, Prepared, Status
 from fod_bench.runs.progress import Progress, stderr_console
+from fod_bench.runs.resources import NodeResources, Share
+from fod_bench.runs.scheduler import Scheduler
 from fod_bench.store import Store, open_store
+from tests.helpers.simulation import Scripted, Simulation
 
 
 class Idler:
     """A worker that says it is done."""
 
-    def __init__(self, store_uri: str, share: Share, landmark: str) -> None:
+    def __init__(self, store_uri: str, share: Share, expected_object: str) -> None:
         pass
 
     def prepare(self, request: FeatureRequest, kinds: list[str], attempt: Attempt) -> Prepared:
@@ -37,8 +43,8 @@ class Idler:
     def train(self, tasks: list[tuple[Trial, Attempt]]) -> list[Done]:
         return [Done(trial.key, True) for trial, _ in tasks]
 
-    def status(self) -> list[Status]:
-        return [Status()]
+    def status(self) -> tuple[str, list[Status]]:
+        return "", [Status()]
 
 
 class Clock(Progress):
@@ -63,15 +69,15 @@ def run() -> list[Result]:
         clock = Clock(list(plan.trials.values()), stderr_console(), quiet=True)
         clock.times, clock.megabytes = [], []
         with ray_session(None):
-            Orchestrator(
-                open_store(f"{folder}/store"),
-                "none",
+            store = open_store(f"{folder}/store")
+            Scheduler(
+                RayPool(store.uri, "none", Idler),
+                store,
                 Share(1, 0),
                 clock,
                 driver="bench",
                 checkpoint_seconds=10,
                 lease_seconds=60,
-                worker=Idler,
             ).run(list(plan.trials.values()))
     times, cores = clock.times, os.cpu_count() or 1
     assert len(times) == 10_000
@@ -79,6 +85,7 @@ def run() -> list[Result]:
     growth = clock.megabytes[-1] - clock.megabytes[9]
     return [
         _resume(),
+        _simulated(plan),
         Result(
             f"driver's time a trial, {cores} cores", (times[-1] - times[0]) / 10, 20.0, "ms", higher_is_better=False
         ),
@@ -87,6 +94,18 @@ def run() -> list[Result]:
         ),
         Result("memory gained over the last 9000 trials", growth, 20.0, "MB", higher_is_better=False),
     ]
+
+
+def _simulated(plan: Plan) -> Result:
+    """Processor seconds for five hours on 32 simulated workers, one of which is lost, or its node, every half minute."""
+    simulation = Simulation(plan.trials.values(), [NodeResources(8)] * 4, Scripted(60.0), tick_seconds=1.0, quiet=True)
+    simulation.cluster.disturb(Random(7), 30.0)
+    start = time.process_time()
+    counts = simulation.run()
+    assert counts.left == 0
+    return Result(
+        "10 000 simulated trials with workers lost", time.process_time() - start, 20.0, "s", higher_is_better=False
+    )
 
 
 def _resume() -> Result:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
+from fod_bench.cluster import worker as worker_module
 from fod_bench.cluster.worker import Worker
 from fod_bench.job import load_job
 from fod_bench.plan import TrialJob, make_plan
@@ -19,7 +21,7 @@ from fod_bench.records.names import record_name
 from fod_bench.records.record import Record
 from fod_bench.runs.messages import Attempt, Done, Stopped, Taken
 from fod_bench.store import Store, open_store
-from fod_bench.trials import trial as trial_module
+from fod_bench.trials.trial import Assignment, run_trials
 from tests.helpers.commands import DRAWN, TINY
 
 LEASE = 2.0
@@ -87,14 +89,12 @@ def test_the_claim_of_one_that_has_ended_is_renewed_no_more_while_others_go_on(
 ) -> None:
     """A heartbeat would take back what was let go of."""
     events: list[tuple[str, str]] = []
-    course = trial_module._course
 
-    def watched(*given: Any) -> Any:
-        try:
-            return (yield from course(*given))
-        finally:
-            events.append(("over", given[0].key))
+    def watched(asked: Sequence[Assignment], device: torch.device) -> Iterator[tuple[int, Record | Exception]]:
+        for number, came in run_trials(asked, device):
+            events.append(("over", asked[number].trial.key))
             worker.stop()
+            yield number, came
 
     @contextmanager
     def beating(claim: Claim) -> Iterator[Claim]:
@@ -102,7 +102,7 @@ def test_the_claim_of_one_that_has_ended_is_renewed_no_more_while_others_go_on(
         yield claim
         events.append(("still", claim.key))
 
-    monkeypatch.setattr(trial_module, "_course", watched)
+    monkeypatch.setattr(worker_module, "run_trials", watched)
     monkeypatch.setattr(Claim, "beating", beating)
     outcomes = worker.train(tasks(trials))
     assert {type(outcome) for outcome in outcomes} == {Done, Stopped}

@@ -1,0 +1,46 @@
+"""What simulated workers are like: how long things take, and how work ends that nothing disturbs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fod_bench.features.request import FeatureRequest
+from fod_bench.methods.fod.references.specs import ReferenceSpec
+from fod_bench.records.failures import Failure
+from fod_bench.records.record import Trial
+from fod_bench.runs.executor import LossKind
+from fod_bench.runs.messages import Prepared
+from fod_bench.runs.resources import Share
+
+
+class Behaviour:
+    """The default: everything ends well. Times are in seconds; to be overridden."""
+
+    startup_seconds = 8.0
+    """From a worker's start to its first status."""
+    stop_seconds = 1.0
+    """To leave a checkpoint when told to stop."""
+    status_seconds = 0.5
+    """Between two statuses of a worker."""
+    notice_seconds = 14.0
+    """Until the loss of a node is noticed; Ray takes as long."""
+
+    def prepare_seconds(self, request: FeatureRequest) -> float:
+        """To extract features and make references."""
+        return 20.0
+
+    def train_seconds(self, trial: Trial) -> float:
+        """Of a whole trial, evaluation included; in a pack as long as by itself."""
+        return 60.0
+
+    def startup_loss(self, worker: int) -> LossKind | None:
+        """How a worker fails to start; None for one that starts."""
+        return None
+
+    def prepare(self, request: FeatureRequest, references: Sequence[ReferenceSpec]) -> Prepared | Failure:
+        """What preparing features comes to."""
+        return Prepared(True, 0)
+
+    def train(self, trial: Trial, share: Share, together: int) -> Failure | None:
+        """How a trial fails that is one of `together` in a worker of this share; None for one that comes to its record."""
+        return None

@@ -1,0 +1,38 @@
+"""Ray's errors as losses of workers."""
+
+from __future__ import annotations
+
+import pytest
+from ray.exceptions import ActorDiedError, ActorUnavailableError, OutOfMemoryError, RayError
+
+from fod_bench.cluster.losses import loss_kind
+from fod_bench.runs.executor import LossKind
+
+NO_MEMORY = OutOfMemoryError("1 worker(s) were killed\nRefer to the documentation on how to provision more memory.")
+
+
+@pytest.mark.parametrize(
+    ("error", "node_lost", "kind"),
+    [
+        (ActorUnavailableError("no answer", None), True, "unreachable"),
+        (ActorDiedError(), True, "node"),
+        (ActorDiedError(), False, "killed"),
+        (NO_MEMORY, False, "memory"),
+        (RayError("something else"), True, "killed"),
+    ],
+)
+def test_a_worker_at_work_is_lost_in_one_of_four_ways(error: RayError, node_lost: bool, kind: LossKind) -> None:
+    assert loss_kind(error, True, lambda: node_lost) == kind
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (ActorUnavailableError("no answer", None), "startup"),
+        (ActorDiedError(), "startup"),
+        (NO_MEMORY, "memory"),
+        (RayError("something else"), "startup"),
+    ],
+)
+def test_one_that_was_never_heard_of_did_not_start(error: RayError, kind: LossKind) -> None:
+    assert loss_kind(error, False, lambda: True) == kind

@@ -1,0 +1,159 @@
+"""One run from its plan to its end, on a simulated cluster and a store in a folder: what is left, what is told, what is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from fod_bench.errors import ClusterError, FodBenchError, UsageError
+from fod_bench.plan import Plan
+from fod_bench.records.failures import Failure, kept_failure
+from fod_bench.records.names import plan_name, record_name
+from fod_bench.records.run import RunPlan
+from fod_bench.records.state import DriverState
+from fod_bench.runs.resources import NodeResources
+from fod_bench.runs.run import RunOptions, repair, run_plan
+from fod_bench.runs.simulate import Behaviour, SimulatedExecutor
+from fod_bench.store import Store, open_store
+from tests.helpers.simulation import Scripted
+
+QUIET = RunOptions(quiet=True)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return open_store(str(tmp_path / "store"))
+
+
+@dataclass
+class Clusters:
+    """Opens a simulated cluster for each run that needs one."""
+
+    store: Store
+    behaviour: Behaviour = field(default_factory=Scripted)
+    cpus: float = 2.0
+    opened: list[SimulatedExecutor] = field(default_factory=list)
+    asked: list[tuple[str, str]] = field(default_factory=list)
+    """Store and object that workers were to know."""
+
+    @contextmanager
+    def open(self, store_uri: str, expected_object: str, note: Callable[[str], None]) -> Iterator[SimulatedExecutor]:
+        assert self.store.exists(expected_object), "workers look for it"
+        self.asked.append((store_uri, expected_object))
+        self.opened.append(SimulatedExecutor(self.store, [NodeResources(self.cpus)], self.behaviour))
+        note("simulating")
+        yield self.opened[-1]
+
+
+@pytest.fixture
+def clusters(store: Store) -> Clusters:
+    return Clusters(store)
+
+
+def states(store: Store, plan: Plan) -> list[DriverState]:
+    names = [info.name for info in store.list(f"runs/{plan.run.run_id}/state/")]
+    return [DriverState.model_validate_json(store.get(name)) for name in names]
+
+
+def test_a_run_does_what_has_no_record_and_tells_how_it_ended(
+    store: Store, clusters: Clusters, plan_of: Callable[..., Plan], capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = plan_of(seeds=[1, 2, 3])
+    first, *others = plan.trials
+    store.put(record_name(first), b"{}")
+    counts, interrupted = run_plan(plan, store, RunOptions(), clusters.open)
+    assert (counts.done, counts.reused, counts.left, interrupted) == (2, 1, 0, False)
+    assert all(store.exists(record_name(key)) for key in others)
+    assert RunPlan.model_validate_json(store.get(plan_name(plan.run.run_id))) == plan.run
+    assert clusters.asked == [(store.uri, plan_name(plan.run.run_id))]
+    (state,) = states(store, plan)
+    assert (state.ended, state.done, state.reused) == ("done", 2, 1)
+    said = capsys.readouterr().err
+    assert f"run {plan.run.run_id}: 3 trainings: 0 done, 1 reused, 2 left\nsimulating\n" in said
+
+
+def test_a_run_with_nothing_to_do_needs_no_cluster(
+    store: Store, clusters: Clusters, plan_of: Callable[..., Plan]
+) -> None:
+    plan = plan_of()
+    for _ in range(2):
+        counts, _ = run_plan(plan, store, QUIET, clusters.open)
+    assert counts.reused == 1 and len(clusters.opened) == 1
+
+
+def test_only_what_is_asked_for_is_done(store: Store, clusters: Clusters, plan_of: Callable[..., Plan]) -> None:
+    plan = plan_of(["weave", "board"], variants={"FOD": {}, "Patch": {"views": "patch"}})
+    counts, _ = run_plan(plan, store, RunOptions(only="FOD/drawn/w*", quiet=True), clusters.open)
+    assert (counts.total, counts.done) == (1, 1)
+    with pytest.raises(UsageError, match="matches none of the 4 row/dataset/category names, such as FOD/drawn/weave"):
+        run_plan(plan, store, RunOptions(only="nothing"), clusters.open)
+
+
+def test_what_failed_before_is_tried_again_only_when_asked(
+    store: Store, clusters: Clusters, plan_of: Callable[..., Plan]
+) -> None:
+    plan = plan_of()
+    (key,) = plan.trials
+    diverged = Failure("diverged: so", "", "diverged")
+    clusters.behaviour = Scripted(fails=lambda trial, share, together: diverged)
+    for _ in range(2):
+        counts, _ = run_plan(plan, store, QUIET, clusters.open)
+        assert [reason.partition(" (log")[0] for reason in counts.failed.values()] == ["diverged: so"]
+    assert len(clusters.opened) == 1
+    clusters.behaviour = Scripted()
+    counts, _ = run_plan(plan, store, RunOptions(retry_failed=True, quiet=True), clusters.open)
+    assert counts.done == 1 and kept_failure(store, key) is None
+
+
+def test_a_damaged_record_is_made_anew(store: Store, clusters: Clusters, plan_of: Callable[..., Plan]) -> None:
+    plan = plan_of(seeds=[1, 2])
+    counts, _ = run_plan(plan, store, QUIET, clusters.open)
+    counts, _ = run_plan(plan, store, QUIET, clusters.open)
+    damaged = {record_name(next(iter(plan.trials))): "does not match its checksum", "runs/other": "so"}
+    assert repair(plan, store, QUIET, clusters.open, damaged, counts) == (True, False)
+    assert (counts.total, counts.done, counts.reused) == (2, 1, 1)
+    assert repair(plan, store, QUIET, clusters.open, {"runs/other": "so"}, counts) == (False, False)
+
+
+def test_an_interrupt_is_told_and_the_next_run_goes_on(
+    store: Store, clusters: Clusters, plan_of: Callable[..., Plan]
+) -> None:
+    plan = plan_of(seeds=[1, 2, 3])
+
+    class Interrupted(Scripted):
+        def train_seconds(self, trial: object) -> float:
+            if clusters.opened[-1].clock.now() > 60:
+                raise KeyboardInterrupt
+            return 60.0
+
+    clusters.behaviour = Interrupted()
+    counts, interrupted = run_plan(plan, store, QUIET, clusters.open)
+    assert interrupted and (counts.done, counts.left) == (2, 1)
+    assert [state.ended for state in states(store, plan)] == ["interrupted"]
+    clusters.behaviour = Scripted()
+    counts, interrupted = run_plan(plan, store, QUIET, clusters.open)
+    assert not interrupted and (counts.done, counts.reused) == (1, 2)
+
+
+def test_a_cluster_that_fails_or_holds_no_worker_ends_the_run(
+    store: Store, clusters: Clusters, plan_of: Callable[..., Plan]
+) -> None:
+    plan = plan_of()
+    clusters.cpus = 0.5
+    with pytest.raises(ClusterError, match="asks for 1 CPUs and 0 GPUs, which no machine of the cluster has"):
+        run_plan(plan, store, QUIET, clusters.open)
+    clusters.cpus, clusters.behaviour = 1.0, Scripted(starts=lambda worker: "startup")
+    with pytest.raises(ClusterError, match="workers do not start"):
+        run_plan(plan, store, QUIET, clusters.open)
+    assert {state.ended for state in states(store, plan)} == {"failed"}
+
+
+def test_a_job_without_data_is_refused(store: Store, clusters: Clusters, plan_of: Callable[..., Plan]) -> None:
+    plan = plan_of(datasets={"gone": {"layout": "folder", "root": "nowhere"}})
+    with pytest.raises(FodBenchError, match=r"nothing can run:\n  datasets.gone: there is no folder nowhere"):
+        run_plan(plan, store, QUIET, clusters.open)
+    assert not clusters.opened
