@@ -66,10 +66,10 @@ class TestRecord:
         assert record.primary_score == "rec_div@8+16" and record.undefined == {}
         results = epochs(store, record)
         assert record.epochs == EPOCHS and [result.epoch for result in results] == [1, 2, 3, 4]
-        assert len(record.scores()) == 9
+        assert len(record.scores()) == 12
         for result in results:
             assert list(result.losses) == method().loss_names and result.metrics is not None
-            assert all(tuple(values) == METRICS for values in result.metrics.values())
+            assert all(tuple(values) == tuple(METRICS) for values in result.metrics.values())
         assert record.run.resumed_after == [] and record.run.device.startswith("cpu")
         assert record.run.correlation == "numba"
         assert 0 < record.run.seconds_per_step == pytest.approx(record.run.train_seconds / (EPOCHS * STEPS))

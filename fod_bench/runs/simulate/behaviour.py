@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fod_bench.features.request import FeatureRequest
-from fod_bench.methods.fod.references.specs import ReferenceSpec
+from fod_bench.methods.settings import Reference
 from fod_bench.records.failures import Failure
 from fod_bench.records.record import Trial
 from fod_bench.runs.executor import LossKind
@@ -37,7 +37,7 @@ class Behaviour:
         """How a worker fails to start; None for one that starts."""
         return None
 
-    def prepare(self, request: FeatureRequest, references: Sequence[ReferenceSpec]) -> Prepared | Failure:
+    def prepare(self, request: FeatureRequest, references: Sequence[Reference]) -> Prepared | Failure:
         """What preparing features comes to."""
         return Prepared(True, 0)
 

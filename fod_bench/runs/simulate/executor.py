@@ -10,7 +10,7 @@ from itertools import count
 from random import Random
 
 from fod_bench.features.request import FeatureRequest
-from fod_bench.methods.fod.references.specs import ReferenceSpec
+from fod_bench.methods.settings import Reference
 from fod_bench.records.record import Trial
 from fod_bench.runs.executor import Event, LossKind, StatusTold, WorkEnded, WorkerLost
 from fod_bench.runs.messages import Attempt, Status
@@ -90,9 +90,7 @@ class SimulatedExecutor:
         self._place()
         return worker.number
 
-    def prepare(
-        self, worker: int, request: FeatureRequest, references: Sequence[ReferenceSpec], attempt: Attempt
-    ) -> None:
+    def prepare(self, worker: int, request: FeatureRequest, references: Sequence[Reference], attempt: Attempt) -> None:
         """See `Executor`."""
         finish = partial(self._behaviour.prepare, request, references)
         self._begin(worker, [Task(request.key, attempt, None, self._behaviour.prepare_seconds(request), finish)])
