@@ -71,7 +71,7 @@ def run() -> list[Result]:
         with ray_session(None):
             store = open_store(f"{folder}/store")
             Scheduler(
-                RayPool(store.uri, "none", Idler),
+                RayPool(store.uri, "none", worker=Idler),
                 store,
                 Share(1, 0),
                 clock,

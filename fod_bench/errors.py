@@ -4,6 +4,17 @@ Everything raised on purpose derives from `FodBenchError`; the command line prin
 exits with its `exit_code`. Any other exception is a fault of the program and keeps its traceback.
 """
 
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from contextlib import suppress
+from typing import NoReturn
+
+INTERRUPTED = 130
+"""Exit code of a command that Ctrl-C or a termination signal has ended."""
+
 
 class FodBenchError(Exception):
     """A condition the user can put right. Exit code 1: the run could not start."""
@@ -44,9 +55,30 @@ class ClusterError(FodBenchError):
     """Ray could not be started or reached."""
 
 
+class LostRayError(ClusterError):
+    """Ray was there and is gone. It cannot be ended in an orderly way either: the process has to exit by `end_at_once`."""
+
+    def __init__(self, fault: str, exit_code: int = 1) -> None:
+        super().__init__(f"{fault}; to go on:\n  {command_again()}")
+        self.exit_code = exit_code
+
+
 class TrialError(FodBenchError):
     """A trial that failed by its own fault (bad data, no normal picture); a retry would fail again."""
 
 
 class DivergedError(TrialError):
     """Loss or scores stopped being finite: carries epoch and step in its text."""
+
+
+def command_again() -> str:
+    """The command as it was given, for messages that say how to go on."""
+    return shlex.join(["fod-bench", *sys.argv[1:]])
+
+
+def end_at_once(error: FodBenchError) -> NoReturn:
+    """Say what is wrong and exit without what others have registered for the end of the process."""
+    with suppress(OSError):  # nobody may be reading any more
+        sys.stdout.flush()
+        print(f"fod-bench: {error}", file=sys.stderr, flush=True)
+    os._exit(error.exit_code)

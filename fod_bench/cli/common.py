@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -13,12 +14,10 @@ from typing import TYPE_CHECKING, Annotated, ParamSpec
 
 import typer
 
-from fod_bench.errors import FodBenchError, UsageError
+from fod_bench.errors import INTERRUPTED, FodBenchError, LostRayError, UsageError, command_again, end_at_once
 
 if TYPE_CHECKING:
     from fod_bench.job import Job
-
-INTERRUPTED = 130
 
 JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="Job file, e.g. jobs/quickstart.yaml.")]
 StoreOption = Annotated[
@@ -40,27 +39,35 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
     @wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            command(*args, **kwargs)
-            sys.stdout.flush()
-        except FodBenchError as error:
-            if kwargs.get("verbose"):
-                traceback.print_exc()
-            typer.echo(f"fod-bench: {error}", err=True)
-            raise typer.Exit(error.exit_code) from None
+            _run(command, *args, **kwargs)
         except KeyboardInterrupt:
+            for number in (signal.SIGINT, signal.SIGTERM):  # no more of them: it ends anyway, and should say so
+                signal.signal(number, signal.SIG_IGN)
             interrupted()
             raise typer.Exit(INTERRUPTED) from None
-        except BrokenPipeError:  # the reader of a pipe has gone: what is left to print is not wanted
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(1) from None
 
     return wrapped
 
 
 def interrupted() -> None:
     """Say that the command was interrupted, and how to go on."""
-    again = shlex.join(["fod-bench", *sys.argv[1:]])
-    typer.echo(f"fod-bench: interrupted; to go on:\n  {again}", err=True)
+    typer.echo(f"fod-bench: interrupted; to go on:\n  {command_again()}", err=True)
+
+
+def _run(command: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+    try:
+        command(*args, **kwargs)
+        sys.stdout.flush()
+    except LostRayError as error:
+        end_at_once(error)
+    except FodBenchError as error:
+        if kwargs.get("verbose"):
+            traceback.print_exc()
+        typer.echo(f"fod-bench: {error}", err=True)
+        raise typer.Exit(error.exit_code) from None
+    except BrokenPipeError:  # the reader of a pipe has gone: what is left to print is not wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(1) from None
 
 
 def load(job: Path, overrides: list[str] | None, store: str | None) -> Job:

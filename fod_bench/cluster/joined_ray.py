@@ -7,36 +7,46 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from fod_bench.cluster.ray_environment import defaults, ray_environment
+from fod_bench.cluster.watch import Link
 from fod_bench.errors import ClusterError
 
+PATIENCE_SECONDS = 300.0
+"""Time for which a run under way waits for a cluster that does not answer."""
 _TOKEN_FILE = "~/.ray/auth_token"
 _WAYS = f"put the cluster's into {_TOKEN_FILE}, or name a file that holds it in RAY_AUTH_TOKEN_PATH"
 
 
 @contextmanager
-def joined_ray(address: str, note: Callable[[str], None]) -> Iterator[dict[str, Any]]:
-    """What `ray.init` needs to join the cluster at `address`, for as long as the block lasts.
+def joined_ray(address: str, note: Callable[[str], None]) -> Iterator[Link]:
+    """The cluster at `address`, for as long as the block lasts.
 
     The user's token is sent where there is one. `note` is told of a cluster that asks for none.
 
     Raises:
         ClusterError: nobody listens there, or the cluster wants a token that this user does not have.
     """
-    changes = {"RAY_NUM_REDIS_GET_RETRIES": "2"}  # tries to reach it
+    changes = {
+        "RAY_NUM_REDIS_GET_RETRIES": "2",  # tries to reach it
+        "RAY_gcs_rpc_server_reconnect_timeout_s": str(
+            round(2 * PATIENCE_SECONDS)
+        ),  # else Ray ends the process sooner, in silence
+    }
     mode = os.environ.get("RAY_AUTH_MODE", "").lower()
     if mode != "disabled" and _token_place() is not None:
         changes["RAY_AUTH_MODE"] = "token"  # else `ray.init` does not send it to a cluster that is named
     elif mode == "token":
         raise ClusterError(f"RAY_AUTH_MODE=token asks for a token to send, and this user has none; {_WAYS}")
     with ray_environment(defaults(changes)):
-        if "://" not in address:
-            found = _found(address)
-            _show_token(found, note)
-        yield {"address": address}
+        if "://" in address:
+            yield Link({"address": address})
+            return
+        found = _found(address)
+        _show_token(found, note)
+        yield Link({"address": address}, partial(_fault, found), PATIENCE_SECONDS)
 
 
 def _token_place() -> str | None:
@@ -84,6 +94,15 @@ def _knock(address: str) -> None:
     """Raises `OSError` when nobody listens at a `host:port`, which Ray takes long to find out."""
     host, _, port = address.rpartition(":")
     socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+
+
+def _fault(address: str) -> str | None:
+    """Whether the cluster does not answer."""
+    try:
+        _knock(address)
+    except OSError as error:
+        return f"the Ray cluster at {address} does not answer ({error})"
+    return None
 
 
 def _show_token(address: str, note: Callable[[str], None]) -> None:

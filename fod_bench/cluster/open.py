@@ -28,7 +28,7 @@ def open_ray_pool(
         verbose: let Ray speak.
     """
     note("starting Ray" if address is None else f"joining the Ray cluster at {address}")
-    with ray_session(address, verbose, note):
+    with ray_session(address, verbose, note) as watch:
         from fod_bench.cluster.ray_pool import RayPool  # Ray reads its settings when it is imported
 
-        yield RayPool(store_uri, expected_object)
+        yield RayPool(store_uri, expected_object, watch)

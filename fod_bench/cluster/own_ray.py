@@ -16,20 +16,36 @@ from typing import Any
 
 from fod_bench.cluster.private_folder import private_folder
 from fod_bench.cluster.ray_environment import ray_environment
+from fod_bench.cluster.watch import Link
 from fod_bench.errors import ClusterError
 
 
 @contextmanager
-def own_ray(note: Callable[[str], None]) -> Iterator[dict[str, Any]]:
-    """What `ray.init` needs to start a closed Ray, for as long as the block lasts; whatever the environment says.
+def own_ray(note: Callable[[str], None]) -> Iterator[Link]:
+    """A closed Ray that `ray.init` is to start, for as long as the block lasts; whatever the environment says.
 
     Raises:
         ClusterError: there is no place for its files.
     """
-    with private_folder(note) as folder, ray_environment(_closed(_new_token(folder))):
+    with private_folder(note) as folder:
         # Ray opens its own folder to everybody, so it is one within. Without `local` it would join a cluster that somebody else
         # has running on this machine.
-        yield {"address": "local", "include_dashboard": False, "_temp_dir": str(folder / "r")}
+        arguments = {"address": "local", "include_dashboard": False, "_temp_dir": str(folder / "r")}
+        with ray_environment(_closed(_new_token(folder))):
+            yield Link(arguments, _fault)
+
+
+def _fault() -> str | None:
+    """Which of the servers has ended without which Ray does not go on."""
+    from ray._private import worker
+
+    node = worker._global_node
+    started: dict[str, list[Any]] = node.all_processes if node is not None else {}
+    for kind in ("raylet", "gcs_server"):
+        for info in started.get(kind, []):
+            if info.process.poll() is not None:
+                return f"Ray has lost its {kind} (process {info.process.pid}), which was killed or has crashed"
+    return None
 
 
 def assure_closed() -> None:

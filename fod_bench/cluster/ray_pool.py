@@ -13,6 +13,8 @@ from ray.exceptions import RayError
 
 from fod_bench.cluster.actor import RemoteWorker
 from fod_bench.cluster.losses import loss_kind
+from fod_bench.cluster.watch import Watch
+from fod_bench.errors import ClusterError
 from fod_bench.features.request import FeatureRequest
 from fod_bench.methods.settings import Reference
 from fod_bench.records.record import Trial
@@ -42,10 +44,13 @@ class _Member:
 class RayPool:
     """Workers on the Ray that this process is connected to."""
 
-    def __init__(self, store_uri: str, expected_object: str, worker: type = RemoteWorker) -> None:
-        """`expected_object`: by which a worker knows that it has the same store. `worker`: class of the actors."""
+    def __init__(
+        self, store_uri: str, expected_object: str, watch: Watch | None = None, worker: type = RemoteWorker
+    ) -> None:
+        """`expected_object`: by which a worker knows that it has the same store. `watch`: knows whether Ray is still there, where
+        calls would wait for a minute. `worker`: class of the actors."""
         self._given = store_uri, expected_object
-        self._worker = worker
+        self._watch, self._worker = watch, worker
         self.clock = SystemClock()
         self._numbers = count()
         self._members: dict[int, _Member] = {}
@@ -53,6 +58,7 @@ class RayPool:
 
     def nodes(self) -> list[NodeResources]:
         """See `Executor`."""
+        self._check()
         return [
             NodeResources(node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0))
             for node in ray.nodes()
@@ -82,18 +88,21 @@ class RayPool:
 
     def stop(self, worker: int) -> None:
         """See `Executor`."""
+        if not self._answers():
+            raise ClusterError("Ray does not answer")
         if worker in self._members:
             self._members[worker].actor.stop.options(concurrency_group="control").remote()
 
     def kill(self, worker: int) -> None:
         """See `Executor`."""
         member = self._members.pop(worker, None)
-        if member is not None:
+        if member is not None and self._answers():
             with suppress(RayError, ValueError):  # it is gone, or Ray is
                 ray.kill(member.actor)
 
     def wait(self, seconds: float) -> list[Event]:
-        """See `Executor`."""
+        """See `Executor`. Raises `LostRayError` when Ray is gone."""
+        self._check()
         self._ask()
         tasks = {member.task: member for member in self._members.values() if member.task is not None}
         if tasks:
@@ -107,6 +116,13 @@ class RayPool:
             self._collect_status(asked[question])
         events, self._events = self._events, []  # an interrupt before this loses none
         return events
+
+    def _answers(self) -> bool:
+        return self._watch is None or self._watch.answers
+
+    def _check(self) -> None:
+        if self._watch is not None:
+            self._watch.check()
 
     def _ask(self) -> None:
         """Ask workers for their status, without waiting for busy or starting ones."""

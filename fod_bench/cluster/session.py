@@ -9,13 +9,14 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Any
 
 from fod_bench.cluster.joined_ray import joined_ray, unreachable
 from fod_bench.cluster.own_ray import assure_closed, own_ray
 from fod_bench.cluster.ray_environment import defaults, ray_environment
-from fod_bench.errors import ClusterError
+from fod_bench.cluster.watch import Link, Watch
+from fod_bench.errors import INTERRUPTED, ClusterError, LostRayError
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # spares a warning about GPUs on machines without
@@ -26,35 +27,47 @@ _QUIET = {
 @contextmanager
 def ray_session(
     address: str | None, verbose: bool = False, note: Callable[[str], None] = lambda text: None
-) -> Iterator[None]:
+) -> Iterator[Watch]:
     """Ray for as long as the block lasts: one of our own, closed to others, or the cluster at `address` (`auto` or host:port).
 
     Ray prints what it hears of its nodes to standard output; here that is dropped, with `verbose` sent to standard error. `note` is
-    told what a person should know. The environment is left as it was found. So is the handler of the termination signal: Ray sets
-    its own. Signals that come while Ray is being ended wait.
+    told what a person should know. The environment is left as it was found, and so is the handler of the termination signal, of
+    which Ray sets its own. Signals that come while Ray is being ended wait.
+
+    Yields what should be asked before every call to Ray, by its `check`, whether Ray is still there.
 
     Raises:
         ClusterError: Ray does not start, or the cluster cannot be reached.
+        LostRayError: from `check`.
     """
+    handler = signal.getsignal(signal.SIGTERM)
     with ExitStack() as stack:
-        stack.enter_context(ray_environment(defaults(_QUIET)))
-        where_to = stack.enter_context(own_ray(note) if address is None else joined_ray(address, note))
-        nowhere = stack.enter_context(Path(os.devnull).open("w"))
-        stack.enter_context(redirect_stdout(sys.stderr if verbose else nowhere))
-        handler = signal.getsignal(signal.SIGTERM)
         try:
-            _start(address, where_to)
+            stack.enter_context(ray_environment(defaults(_QUIET)))
+            link = stack.enter_context(own_ray(note) if address is None else joined_ray(address, note))
+            nowhere = stack.enter_context(Path(os.devnull).open("w"))
+            stack.enter_context(redirect_stdout(sys.stderr if verbose else nowhere))
+            stack.callback(_end, link)
+            _start(address, link)
             signal.signal(signal.SIGTERM, handler)
-            yield
+            watch = stack.enter_context(Watch(link, note))
+            try:
+                yield watch
+            except KeyboardInterrupt:
+                if watch.answers:
+                    raise
+                raise LostRayError("interrupted", INTERRUPTED) from None
         finally:
-            _end(handler)
+            with _signals_wait():
+                stack.close()
+            signal.signal(signal.SIGTERM, handler)
 
 
-def _start(address: str | None, where_to: dict[str, Any]) -> None:
+def _start(address: str | None, link: Link) -> None:
     import ray
 
     try:
-        ray.init(log_to_driver=False, logging_level=logging.ERROR, **where_to)
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, **link.arguments)
     except SystemExit:  # what Ray's own handler makes of a termination signal
         raise KeyboardInterrupt from None
     except Exception as error:  # Ray raises its own, OS and value errors, depending on what is missing
@@ -66,13 +79,22 @@ def _start(address: str | None, where_to: dict[str, Any]) -> None:
         assure_closed()
 
 
-def _end(handler: Any) -> None:
+def _end(link: Link) -> None:
     import ray
 
-    signals = {signal.SIGINT, signal.SIGTERM}
-    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-    try:
+    if link.fault() is None:  # else it would wait for a minute; the process is about to exit, see `LostRayError`
         ray.shutdown()
-        signal.signal(signal.SIGTERM, handler)
+
+
+@contextmanager
+def _signals_wait() -> Iterator[None]:
+    """Heed signals after the block. To mask them would not do: another thread would take them, and the main one heed them."""
+    came: list[int] = []
+    before = [(number, signal.signal(number, lambda number, _: came.append(number))) for number in _SIGNALS]
+    try:
+        yield
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+        for number, handler in before:
+            signal.signal(number, handler)
+    if came and sys.exc_info()[0] is None:  # else it is ending anyway
+        raise KeyboardInterrupt

@@ -172,7 +172,7 @@ class Progress:
             running = "; ".join(f"{work.name} {_where(status)}" for work, status, _ in self._running.values())
             left = self._time_left()
             self.note(
-                f"running   {running or 'workers are starting'}   [{self._bar_text()}{', ' + left if left else ''}]"
+                f"running   {running or 'waiting for workers to start'}   [{self._bar_text()}{', ' + left if left else ''}]"
             )
 
     def _bar_text(self) -> str:

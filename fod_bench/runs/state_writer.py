@@ -6,7 +6,7 @@ import threading
 from datetime import datetime, timezone
 from types import TracebackType
 
-from fod_bench.errors import StoreError
+from fod_bench.errors import INTERRUPTED, StoreError
 from fod_bench.records.run import RunPlan
 from fod_bench.records.state import FLUSH_SECONDS, Ended, state_name
 from fod_bench.runs.progress import Progress
@@ -32,7 +32,8 @@ class StateWriter:
     ) -> None:
         self._ended.set()
         self._thread.join(FLUSH_SECONDS)
-        self._write("done" if kind is None else "interrupted" if issubclass(kind, KeyboardInterrupt) else "failed")
+        interrupted = isinstance(error, KeyboardInterrupt) or getattr(error, "exit_code", None) == INTERRUPTED
+        self._write("done" if kind is None else "interrupted" if interrupted else "failed")
 
     def _keep_writing(self) -> None:
         while not self._ended.wait(FLUSH_SECONDS):
