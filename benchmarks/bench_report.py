@@ -21,8 +21,8 @@ from pathlib import Path
 from benchmarks import Result
 from fod_bench.evaluation.metric import METRICS
 from fod_bench.paper.published import printed_categories, printed_datasets, printed_rows
-from fod_bench.records.curves import Curves, EpochResult, curves_name
-from fod_bench.records.names import canonical_digest, plan_name, record_name
+from fod_bench.records.curves import Curves, EpochResult
+from fod_bench.records.names import canonical_digest, curves_name, plan_name, record_name
 from fod_bench.records.record import Counts, Record, RunInfo, score_name
 from fod_bench.records.run import Cell, RunPlan
 from fod_bench.store import open_store

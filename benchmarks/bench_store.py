@@ -23,8 +23,8 @@ from benchmarks import Result
 from fod_bench.job import load_job
 from fod_bench.machine.process import ProcessId
 from fod_bench.plan import make_plan, summarize
-from fod_bench.records.names import record_name
-from fod_bench.records.state import FLUSH_SECONDS, DriverState, Task, state_name
+from fod_bench.records.names import record_name, state_name
+from fod_bench.records.state import FLUSH_SECONDS, DriverState, Task
 from fod_bench.store import open_store
 from tests.helpers.s3_servers import BUCKET, Server, moto
 from tests.helpers.s3_swift import swift

@@ -62,7 +62,8 @@ def _summary(store: Store, infos: list[ObjectInfo], as_json: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from fod_bench.records.upkeep import KINDS, format_bytes, kind_of
+    from fod_bench.records.names import KINDS, kind_of
+    from fod_bench.records.upkeep import format_bytes
 
     sizes: dict[str, list[int]] = {kind: [] for kind in (*KINDS, "unknown")}
     for info in infos:

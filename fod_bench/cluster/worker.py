@@ -19,9 +19,9 @@ import torch
 from fod_bench.errors import DamagedObjectError, DivergedError, StoreError
 from fod_bench.features.request import FeatureRequest
 from fod_bench.methods.settings import Reference
-from fod_bench.records.checkpoints import checkpoints_prefix
 from fod_bench.records.claims import Claim, Held, LostClaimError, sweep, take
 from fod_bench.records.failures import Failure, failure_of
+from fod_bench.records.names import checkpoints_prefix
 from fod_bench.records.record import Record, Trial
 from fod_bench.runs.messages import Attempt, Done, Outcome, Prepared, Status, Stopped, Taken
 from fod_bench.store import ObjectMissingError, Store, open_store

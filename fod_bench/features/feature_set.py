@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from fod_bench.datasets import LeftOut
 from fod_bench.errors import DamagedObjectError
 from fod_bench.records.claims import Claim, LostClaimError
+from fod_bench.records.names import feature_file_name, features_folder, manifest_name
 from fod_bench.store import ObjectMissingError, Store
 from fod_bench.store.base import is_name
 from fod_bench.store.reading import reading
@@ -54,11 +55,6 @@ class FeatureSet:
         return sum(array.nbytes for array in levels) + self.masks.nbytes + self.labels.nbytes
 
 
-def manifest_name(key: str) -> str:
-    """Store name of the manifest of a feature set; where it exists, the set is whole."""
-    return f"features/{key}/manifest.json"
-
-
 def save_features(features: FeatureSet, claim: Claim) -> None:
     """Write a feature set under a claim of its key.
 
@@ -67,7 +63,7 @@ def save_features(features: FeatureSet, claim: Claim) -> None:
         StoreError: the store failed.
     """
     store, about = claim.store, {"key": features.key}
-    files = {part: f"features/{features.key}/{claim.name}/{part}.safetensors" for part in ("train", "test")}
+    files = {part: feature_file_name(features.key, claim.name, part) for part in ("train", "test")}
     save_tensors(store, files["train"], _named(features.train), about)
     test = _named(features.test) | {"masks": features.masks, "labels": features.labels}
     if features.masked is not None:
@@ -97,7 +93,7 @@ def load_features(store: Store, key: str) -> FeatureSet | None:
         manifest = json.loads(content)
         files = manifest.pop("files")
         names = [files[part] for part in ("train", "test")]
-        if not all(is_name(file) and file.startswith(f"features/{key}/") for file in names):
+        if not all(is_name(file) and file.startswith(features_folder(key)) for file in names):
             raise ValueError("its files do not belong to it")
     try:
         (train, _), (test, _) = (load_tensors(store, file) for file in names)
@@ -113,7 +109,7 @@ def load_features(store: Store, key: str) -> FeatureSet | None:
 def drop_features(store: Store, key: str) -> None:
     """Remove a feature set, manifest first, so that no reader takes the rest for whole."""
     store.delete(manifest_name(key))
-    for info in list(store.list(f"features/{key}/")):
+    for info in list(store.list(features_folder(key))):
         store.delete(info.name)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from fod_bench.errors import DamagedObjectError, JobError
 from fod_bench.job import Job, content_digest, parse_job, parse_job_data, plain_job, run_id
 from fod_bench.job.differences import differences, in_words, job_values
-from fod_bench.records.record import job_name
+from fod_bench.records.names import job_name
 from fod_bench.records.run import RunPlan
 from fod_bench.store import ObjectMissingError, Store
 

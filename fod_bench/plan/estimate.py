@@ -8,10 +8,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from fod_bench.errors import DamagedObjectError
-from fod_bench.features.feature_set import manifest_name
 from fod_bench.plan.plan import PartPlan, Plan
 from fod_bench.plan.training import TrialJob
-from fod_bench.records.names import record_name, reference_name
+from fod_bench.records.names import FEATURES, REFERENCES, TRIALS, manifest_name, record_name, reference_name
 from fod_bench.records.record import COST_SCORE, Record
 from fod_bench.store import ObjectMissingError, Store
 
@@ -82,7 +81,7 @@ class Summary:
 def summarize(plan: Plan, store: Store) -> Summary:
     """Count `plan` against what `store` has. Raises `StoreError`."""
     trials = list(plan.trials.values())
-    there = {info.name for prefix in ("features/", "references/", "trials/") for info in store.list(prefix)}
+    there = {info.name for prefix in (FEATURES, REFERENCES, TRIALS) for info in store.list(prefix)}
     recorded = {trial.key for trial in trials if trial.features is not None and record_name(trial.key) in there}
     trainings = [trial for trial in trials if not trial.measures_cost]
     left = [trial for trial in trials if trial.key not in recorded]

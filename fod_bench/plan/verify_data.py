@@ -11,12 +11,11 @@ from typing import NamedTuple
 
 from fod_bench.datasets import Category, open_category
 from fod_bench.errors import DamagedObjectError, DatasetError
-from fod_bench.features.feature_set import manifest_name
 from fod_bench.job import Job, expand, run_id
-from fod_bench.records.names import record_name
+from fod_bench.records.names import manifest_name, record_name
 from fod_bench.records.run import Cell, RunPlan
 from fod_bench.records.run_reader import RunReader
-from fod_bench.records.upkeep.names import record_of
+from fod_bench.records.upkeep.parts import record_of
 from fod_bench.records.upkeep.verify import WORKERS
 from fod_bench.store import ObjectMissingError, Store
 

@@ -12,6 +12,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from fod_bench.records.claims import Claim
+from fod_bench.records.names import checkpoint_name
 from fod_bench.store.tensors import save_tensors
 
 State = dict[str, NDArray[Any]]
@@ -20,11 +21,6 @@ State = dict[str, NDArray[Any]]
 
 KEPT = 2
 """The newest may turn out damaged."""
-
-
-def checkpoints_prefix(key: str) -> str:
-    """Beginning of the names of a trial's checkpoints."""
-    return f"trials/{key}/checkpoints/"
 
 
 class Checkpoints:
@@ -39,7 +35,7 @@ class Checkpoints:
         """Write one more and drop the oldest. Raises `LostClaimError`, `StoreError`."""
         self._claim.check()
         self._made += 1
-        name = f"{checkpoints_prefix(self._claim.key)}{self._claim.name}-{self._made:06d}.safetensors"
+        name = checkpoint_name(self._claim.key, self._claim.name, self._made)
         save_tensors(self._claim.store, name, arrays, metadata, new=True)
         self._names.append(name)
         while len(self._names) > KEPT:

@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fod_bench.errors import DamagedObjectError, FodBenchError, StoreError
 from fod_bench.machine.process import ProcessId
+from fod_bench.records.names import CLAIMS, beat_name, claim_folder, claim_name
 from fod_bench.store import ObjectMissingError, Store
 from fod_bench.store.base import is_name
 from fod_bench.store.reading import Amount, Name, Part
@@ -94,15 +95,15 @@ class Claim:
 
     def check(self) -> None:
         """Make sure that the claim still stands: the next generation is free, and this one was not swept after an end."""
-        if self.store.exists(_entry_name(self.key, self.generation + 1)) or not self.store.exists(
-            _entry_name(self.key, self.generation)
+        if self.store.exists(claim_name(self.key, self.generation + 1)) or not self.store.exists(
+            claim_name(self.key, self.generation)
         ):
             self._lose()
 
     def renew(self) -> None:
         """One heartbeat."""
         self.check()
-        self.store.put(_beat_name(self.key, self.generation), _HELD)
+        self.store.put(beat_name(self.key, self.generation), _HELD)
 
     @contextlib.contextmanager
     def beating(self) -> Iterator[Claim]:
@@ -131,7 +132,7 @@ class Claim:
         if self.store.exists(name):
             self._lose()
         commit = self.entry.model_copy(update={"kind": "commit", "result_name": name, "result": content.decode()})
-        if not self.store.create(_entry_name(self.key, self.generation + 1), _dump(commit)):
+        if not self.store.create(claim_name(self.key, self.generation + 1), _dump(commit)):
             self._lose()
         if not self.store.create(name, content) and self.store.get(name) != content:
             self._lose()  # whoever came by after the commit may have written it for us; this is another
@@ -140,7 +141,7 @@ class Claim:
         """Let go with the work unfinished: the next one need not wait."""
         with contextlib.suppress(LostClaimError):
             self.check()
-            self.store.put(_beat_name(self.key, self.generation), _RELEASED)
+            self.store.put(beat_name(self.key, self.generation), _RELEASED)
 
     def _lose(self) -> None:
         self._lost.set()
@@ -185,14 +186,14 @@ def take(
             lease=lease,
             states=inherited,
         )
-        if store.create(_entry_name(key, generation + 1), _dump(entry)):
+        if store.create(claim_name(key, generation + 1), _dump(entry)):
             return Claim(store, key, generation + 1, entry)
         generation += 1  # somebody was faster, or the listing lagged behind
 
 
 def held_keys(store: Store) -> dict[str, bool]:
     """Every key that has entries, and whether its newest claim is alive. One listing, and a few reads for each such key."""
-    keys = dict.fromkeys(_parse(info.name)[0] for info in store.list("claims/"))
+    keys = dict.fromkeys(_parse(info.name)[0] for info in store.list(CLAIMS))
     return {key: is_held(store, key) for key in keys}
 
 
@@ -205,7 +206,7 @@ def is_held(store: Store, key: str) -> bool:
 
 def sweep(store: Store, key: str) -> None:
     """Remove the entries of a key that is done with; the newest goes last, so that nobody finds an older one in its place."""
-    names = [info.name for info in store.list(f"claims/{key}/")]
+    names = [info.name for info in store.list(claim_folder(key))]
     for name in sorted(names, key=lambda name: (_parse(name)[1], name.endswith(".json"))):
         store.delete(name)
 
@@ -214,10 +215,10 @@ def _held(store: Store, key: str, generation: int, last: Entry, previous: str | 
     """The claim that stands in the way, None when the next generation may be taken."""
     if last.kind == "commit":
         return None
-    entry, beat = store.info(_entry_name(key, generation)), _beat(store, key, generation)
+    entry, beat = store.info(claim_name(key, generation)), _beat(store, key, generation)
     if entry is None or beat == _RELEASED or last.attempt == previous or last.process.is_dead():
         return None
-    beaten = store.info(_beat_name(key, generation))
+    beaten = store.info(beat_name(key, generation))
     age = store.now() - max(entry.modified, beaten.modified if beaten else 0.0)
     return Held(last, generation, age) if age < last.lease else None
 
@@ -230,7 +231,7 @@ def _inherited(store: Store, key: str, generation: int, last: Entry, prefix: str
 
 
 def _generations(store: Store, key: str) -> Iterator[int]:
-    return (_parse(info.name)[1] for info in store.list(f"claims/{key}/"))
+    return (_parse(info.name)[1] for info in store.list(claim_folder(key)))
 
 
 def _parse(name: str) -> tuple[str, int]:
@@ -243,7 +244,7 @@ def _parse(name: str) -> tuple[str, int]:
 def _read(store: Store, key: str, generation: int) -> Entry | None:
     """The entry, None when it is gone or cannot be read: then it keeps nobody out."""
     try:
-        entry = Entry.model_validate_json(store.get(_entry_name(key, generation)))
+        entry = Entry.model_validate_json(store.get(claim_name(key, generation)))
         ours = [*entry.states, *([entry.result_name] if entry.kind == "commit" else [])]
         return entry if all(is_name(name) and name.split("/")[1:2] == [key] for name in ours) else None
     except (ObjectMissingError, DamagedObjectError, ValidationError):
@@ -252,18 +253,10 @@ def _read(store: Store, key: str, generation: int) -> Entry | None:
 
 def _beat(store: Store, key: str, generation: int) -> bytes:
     try:
-        return store.get(_beat_name(key, generation))
+        return store.get(beat_name(key, generation))
     except (ObjectMissingError, DamagedObjectError):
         return b""
 
 
 def _dump(entry: Entry) -> bytes:
     return json.dumps(entry.model_dump(mode="json"), indent=1).encode()
-
-
-def _entry_name(key: str, generation: int) -> str:
-    return f"claims/{key}/{generation:08d}.json"
-
-
-def _beat_name(key: str, generation: int) -> str:
-    return f"claims/{key}/{generation:08d}.beat"

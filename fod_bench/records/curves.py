@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from fod_bench.errors import DamagedObjectError
 from fod_bench.evaluation.metric import MetricName
-from fod_bench.records.names import canonical_digest
+from fod_bench.records.names import canonical_digest, curves_name
 from fod_bench.records.record import Record, Selected
 from fod_bench.store.base import Store
 from fod_bench.store.reading import Share, reading
@@ -73,11 +73,6 @@ class Curves(_Frozen):
         defined = [(value, epoch) for value, epoch in zip(values, self.evaluated, strict=True) if value is not None]
         best = max(defined, key=lambda pair: (pair[0], -pair[1])) if defined else (None, None)
         return *best, values[-1], self.evaluated[-1] if values[-1] is not None else None
-
-
-def curves_name(key: str, claim: str) -> str:
-    """Store name of the curves of trial `key` that were written under `claim`."""
-    return f"trials/{key}/{claim}/curves.json"
 
 
 def read_curves(store: Store, record: Record) -> Curves | None:

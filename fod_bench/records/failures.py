@@ -16,7 +16,7 @@ from fod_bench.errors import (
     StoreError,
     WeightsError,
 )
-from fod_bench.records.record import failure_log_name, failure_name
+from fod_bench.records.names import failure_log_name, failure_name
 from fod_bench.store import ObjectMissingError, Store
 from fod_bench.store.reading import failure_reason
 

@@ -1,10 +1,57 @@
-"""Names of the objects of a store, and the keys in them."""
+"""Names of the objects of a store, spelled here and nowhere else, and the keys in them.
+
+    features/<feature key>/manifest.json, <claim>/train.safetensors, <claim>/test.safetensors
+    references/<reference key>.safetensors
+    trials/<train key>/record.json, failure.json, failure.log, checkpoints/<claim>-<number>.safetensors
+    trials/<train key>/<claim>/<epoch kept>.safetensors, curves.json
+    claims/<key>/<generation>.json, <generation>.beat
+    runs/<run id>/job.yaml, plan.json, state/<driver>.json
+
+The store's own probe and mark are named in `fod_bench.store.probe`.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
+import re
+from typing import Any, Literal, get_args
+
+FEATURES, REFERENCES, TRIALS, CLAIMS, RUNS = "features/", "references/", "trials/", "claims/", "runs/"
+"""Beginnings of names, for listings."""
+
+Kind = Literal[
+    "features",
+    "references",
+    "records",
+    "weights",
+    "curves",
+    "checkpoints",
+    "failures",
+    "claims",
+    "runs",
+    "states",
+    "probe",
+    "mark",
+]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+_CLAIM = r"\d+-[0-9a-f]+"
+_NAMES: dict[Kind, str] = {
+    "features": rf"features/[^/]+/(manifest\.json|{_CLAIM}/(train|test)\.safetensors)",
+    "references": r"references/[^/]+\.safetensors",
+    "records": r"trials/[^/]+/record\.json",
+    "weights": rf"trials/[^/]+/{_CLAIM}/[^/]+\.safetensors",
+    "curves": rf"trials/[^/]+/{_CLAIM}/curves\.json",
+    "checkpoints": r"trials/[^/]+/checkpoints/[^/]+\.safetensors",
+    "failures": r"trials/[^/]+/failure\.(json|log)",
+    "claims": r"claims/[^/]+/\d+\.(json|beat)",
+    "runs": r"runs/[^/]+/(job\.yaml|plan\.json)",
+    "states": r"runs/[^/]+/state/[^/]+\.json",
+    "probe": r"probe/.+",
+    "mark": r"fod-bench\.json",
+}
+_ANY = re.compile("|".join(f"(?P<{kind}>{pattern})" for kind, pattern in _NAMES.items()))
 
 
 def canonical_digest(content: Any) -> str:
@@ -13,16 +60,127 @@ def canonical_digest(content: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def record_name(key: str) -> str:
-    """Store name of a trial's record."""
-    return f"trials/{key}/record.json"
+def kind_of(name: str) -> Kind | None:
+    """What the object `name` is; None for what this program does not write."""
+    found = _ANY.fullmatch(name)
+    return next(kind for kind in KINDS if found[kind] is not None) if found else None
+
+
+def key_of(name: str) -> str:
+    """The key in the name of features, references, anything of a trial, or a claim."""
+    return name.split("/")[1].partition(".")[0]
+
+
+def run_of(name: str) -> str:
+    """Run id in the name of an object of a run."""
+    return name.split("/")[1]
+
+
+def is_first(name: str) -> bool:
+    """Whether other objects belong to it: a record, a manifest or a plan. Where it is, they are whole."""
+    return is_plan(name) or (name.startswith((TRIALS, FEATURES)) and name.endswith(("/record.json", "/manifest.json")))
+
+
+def features_folder(key: str) -> str:
+    """Beginning of the names of a feature set."""
+    return f"{FEATURES}{key}/"
+
+
+def manifest_name(key: str) -> str:
+    """Store name of the manifest of a feature set; where it exists, the set is whole."""
+    return f"{features_folder(key)}manifest.json"
+
+
+def feature_file_name(key: str, claim: str, part: str) -> str:
+    """Store name of the arrays of one split, made under a claim."""
+    return f"{features_folder(key)}{claim}/{part}.safetensors"
 
 
 def reference_name(key: str) -> str:
     """Store name of reference features."""
-    return f"references/{key}.safetensors"
+    return f"{REFERENCES}{key}.safetensors"
+
+
+def trial_folder(key: str) -> str:
+    """Beginning of the names of all that is kept of a trial."""
+    return f"{TRIALS}{key}/"
+
+
+def record_name(key: str) -> str:
+    """Store name of a trial's record."""
+    return f"{trial_folder(key)}record.json"
+
+
+def kept_folder(key: str, claim: str) -> str:
+    """Beginning of the names of what a trial leaves beside its record, made under a claim."""
+    return f"{trial_folder(key)}{claim}/"
+
+
+def weights_name(key: str, claim: str, epoch: str) -> str:
+    """Store name of a trial's weights of an epoch that is kept: `last`, `best_image`, `best_pixel`."""
+    return f"{kept_folder(key, claim)}{epoch}.safetensors"
+
+
+def curves_name(key: str, claim: str) -> str:
+    """Store name of what every epoch of a trial left."""
+    return f"{kept_folder(key, claim)}curves.json"
+
+
+def checkpoints_prefix(key: str, claim: str = "") -> str:
+    """Beginning of the names of a trial's checkpoints, of all or of those made under a claim."""
+    return f"{trial_folder(key)}checkpoints/" + (f"{claim}-" if claim else "")
+
+
+def checkpoint_name(key: str, claim: str, number: int) -> str:
+    """Store name of a trial's checkpoint, the `number`-th of its claim."""
+    return f"{checkpoints_prefix(key, claim)}{number:06d}.safetensors"
+
+
+def failure_name(key: str) -> str:
+    """Store name of the mark that a trial failed by its own fault, and would again."""
+    return f"{trial_folder(key)}failure.json"
+
+
+def failure_log_name(key: str) -> str:
+    """Store name of all that is known of a trial's last failure."""
+    return f"{trial_folder(key)}failure.log"
+
+
+def claim_folder(key: str) -> str:
+    """Beginning of the names of the claims of a key."""
+    return f"{CLAIMS}{key}/"
+
+
+def claim_name(key: str, generation: int) -> str:
+    """Store name of a claim."""
+    return f"{claim_folder(key)}{generation:08d}.json"
+
+
+def beat_name(key: str, generation: int) -> str:
+    """Store name of the heartbeat of a claim's holder."""
+    return f"{claim_folder(key)}{generation:08d}.beat"
+
+
+def run_folder(run_id: str) -> str:
+    """Beginning of the names of all that is kept of a run."""
+    return f"{RUNS}{run_id}/"
+
+
+def job_name(run_id: str) -> str:
+    """Store name of a run's job, as YAML with every default spelled out."""
+    return f"{run_folder(run_id)}job.yaml"
 
 
 def plan_name(run_id: str) -> str:
     """Store name of a run's plan."""
-    return f"runs/{run_id}/plan.json"
+    return f"{run_folder(run_id)}plan.json"
+
+
+def is_plan(name: str) -> bool:
+    """Whether the object is a run's plan."""
+    return kind_of(name) == "runs" and name.endswith("/plan.json")
+
+
+def state_name(run_id: str, driver: str) -> str:
+    """Store name of what one driver of a run tells of itself."""
+    return f"{run_folder(run_id)}state/{driver}.json"

@@ -148,21 +148,6 @@ class Record(Training):
         return self.selected.get(score, {}).get(metric, (None, None, None, None))
 
 
-def failure_name(key: str) -> str:
-    """Store name of the mark that a trial failed by its own fault, and would again."""
-    return f"trials/{key}/failure.json"
-
-
-def failure_log_name(key: str) -> str:
-    """Store name of all that is known of a trial's last failure."""
-    return f"trials/{key}/failure.log"
-
-
-def job_name(run_id: str) -> str:
-    """Store name of a run's job, as YAML with every default spelled out."""
-    return f"runs/{run_id}/job.yaml"
-
-
 def train_key(features: Any, seed: int, setting: dict[str, Any], version: int) -> str:
     """Key of the training of `setting` on the features of that key, by one version of its method."""
     content = {"features": features, "seed": seed, "setting": setting, "version": version}

@@ -29,7 +29,7 @@ class Cell(_Frozen):
 
 
 class RunPlan(_Frozen):
-    """What a run set out to do; stored as `runs/<run id>/plan.json`."""
+    """What a run set out to do; stored under `records.names.plan_name`."""
 
     schema_version: int = 1
     run_id: Part

@@ -10,6 +10,7 @@ from typing import Literal, TypeVar
 from pydantic import ValidationError
 
 from fod_bench.errors import DamagedObjectError
+from fod_bench.records.names import RUNS, is_plan, kind_of, run_of
 from fod_bench.records.run import Cell, RunPlan
 from fod_bench.records.state import SILENT_SECONDS, DriverState
 from fod_bench.store import ObjectInfo, ObjectMissingError, Store
@@ -62,8 +63,7 @@ class RunReader:
 
     def run_ids(self) -> list[str]:
         """Names of the runs that have a plan, be it readable or not. Raises `StoreError`."""
-        parts = (info.name.split("/") for info in self._store.list("runs/"))
-        return [run_id for _, run_id, *rest in parts if rest == ["plan.json"]]
+        return [run_of(info.name) for info in self._store.list(RUNS) if is_plan(info.name)]
 
     def read(self, plans_of: Container[str] | None = None, drivers: bool = True) -> Runs:
         """One listing, the drivers' states and the plans not read yet.
@@ -76,13 +76,12 @@ class RunReader:
         """
         damaged: dict[str, str] = {}
         plans, states = {}, {}
-        for info in self._store.list("runs/"):
-            parts = info.name.split("/")
-            if parts[2:] == ["plan.json"] and (plans_of is None or parts[1] in plans_of):
+        for info in self._store.list(RUNS):
+            if is_plan(info.name) and (plans_of is None or run_of(info.name) in plans_of):
                 plan = self._plans.get(info) or self._parsed(info.name, RunPlan.model_validate_json, damaged)
                 if plan is not None:
                     plans[info] = plan
-            elif drivers and len(parts) == 4 and parts[2] == "state":
+            elif drivers and kind_of(info.name) == "states":
                 state = self._parsed(info.name, DriverState.model_validate_json, damaged)
                 if state is not None:
                     states[info] = state

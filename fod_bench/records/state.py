@@ -71,8 +71,3 @@ class DriverState(_Frozen):
     """Optimiser steps, all workers together, since the first training began."""
     seconds_left: float | None = None
     """None while it cannot be told."""
-
-
-def state_name(run_id: str, driver: str) -> str:
-    """Store name of a driver's state."""
-    return f"runs/{run_id}/state/{driver}.json"

@@ -11,14 +11,14 @@ from pydantic import ValidationError
 
 from fod_bench.errors import DamagedObjectError
 from fod_bench.records.claims import is_held, sweep
-from fod_bench.records.names import record_name
+from fod_bench.records.names import CLAIMS, key_of, record_name, trial_folder
 from fod_bench.records.record import Record
 from fod_bench.store import ObjectMissingError, Store
 
 
 def tidy_trial(store: Store, key: str, claim: str) -> None:
     """Leave of a trial its record and the weights kept under `claim`. Its claims go last: they show that there is more."""
-    folder = f"trials/{key}/"
+    folder = trial_folder(key)
     for info in list(store.list(folder)):
         part, _, rest = info.name.removeprefix(folder).partition("/")
         if rest and part != claim:
@@ -35,7 +35,7 @@ def tidy_after_the_dead(store: Store, trials: Iterable[str], results: Iterable[t
 
     One listing, and a few requests for each claim there is. Raises `StoreError`.
     """
-    claimed = {info.name.split("/")[1] for info in store.list("claims/")}
+    claimed = {key_of(info.name) for info in store.list(CLAIMS)}
     for key in claimed.intersection(trials):
         try:
             record = Record.model_validate_json(store.get(record_name(key)))

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from fod_bench.evaluation.measures import MEASURES, Metric
 from fod_bench.paper.published import MEAN
+from fod_bench.records.names import RUNS, key_of
 from fod_bench.records.record import COST_SCORE
 from fod_bench.records.run import Cell, RunPlan
 from fod_bench.report.results import Observation, Outcome, Request, Results, Selection, describe_damaged
@@ -206,9 +207,7 @@ class View:
             )
         keys = {cell.key for _, cell in self.cells.values()}
         concerned = {
-            name: reason
-            for name, reason in results.damaged.items()
-            if name.startswith("runs/") or name.split("/")[1] in keys
+            name: reason for name, reason in results.damaged.items() if name.startswith(RUNS) or key_of(name) in keys
         }
         if concerned:
             remarks.append(sentence(describe_damaged(concerned)))

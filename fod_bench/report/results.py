@@ -17,8 +17,8 @@ from fod_bench.errors import DamagedObjectError, FodBenchError, UsageError
 from fod_bench.evaluation.measures import Metric
 from fod_bench.evaluation.metric import COSTS, METRICS
 from fod_bench.job.stored import RunJobs
-from fod_bench.records.names import record_name
-from fod_bench.records.record import COST_SCORE, Record, Selected, failure_name, job_name
+from fod_bench.records.names import failure_name, job_name, record_name
+from fod_bench.records.record import COST_SCORE, Record, Selected
 from fod_bench.records.run import Cell, RunPlan
 from fod_bench.records.run_reader import RunReader, no_run
 from fod_bench.store.base import ObjectMissingError, obstacle

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from fod_bench.errors import StoreError
+from fod_bench.records.names import state_name
 from fod_bench.records.run_reader import RunReader
-from fod_bench.records.state import DriverState, state_name
+from fod_bench.records.state import DriverState
 from fod_bench.store import Store
 from fod_bench.store.probe import check_store
 

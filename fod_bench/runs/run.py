@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from fod_bench.errors import FodBenchError, UsageError
-from fod_bench.features.feature_set import manifest_name
 from fod_bench.job import dump_job
 from fod_bench.plan import Plan, TrialJob
 from fod_bench.records.failures import failure_names, forget_failure, kept_failure
-from fod_bench.records.names import plan_name, record_name
-from fod_bench.records.record import job_name
+from fod_bench.records.names import TRIALS, job_name, manifest_name, plan_name, record_name
 from fod_bench.records.tidy import tidy_after_the_dead
 from fod_bench.runs.admission import admit
 from fod_bench.runs.executor import OpenExecutor
@@ -66,7 +64,7 @@ def run_plan(plan: Plan, store: Store, options: RunOptions, open_executor: OpenE
     if options.only is None:
         asked = {(part.name, name) for part in plan.job.parts() for name in part.datasets}
         counts.uncounted = len({name for _, name in asked - {(cell.part, cell.dataset) for cell in plan.run.cells}})
-    there = {info.name for info in store.list("trials/")}
+    there = {info.name for info in store.list(TRIALS)}
     work = [trial for trial in trials if not _settled(trial, there, store, progress, options.retry_failed)]
     interrupted = _work(plan, store, options, open_executor, progress, work)
     if not interrupted:

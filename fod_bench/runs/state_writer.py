@@ -7,8 +7,9 @@ from datetime import datetime, timezone
 from types import TracebackType
 
 from fod_bench.errors import INTERRUPTED, StoreError
+from fod_bench.records.names import state_name
 from fod_bench.records.run import RunPlan
-from fod_bench.records.state import FLUSH_SECONDS, Ended, state_name
+from fod_bench.records.state import FLUSH_SECONDS, Ended
 from fod_bench.runs.progress import Progress
 from fod_bench.store import Store
 

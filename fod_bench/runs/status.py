@@ -11,8 +11,7 @@ from fod_bench.errors import DamagedObjectError
 from fod_bench.job import Job
 from fod_bench.job.stored import RunJobs
 from fod_bench.records.claims import held_keys
-from fod_bench.records.names import record_name
-from fod_bench.records.record import failure_log_name, failure_name
+from fod_bench.records.names import CLAIMS, TRIALS, failure_log_name, failure_name, key_of, kind_of, record_name
 from fod_bench.records.run import RunPlan
 from fod_bench.records.run_reader import Driver, RunReader, Runs, Standing, no_run, trained_keys
 from fod_bench.records.state import DriverState, Task
@@ -145,11 +144,7 @@ class StatusReader:
         }
         # Claims first: what is recorded between the two listings then counts as recorded, not as waiting.
         claimed = self._claimed(tasks)
-        there = {
-            info.name
-            for info in self._store.list("trials/")
-            if info.name.endswith(("/record.json", "/failure.json", "/failure.log"))
-        }
+        there = {info.name for info in self._store.list(TRIALS) if kind_of(info.name) in ("records", "failures")}
         read = [self._run(plan, runs, tasks, claimed, there) for plan in plans]
         return Status(self._store.uri, read, runs.damaged)
 
@@ -161,7 +156,7 @@ class StatusReader:
 
     def _claimed(self, tasks: Iterable[str]) -> set[str]:
         """Keys with a living claim that no task accounts for. Claims are read only if there is such a key."""
-        keys = {info.name.split("/")[1] for info in self._store.list("claims/")}
+        keys = {key_of(info.name) for info in self._store.list(CLAIMS)}
         if keys <= set(tasks):
             return set()
         return {key for key, alive in held_keys(self._store).items() if alive} - set(tasks)

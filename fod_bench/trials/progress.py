@@ -21,8 +21,8 @@ from fod_bench.methods.base import Method, TrialData
 from fod_bench.methods.registry import method_class
 from fod_bench.records.checkpoints import Checkpoints, State
 from fod_bench.records.claims import Claim
-from fod_bench.records.curves import Curves, EpochResult, curves_name
-from fod_bench.records.names import record_name
+from fod_bench.records.curves import Curves, EpochResult
+from fod_bench.records.names import checkpoints_prefix, curves_name, kept_folder, record_name, weights_name
 from fod_bench.records.record import SELECTED_WEIGHTS, Record, RunInfo, Trial
 from fod_bench.records.tidy import tidy_trial
 from fod_bench.store import ObjectMissingError
@@ -183,9 +183,9 @@ class TrialProgress:
 
     def finish(self, started: str) -> None:
         """Store the weights worth keeping and the curves, then the record, if the claim still stands; then only they are left."""
-        folder = f"trials/{self.trial.key}/{self.claim.name}"
         for part, weights in {**self.kept, "last": self.method.weights()}.items():
-            save_tensors(self.claim.store, f"{folder}/{part}.safetensors", weights, {"key": self.trial.key})
+            name = weights_name(self.trial.key, self.claim.name, part)
+            save_tensors(self.claim.store, name, weights, {"key": self.trial.key})
         curves = Curves.of(self.trial.key, self.results)
         self.claim.store.put(curves_name(self.trial.key, self.claim.name), curves.model_dump_json().encode())
         self.claim.commit(record_name(self.trial.key), self._record(started, curves).model_dump_json().encode())
@@ -194,8 +194,9 @@ class TrialProgress:
     def withdraw(self) -> None:
         """Remove what this claim has stored, now that another has taken over."""
         store = self.claim.store
-        for prefix in (f"{self.claim.name}/", f"checkpoints/{self.claim.name}-"):
-            for info in list(store.list(f"trials/{self.trial.key}/{prefix}")):
+        mine = self.trial.key, self.claim.name
+        for prefix in (kept_folder(*mine), checkpoints_prefix(*mine)):
+            for info in list(store.list(prefix)):
                 store.delete(info.name)
 
     def _record(self, started: str, curves: Curves) -> Record:

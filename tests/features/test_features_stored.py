@@ -13,11 +13,12 @@ import torch
 from fod_bench.datasets import FolderSettings, open_category
 from fod_bench.errors import DamagedObjectError
 from fod_bench.features.extract import extract
-from fod_bench.features.feature_set import FeatureSet, drop_features, load_features, manifest_name, save_features
+from fod_bench.features.feature_set import FeatureSet, drop_features, load_features, save_features
 from fod_bench.features.request import FeatureRequest
 from fod_bench.features.weights import resolve_weights
 from fod_bench.methods.base import TrialData
 from fod_bench.records.claims import LostClaimError
+from fod_bench.records.names import manifest_name
 from fod_bench.records.record import Counts
 from fod_bench.store import Store, open_store
 from tests.helpers.dataset_builders import folder_category

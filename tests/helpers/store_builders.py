@@ -13,10 +13,9 @@ from typer.testing import CliRunner, Result
 
 from fod_bench.cli.app import app
 from fod_bench.machine.process import ProcessId
-from fod_bench.records.curves import curves_name
-from fod_bench.records.names import plan_name, record_name
+from fod_bench.records.names import curves_name, plan_name, record_name, state_name
 from fod_bench.records.run import Cell, RunPlan
-from fod_bench.records.state import DriverState, Ended, Task, state_name
+from fod_bench.records.state import DriverState, Ended, Task
 from fod_bench.store import Store
 from fod_bench.store.tensors import save_tensors
 from tests.helpers.report_builders import SCORE, curves, record

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from fod_bench.records.checkpoints import checkpoints_prefix
 from fod_bench.records.claims import Entry
+from fod_bench.records.names import checkpoints_prefix
 from fod_bench.records.record import Record
 from fod_bench.records.run import RunPlan
 from fod_bench.store import ObjectMissingError, Store

@@ -14,9 +14,9 @@ from fod_bench.methods.fod.method import FodMethod
 from fod_bench.methods.fod.network import FODNetwork, NetworkShape, View
 from fod_bench.methods.fod.references.build import build_references
 from fod_bench.methods.fod.references.specs import reference_spec
-from fod_bench.records.checkpoints import checkpoints_prefix
 from fod_bench.records.claims import Claim, take
 from fod_bench.records.curves import Curves, EpochResult, read_curves
+from fod_bench.records.names import checkpoints_prefix
 from fod_bench.records.record import Record, Trial
 from fod_bench.store import Store
 from fod_bench.trials.trial import Assignment, Control, run_trials

@@ -13,12 +13,11 @@ import yaml
 
 from fod_bench.cluster.worker import Worker
 from fod_bench.datasets import digests
-from fod_bench.features.feature_set import manifest_name
 from fod_bench.features.weights import resolve_weights
 from fod_bench.job import load_job
 from fod_bench.plan import Plan, make_plan
 from fod_bench.records.failures import Failure
-from fod_bench.records.names import plan_name, record_name
+from fod_bench.records.names import manifest_name, plan_name, record_name
 from fod_bench.runs.messages import Attempt
 from fod_bench.store import Store, open_store
 from tests.helpers.commands import TINY

@@ -14,9 +14,8 @@ from typing import Any
 import pytest
 
 from fod_bench.errors import StoreError
-from fod_bench.records.checkpoints import checkpoints_prefix
 from fod_bench.records.claims import Claim, Held, LostClaimError, held_keys, sweep, take
-from fod_bench.records.names import record_name
+from fod_bench.records.names import checkpoints_prefix, record_name
 from fod_bench.records.record import Record
 from fod_bench.store import ObjectInfo, Store, open_store
 from fod_bench.store.folder.store import LocalStore
@@ -232,7 +231,7 @@ class TestFence:
         script = """
 import sys
 from tests.helpers.trial_builders import Watcher, run_trial, trial, trial_data
-from fod_bench.records.checkpoints import checkpoints_prefix
+from fod_bench.records.names import checkpoints_prefix
 from fod_bench.records.claims import LostClaimError, take
 from fod_bench.store import open_store
 class Waiting(Watcher):

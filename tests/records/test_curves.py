@@ -8,8 +8,8 @@ import pytest
 
 from fod_bench.errors import DamagedObjectError
 from fod_bench.evaluation.metric import METRICS, MetricName
-from fod_bench.records.curves import Curves, EpochResult, curves_name, read_curves
-from fod_bench.records.names import record_name
+from fod_bench.records.curves import Curves, EpochResult, read_curves
+from fod_bench.records.names import curves_name, record_name
 from fod_bench.records.record import Record, Selected
 from fod_bench.store import ObjectMissingError, Store, open_store
 from tests.helpers.report_builders import curves, record

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from fod_bench.cli.app import app
 from fod_bench.errors import StoreError
+from fod_bench.records.names import kind_of
 from fod_bench.records.record import train_key
-from fod_bench.records.upkeep import kind_of
 from fod_bench.store import Store, open_store
 from fod_bench.store.s3.store import S3Store
 from tests.helpers.report_builders import SCORE

@@ -18,8 +18,7 @@ from typer.testing import CliRunner, Result
 from fod_bench.cli.app import app
 from fod_bench.job import Job, dump_job, load_job
 from fod_bench.plan import make_plan
-from fod_bench.records.names import plan_name, record_name
-from fod_bench.records.record import failure_name, job_name
+from fod_bench.records.names import failure_name, job_name, plan_name, record_name
 from fod_bench.records.run import RunPlan
 from fod_bench.store import Store, open_store
 from tests.helpers.commands import DRAWN, TINY

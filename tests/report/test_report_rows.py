@@ -11,7 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from fod_bench.job import Job, dump_job
-from fod_bench.records.record import job_name
+from fod_bench.records.names import job_name
 from fod_bench.report import Results, paper_table, render_figures
 from fod_bench.report.formats.tidy import tidy
 from tests.helpers.report_builders import CATEGORIES, MVTEC, MemoryStore, Run, cell

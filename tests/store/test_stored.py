@@ -16,18 +16,18 @@ from hypothesis import strategies as st
 from safetensors.numpy import save
 
 from fod_bench.errors import DamagedObjectError, FodBenchError
-from fod_bench.features.feature_set import load_features, manifest_name
+from fod_bench.features.feature_set import load_features
 from fod_bench.machine.process import ProcessId
 from fod_bench.methods.fod.references.stored import load_references
 from fod_bench.records.claims import Entry, is_held, take
-from fod_bench.records.curves import curves_name, read_curves
+from fod_bench.records.curves import read_curves
 from fod_bench.records.failures import kept_failure
-from fod_bench.records.names import plan_name, record_name, reference_name
+from fod_bench.records.names import curves_name, manifest_name, plan_name, record_name, reference_name, state_name
 from fod_bench.records.run import RunPlan
 from fod_bench.records.run_reader import RunReader
-from fod_bench.records.state import DriverState, state_name
+from fod_bench.records.state import DriverState
 from fod_bench.records.upkeep.content import check_content
-from fod_bench.records.upkeep.names import manifest_parts, plan_of, record_of
+from fod_bench.records.upkeep.parts import manifest_parts, plan_of, record_of
 from fod_bench.report import render_report
 from fod_bench.store.probe import MARK, check_store
 from fod_bench.store.tensors import parse_tensors

@@ -2,24 +2,20 @@
 
 from fod_bench.records.upkeep.copy import Copied, copy_store
 from fod_bench.records.upkeep.garbage import Garbage, Heap, remove_garbage
-from fod_bench.records.upkeep.names import KINDS, Kind, kind_of
 from fod_bench.records.upkeep.progress import Meter, format_bytes
 from fod_bench.records.upkeep.search import YOUNG_SECONDS, find_garbage
 from fod_bench.records.upkeep.verify import Verified, verify_store
 
 __all__ = [
-    "KINDS",
     "YOUNG_SECONDS",
     "Copied",
     "Garbage",
     "Heap",
-    "Kind",
     "Meter",
     "Verified",
     "copy_store",
     "find_garbage",
     "format_bytes",
-    "kind_of",
     "remove_garbage",
     "verify_store",
 ]

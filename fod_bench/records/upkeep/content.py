@@ -9,18 +9,11 @@ from typing import Any
 
 from fod_bench.errors import DamagedObjectError
 from fod_bench.records.claims import Entry
-from fod_bench.records.curves import curves_name, read_curves
+from fod_bench.records.curves import read_curves
+from fod_bench.records.names import curves_name, is_plan, key_of, kind_of, record_name
 from fod_bench.records.record import SELECTED_WEIGHTS, Record, train_key
 from fod_bench.records.state import DriverState
-from fod_bench.records.upkeep.names import (
-    key_of,
-    kind_of,
-    manifest_parts,
-    plan_of,
-    record_folder,
-    record_of,
-    record_parts,
-)
+from fod_bench.records.upkeep.parts import manifest_parts, plan_of, record_folder, record_of, record_parts
 from fod_bench.store import ObjectMissingError, Store
 from fod_bench.store.reading import failure_reason, reading
 from fod_bench.store.tensors import parse_tensors
@@ -54,7 +47,7 @@ def check_content(store: Store, name: str, content: bytes) -> Checked:
         )
     if kind == "features":
         return Checked(parts=manifest_parts(name, content))
-    if kind == "runs" and name.endswith("/plan.json"):
+    if is_plan(name):
         return Checked(plan_of(name, content))
     if kind == "weights":
         _, about = parse_tensors(name, content, store.location(name))
@@ -88,7 +81,7 @@ def _key_faults(record: Record) -> list[str]:
     """A key is the hash of what was trained: a record that says otherwise has been altered, or was put under a wrong key."""
     if not _HASH.fullmatch(record.key):
         return []
-    with reading(f"trials/{record.key}/record.json", "record of a trial"):
+    with reading(record_name(record.key), "record of a trial"):
         keys = [train_key(record.features.get("key"), record.seed, record.setting, version) for version in _VERSIONS]
     return [] if record.key in keys else ["its key is not that of its method, seed, setting and features"]
 

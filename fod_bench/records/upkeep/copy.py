@@ -16,20 +16,21 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fod_bench.errors import DamagedObjectError, StoreError
-from fod_bench.records.run import RunPlan
-from fod_bench.records.run_reader import trained_keys
-from fod_bench.records.upkeep.names import (
-    by_key,
+from fod_bench.records.names import (
+    features_folder,
     key_of,
     kind_of,
-    manifest_parts,
-    plan_of,
-    record_folder,
-    record_of,
-    record_parts,
+    manifest_name,
+    plan_name,
+    record_name,
+    run_folder,
     run_of,
+    trial_folder,
 )
+from fod_bench.records.run import RunPlan
+from fod_bench.records.run_reader import trained_keys
 from fod_bench.records.upkeep.needs import needs_of
+from fod_bench.records.upkeep.parts import by_key, manifest_parts, plan_of, record_folder, record_of, record_parts
 from fod_bench.records.upkeep.progress import Meter
 from fod_bench.store import ObjectInfo, ObjectMissingError, Store
 
@@ -111,13 +112,14 @@ def _sets(infos: list[ObjectInfo]) -> Iterator[_Set]:
     of_runs: dict[str, list[ObjectInfo]] = {}
     for info in kinds["runs"]:
         of_runs.setdefault(run_of(info.name), []).append(info)
-    groups = [("runs", "plan.json", of_runs), ("features", "manifest.json", by_key(kinds["features"]))]
-    groups.append(("trials", "record.json", by_key([*kinds["records"], *kinds["weights"], *kinds["curves"]])))
-    for folder, last, found in groups:
+    of_trials = by_key([*kinds["records"], *kinds["weights"], *kinds["curves"]])
+    groups = [(run_folder, plan_name, of_runs), (features_folder, manifest_name, by_key(kinds["features"]))]
+    groups.append((trial_folder, record_name, of_trials))
+    for folder_of, head_of, found in groups:
         for key, objects in found.items():
-            head = f"{folder}/{key}/{last}"
+            head = head_of(key)
             if any(info.name == head for info in objects):  # without it the rest counts for nothing
-                yield _Set(f"{folder}/{key}", head, objects)
+                yield _Set(folder_of(key).rstrip("/"), head, objects)
     for info in kinds["references"]:
         yield _Set(info.name, "", [info])
 

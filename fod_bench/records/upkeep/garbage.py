@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 
 from fod_bench.errors import FodBenchError
 from fod_bench.records.claims import is_held
-from fod_bench.records.upkeep.names import run_of
+from fod_bench.records.names import RUNS, is_plan, run_of
 from fod_bench.store import ObjectInfo, Store
 
 UPLOAD_SECONDS = 86400.0
@@ -112,8 +112,8 @@ def remove_garbage(store: Store, garbage: Garbage, removed: Callable[[Heap], Non
 
 
 def _needed_after_all(store: Store, garbage: Garbage, heap: Heap) -> bool:
-    for info in store.list("runs/"):
-        if info.name.endswith("/plan.json") and info not in garbage.seen:
+    for info in store.list(RUNS):
+        if is_plan(info.name) and info not in garbage.seen:
             raise FodBenchError(
                 f"run {run_of(info.name)} was begun meanwhile, and what it needs was not reckoned with; start again"
             )

@@ -9,7 +9,7 @@ from fod_bench.errors import DamagedObjectError
 from fod_bench.records.names import record_name
 from fod_bench.records.run import RunPlan
 from fod_bench.records.run_reader import trained_keys
-from fod_bench.records.upkeep.names import record_of
+from fod_bench.records.upkeep.parts import record_of
 from fod_bench.store import ObjectMissingError, Store
 
 

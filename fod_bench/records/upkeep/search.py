@@ -6,27 +6,30 @@ from collections.abc import Collection, Iterator
 
 from fod_bench.errors import DamagedObjectError, FodBenchError
 from fod_bench.records.claims import held_keys
-from fod_bench.records.names import record_name
+from fod_bench.records.names import (
+    Kind,
+    claim_folder,
+    features_folder,
+    is_first,
+    is_plan,
+    key_of,
+    kind_of,
+    manifest_name,
+    record_name,
+    run_folder,
+    run_of,
+    state_name,
+    trial_folder,
+)
 from fod_bench.records.run import RunPlan
 from fod_bench.records.run_reader import RunReader, Runs, no_run, trained_keys
 from fod_bench.records.upkeep.garbage import UPLOAD_SECONDS, Garbage, Heap, KeepsUploads
-from fod_bench.records.upkeep.names import (
-    Kind,
-    by_key,
-    key_of,
-    kind_of,
-    manifest_parts,
-    record_folder,
-    record_of,
-    run_of,
-)
 from fod_bench.records.upkeep.needs import Needs, needs_of
+from fod_bench.records.upkeep.parts import by_key, manifest_parts, record_folder, record_of
 from fod_bench.store import ObjectInfo, ObjectMissingError, Store
 
 YOUNG_SECONDS = 3600.0
 """What is younger may be named by a run in a moment."""
-# Whatever makes the others count as whole goes first, so that nothing half-gone is ever taken for whole.
-_FIRST = ("/record.json", "/manifest.json", "/plan.json")
 
 
 def find_garbage(store: Store, jobs: Collection[str] | None = None, older_than: float = YOUNG_SECONDS) -> Garbage:
@@ -103,7 +106,7 @@ class _Search:
         self.needs: Needs = needs_of(self.kept, store)
         self.why = "no run needs it" if jobs is None else "no run that is kept needs it"
         # A plan that came after the others were read is not reckoned with.
-        seen = runs.objects.union(info for info in infos if not info.name.endswith("/plan.json"))
+        seen = runs.objects.union(info for info in infos if not is_plan(info.name))
         self.garbage = Garbage(unknown=kinds.get(None, []), seen=seen)
 
     def _in_use(self, plan: RunPlan) -> bool:
@@ -122,7 +125,7 @@ class _Search:
         known = self.needs.trials | self.needs.features
         for key, claims in self.claims.items():
             if key not in known | self.alive:
-                yield Heap(f"claims/{key}", self.why, claims, key, f"claims/{key}/")
+                yield _heap(claim_folder(key), self.why, claims, key)
         for info in self.kinds.get("probe", []):
             yield Heap(info.name, "left over from a probe", [info], "", info.name)
 
@@ -130,24 +133,24 @@ class _Search:
         kept = {plan.run_id for plan in self.kept}
         for run_id, objects in self.of_runs.items():
             if run_id not in kept:
-                planned = any(info.name.endswith("/plan.json") for info in objects)
+                planned = any(is_plan(info.name) for info in objects)
                 why = "not of the jobs given" if planned else "a run without a plan"
-                yield Heap(f"runs/{run_id}", why, sorted(objects, key=_order), "", f"runs/{run_id}/")
+                yield _heap(run_folder(run_id), why, sorted(objects, key=_order))
         states = {info.name: info for info in self.kinds.get("states", [])}
         for driver in self.runs.drivers:
             state = driver.state
-            info = states.get(f"runs/{state.run_id}/state/{state.driver}.json")
+            info = states.get(state_name(state.run_id, state.driver))
             if info is not None and not driver.alive and state.run_id in kept:
                 yield Heap(info.name, "its driver has gone", [info], "", info.name)
 
     def _of_trials(self) -> Iterator[Heap]:
         parts: tuple[Kind, ...] = ("records", "failures", "weights", "curves", "checkpoints")
         for key, objects in by_key(info for kind in parts for info in self.kinds.get(kind, [])).items():
-            around = f"trials/{key}/"
+            around = trial_folder(key)
             if key in self.alive:
                 continue
             if key not in self.needs.trials:
-                yield Heap(f"trials/{key}", self.why, sorted(objects, key=_order), key, around)
+                yield _heap(around, self.why, sorted(objects, key=_order), key)
                 continue
             results = [info for info in objects if kind_of(info.name) in ("weights", "curves")]
             if not any(info.name == record_name(key) for info in objects):
@@ -158,9 +161,9 @@ class _Search:
             for kind in ("failures", "checkpoints"):
                 done = [info for info in objects if kind_of(info.name) == kind]
                 if done:
-                    yield Heap(f"trials/{key}/{kind}", why, done, key, around)
+                    yield Heap(f"{around}{kind}", why, done, key, around)
             if key in self.claims:
-                yield Heap(f"claims/{key}", why, self.claims[key], key, around)
+                yield Heap(claim_folder(key).rstrip("/"), why, self.claims[key], key, around)
             if len({_folder(info.name) for info in results}) > 1:  # as a rule there is one: no record need be read
                 yield from self._stray(results, self._folder_kept(key), key, around, "their claim was lost")
 
@@ -185,21 +188,21 @@ class _Search:
             )
         told = not strays and not self.needs.untold
         for key, objects in by_key(self.kinds.get("features", [])).items():
-            around = f"features/{key}/"
-            manifest = next((info.name for info in objects if info.name.endswith("/manifest.json")), None)
+            around = features_folder(key)
+            manifest = next((info.name for info in objects if info.name == manifest_name(key)), None)
             files = [info for info in objects if info.name != manifest]
             if key in self.alive:
                 continue
             if key not in self.needs.features:
                 if told:
-                    yield Heap(f"features/{key}", self.why, sorted(objects, key=_order), key, around)
+                    yield _heap(around, self.why, sorted(objects, key=_order), key)
             elif manifest is None:
                 if key in self.claims:
                     continue
                 yield from self._stray(files, "", key, around, "no manifest stands for them")
             else:
                 if key in self.claims:
-                    yield Heap(f"claims/{key}", "the features are whole", self.claims[key], key, around)
+                    yield Heap(claim_folder(key).rstrip("/"), "the features are whole", self.claims[key], key, around)
                 if len({_folder(info.name) for info in files}) > 1:
                     yield from self._stray(files, self._files_kept(manifest), key, around, "their claim was lost")
         for info in self.kinds.get("references", []) if told else ():
@@ -226,5 +229,11 @@ def _folder(name: str) -> str:
     return name.rpartition("/")[0] + "/"
 
 
+def _heap(folder: str, why: str, objects: list[ObjectInfo], key: str = "") -> Heap:
+    """All of a folder."""
+    return Heap(folder.rstrip("/"), why, objects, key, folder)
+
+
 def _order(info: ObjectInfo) -> tuple[bool, str]:
-    return not info.name.endswith(_FIRST), info.name
+    """Whatever makes the others count as whole goes first, so that nothing half-gone is ever taken for whole."""
+    return not is_first(info.name), info.name

@@ -10,11 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from fod_bench.errors import DamagedObjectError
-from fod_bench.records.names import record_name
+from fod_bench.records.names import kind_of, record_name
 from fod_bench.records.record import Record
 from fod_bench.records.run import Cell, RunPlan
 from fod_bench.records.upkeep.content import check_content
-from fod_bench.records.upkeep.names import kind_of
 from fod_bench.records.upkeep.progress import Meter
 from fod_bench.store import ObjectInfo, ObjectMissingError, Store
 from fod_bench.store.base import obstacle
