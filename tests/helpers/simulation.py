@@ -39,6 +39,8 @@ def planned(
 
 
 ONE_CPU = Share(1, 0)
+_LIMIT = 100_000.0
+"""Seconds that a simulation may take by its own clock."""
 
 
 class Scripted(Behaviour):
@@ -91,6 +93,7 @@ class Simulation:
         self.trials, self.store, self._quiet = list(trials), MemoryStore(), quiet
         self.cluster = SimulatedExecutor(self.store, nodes, behaviour or Scripted())
         self.clock = self.cluster.clock
+        self.at(_LIMIT, self._endless)
         self.progress = Progress(self.trials, Console(file=io.StringIO()))
         self._said = io.StringIO()
         self._share = share
@@ -108,6 +111,9 @@ class Simulation:
         given: dict[str, Any] = self._given
         Scheduler(self.cluster, self.store, self._share, self.progress, driver=driver, **given).run(left)
         return self.progress.counts
+
+    def _endless(self) -> None:
+        raise AssertionError(f"not over after {_LIMIT:g} simulated seconds")
 
     def at(self, moment: float, action: Callable[[], object]) -> None:
         """Have something happen at a moment."""

@@ -1,4 +1,4 @@
-"""Small networks, trial data and trials for the tests below the orchestrator."""
+"""Small networks, trial data and trials for the tests below the scheduler."""
 
 from __future__ import annotations
 

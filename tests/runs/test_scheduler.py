@@ -17,6 +17,7 @@ from fod_bench.runs.messages import Prepared
 from fod_bench.runs.resources import NodeResources, Share
 from fod_bench.runs.retries import LIMITS
 from fod_bench.runs.scheduler import SCALE_SECONDS, STOP_SECONDS
+from fod_bench.store.open import RUN_PATIENCE
 from tests.helpers.simulation import Scripted, Simulation
 
 TWO = (NodeResources(1), NodeResources(1))
@@ -200,19 +201,16 @@ class TestWorkersLost:
     def test_a_record_made_just_before_its_worker_was_lost_counts_as_done(self, trials: list[TrialJob]) -> None:
         """Set apart, it would be a failure with a record."""
         simulation = Simulation(trials[:1], checkpoint_seconds=1000)
-        key = trials[0].key
 
-        def lose() -> None:
-            simulation.cluster.lose(simulation.worker_of(trials[0]), "killed")
+        def strike() -> None:
+            if len(simulation.packs()) == LIMITS["killed"]:
+                simulation.store.put(record_name(trials[0].key), b"{}")
+            for worker in simulation.cluster.working():
+                simulation.cluster.lose(worker, "killed")
 
-        def lose_after_record() -> None:
-            simulation.store.put(record_name(key), b"{}")
-            lose()
-
-        simulation.at(PREPARED + 0.4, lose)
-        simulation.at(PREPARED + 20.4, lose_after_record)
+        simulation.every(25, strike, since=PREPARED)
         counts = simulation.run()
-        assert (counts.recorded, counts.failed) == (1, {})
+        assert (counts.done, counts.failed) == (1, {}) and len(simulation.packs()) == LIMITS["killed"]
 
 
 class TestStartupFailures:
@@ -226,7 +224,20 @@ class TestStartupFailures:
         simulation = Simulation(trials, behaviour=Scripted(starts=lambda worker: "memory" if worker < 9 else None))
         assert simulation.run().done == 3
         assert simulation.said.count("a worker did not start: its machine ran out of memory") == 9
-        assert simulation.clock.now() > 1 + 2 + 4 + 8 + 16 + 32 + 60 + 60 + 60
+        pauses = 1 + 2 + 4 + 8 + 16 + 32 + 60 + 60 + 60
+        assert simulation.clock.now() > pauses + 10 * STARTED + 20 + 3 * 60
+
+    def test_one_that_starts_makes_those_before_it_forgotten(self, trials: list[TrialJob]) -> None:
+        behaviour = Scripted(starts=lambda worker: None if worker % 3 == 2 else "startup")
+        simulation = Simulation(trials, behaviour=behaviour)
+
+        def strike() -> None:
+            for worker in simulation.cluster.working():
+                simulation.cluster.lose(worker, "node")
+
+        simulation.at(100, strike)
+        assert simulation.run().done == 3
+        assert simulation.said.count("a worker did not start") == 4 and "its machine was lost" in simulation.said
 
     def test_as_long_as_others_work_the_run_goes_on(self, trials: list[TrialJob]) -> None:
         simulation = Simulation(trials, TWO, Scripted(starts=lambda worker: "startup" if worker else None))
@@ -252,6 +263,8 @@ class TestStore:
         with pytest.raises(StoreError, match="cannot be reached; when that is put right, the same command goes on"):
             simulation.run()
         assert simulation.said.count(f"again     {trials[0].name}: the store cannot be reached") == 2
+        pauses = 1 + 2
+        assert simulation.clock.now() == pytest.approx(PREPARED + 3 * (60 + RUN_PATIENCE) + pauses, abs=1.5)
 
     def test_features_that_are_gone_are_made_again(self, trials: list[TrialJob]) -> None:
         simulation = Simulation(trials)

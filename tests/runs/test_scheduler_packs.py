@@ -119,3 +119,11 @@ def test_what_does_not_fit_a_gpu_is_tried_alone_in_its_share_and_then_with_all_o
     simulation = Simulation(trials, [NodeResources(4, 1)], behaviour, share=Share(1, 0.5), pack=2)
     assert simulation.run().done == 4
     assert sorted(len(pack) for pack in simulation.packs()) == [1] * 4 + [1] * 4 + [2] * 2
+
+
+def test_with_a_whole_gpu_nothing_is_packed(trials: list[TrialJob]) -> None:
+    full = Failure("out of GPU memory", "", "memory")
+    behaviour = Scripted(fails=lambda trial, share, together: full if share.gpus < 1 else None)
+    simulation = Simulation(trials[:2], [NodeResources(4, 1)], behaviour, share=Share(1, 0.5), pack=2)
+    assert simulation.run().done == 2
+    assert [len(pack) for pack in simulation.packs()] == [1] * 4, "each in its share, then each by itself"

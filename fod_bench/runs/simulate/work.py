@@ -83,7 +83,7 @@ class SimulatedWork:
         elif claim is not None and claim.until > now and claim.attempt != task.attempt.lost:
             task.outcome = Taken(key, "elsewhere")
         else:
-            if claim is not None and claim.task is not None:
+            if claim is not None and claim.task is not None and not claim.task.ended:
                 self._checkpoint(claim.task)
             self._claims[key] = _Claim(task.attempt.name, task)
             task.since = now - self._checkpoints.get(key, 0.0)
@@ -134,7 +134,7 @@ class SimulatedWork:
     def _checkpoint(self, task: Task) -> None:
         """Note the last checkpoint that a trial under way has left."""
         if task.trial is not None:
-            done, every = self._clock.now() - task.since, task.trial.checkpoint_seconds
+            done, every = min(self._clock.now() - task.since, task.seconds), task.trial.checkpoint_seconds
             self._checkpoints[task.key] = done // every * every if every else done
 
     def _result(self, task: Task) -> Outcome | Prepared:
