@@ -56,7 +56,7 @@ def assure_closed() -> None:
     addresses = {node["NodeManagerAddress"] for node in ray.nodes()}
     if not is_token_auth_enabled() or not all(ip_address(address).is_loopback for address in addresses):
         raise ClusterError(
-            f"Ray {ray.__version__} cannot be closed to others on this machine; see docs/dependencies.md"
+            f"Ray {ray.__version__} cannot be closed to others on this machine; constraints.txt names one that can"
         )
 
 
