@@ -11,7 +11,7 @@ class ScoreMaps(NamedTuple):
     """Anomaly scores of the test pictures under one scoring."""
 
     score: str
-    """Score name, e.g. `rec_div@8+16`."""
+    """Score name, e.g. `rec@8+16`."""
     pixels: Tensor
     """(m, s, s), larger is more anomalous; where the method runs."""
     images: Tensor

@@ -80,8 +80,8 @@ class Job(Frozen):
     resources: Resources = Resources()
     """What one trial asks of the cluster; without effect on results."""
     pack: PositiveWholeNumber = 1
-    """Trials that a worker trains together, sharing every step, where they differ in `lambda1`, `lambda2`, seed or category
-    only. The same results but for float rounding. Pays where a step by itself does not keep the device busy."""
+    """Trials that a worker trains together, sharing every step, where they differ in seed, category and such settings as their
+    method allows only. The same results but for float rounding. Pays where a step by itself does not keep the device busy."""
     checkpoint_seconds: NonNegativeNumber = 10.0
     """Time between two checkpoints of a trial, in seconds that its steps and evaluations take; 0 writes one after every step."""
     lease_seconds: Annotated[Number, Field(ge=1)] = 60.0

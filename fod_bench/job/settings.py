@@ -187,7 +187,7 @@ def _values(
                 if problem.text not in told:
                     told.add(problem.text)
                     below = problem.path[1:]
-                    if isinstance(value, Mapping):  # a number there is a key, as in `d_model: {8: 64}`
+                    if isinstance(value, Mapping):  # a number there is a key, as in `{8: 64}`
                         below = tuple(MappingKey(part) if isinstance(part, int) else part for part in below)
                     problems.append(Problem((*path, *below), problem.text))
 

@@ -66,6 +66,8 @@ class Method(Protocol):
 
     loss_names: list[str]
     """Names of the numbers `step` returns; the first is the one worth watching."""
+    epochs: int
+    """Epochs of the fitting; one for a method that is through with its data in one."""
     steps_per_epoch: int
     primary_score: str
     """The method's own scoring over all levels."""
@@ -80,6 +82,10 @@ class Method(Protocol):
 
     def step(self, epoch: int, step: int) -> Tensor:
         """Train one step, both counted from 0; the losses (len(loss_names),) stay on the device."""
+        ...
+
+    def evaluates_after(self, epoch: int) -> bool:
+        """Whether scores are to be taken when so many epochs are over; always after the last."""
         ...
 
     @classmethod

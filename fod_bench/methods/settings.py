@@ -162,7 +162,7 @@ class MethodSettings(Frozen):
 
     @property
     def score(self) -> str:
-        """Score name of what the row shows, e.g. `rec_div@8`; `cost` for a measurement."""
+        """Score name of what the row shows, e.g. `rec@8`; `cost` for a measurement."""
         return COST_SCORE if self.measures_cost else score_name(self.rule, self.scored_levels)
 
     @property

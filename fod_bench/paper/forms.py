@@ -43,6 +43,8 @@ class Form:
     stacked: bool = False
 
 
+PARAMETERS = {"lambda1": "λ1, with λ2 = 1", "lambda2": "λ2, with λ1 = 0.5"}
+"""What is varied in Table 11, spelled out."""
 _VIEWS = {"patch": "Patch", "intra": "Intra", "inter": "Inter"}
 _ENTROPY = {"entropy": "with", "no-entropy": "without"}
 _SCORINGS = {"rec": "Rec", "div": "Div", "rec_div": "Rec & Div", "rec_div_printed": "Rec & Div as printed"}

@@ -30,7 +30,7 @@ class _Frozen(BaseModel):
 
 
 def score_name(rule: str, levels: list[int] | tuple[int, ...]) -> str:
-    """Name of one way of scoring a training, e.g. `rec_div@8+16`: scoring rule and the subset of feature levels."""
+    """Name of one way of scoring a training, e.g. `rec@8+16`: scoring rule and the subset of feature levels."""
     return f"{rule}@{'+'.join(str(level) for level in sorted(levels))}" if levels else rule
 
 
@@ -57,7 +57,7 @@ class Training(_Frozen):
     features: dict[str, Any]
     """Feature key, backbone, digest of its weights, image size, levels, preprocessing."""
     reference: dict[str, Any] | None = None
-    """Kind, settings and key of the reference features; None where the views need none. In a record also `facts`, what is worth
+    """Kind, settings and key of the reference features; None where the method needs none. In a record also `facts`, what is worth
     knowing of how they turned out: `{fact: {level: value}}`."""
 
     @property
@@ -114,7 +114,7 @@ class Record(Training):
     schema_version: Literal[2] = SCHEMA_VERSION
     counts: Counts
     primary_score: str
-    """Score name of the method's own scoring over all levels, e.g. `rec_div@8+16`; `cost` where costs are measured."""
+    """Score name of the method's own scoring over all levels, e.g. `rec@8+16`; `cost` where costs are measured."""
     epochs: Count = 0
     """Number of epochs trained."""
     selected: dict[str, dict[MetricName, Selected]] = Field(default_factory=dict)

@@ -19,7 +19,7 @@ class Cell(_Frozen):
     category: str
     seed: int
     score: str
-    """Score name, e.g. `rec_div@8+16`, or `cost`."""
+    """Score name, e.g. `rec@8+16`, or `cost`."""
     key: Part | None
     """Train key; None while it cannot be known (data or weights missing)."""
     part: str = ""

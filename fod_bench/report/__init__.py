@@ -1,8 +1,9 @@
 """Tables from the records of a store: the paper's, and one for any job."""
 
+from fod_bench.paper.figures import FIGURES
 from fod_bench.paper.forms import PAPER_TABLES
 from fod_bench.report.explain import Explanation, Selected, explain, explanation_text
-from fod_bench.report.figures import FIGURES, figure_names, render_figures
+from fod_bench.report.figures import figure_names, render_figures
 from fod_bench.report.job_table import plain_table
 from fod_bench.report.own import OwnTable, own_tables
 from fod_bench.report.paper_table import paper_table

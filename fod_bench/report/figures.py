@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from fod_bench.errors import UsageError
 from fod_bench.evaluation.measures import MEASURES
 from fod_bench.paper.discrepancies import DATASET_TITLES
+from fod_bench.paper.figures import FIGURES, DrawnFigure, Panel
 from fod_bench.paper.forms import feeding_jobs
 from fod_bench.paper.published import MEAN
 from fod_bench.report.formats.files import write
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Scale = Literal["log", "linear", "names"]
 
 _COLOURS = {"image_auroc": "#0072b2", "pixel_auroc": "#d55e00"}  # told apart by everybody, and in grey
 _MARKERS = {"image_auroc": "o", "pixel_auroc": "s"}
@@ -37,37 +36,6 @@ _STYLE = {
 }
 _PANEL = (4.2, 2.8)  # inches of one panel; around all of them:
 _LEFT, _RIGHT, _BOTTOM, _TOP = 0.6, 0.2, 1.15, 0.8
-
-
-@dataclass(frozen=True)
-class _Panel:
-    """One plot of a figure."""
-
-    parameter: str
-    """Beginning of the rows' names, before `=`."""
-    label: str
-    scale: Scale
-
-
-@dataclass(frozen=True)
-class _Figure:
-    """A figure drawn from one table of the paper."""
-
-    table: int
-    title: str
-    panels: tuple[_Panel, ...]
-
-
-FIGURES = {
-    "lambda": _Figure(
-        11,
-        "Loss weights λ1 and λ2 (the paper's Figure 5)",
-        (_Panel("lambda1", "λ1, with λ2 = 1", "log"), _Panel("lambda2", "λ2, with λ1 = 0.5", "log")),
-    ),
-    "heads": _Figure(12, "Heads of the attention", (_Panel("heads", "number of heads", "linear"),)),
-    "layers": _Figure(13, "Layers of the network", (_Panel("layers", "number of layers", "linear"),)),
-    "levels": _Figure(14, "Feature levels", (_Panel("levels", "levels, by their reduction", "names"),)),
-}
 
 
 def figure_names(names: Sequence[str]) -> list[str]:
@@ -90,7 +58,7 @@ def render_figures(results: Results, names: Sequence[str], out: Path, selection:
     return written
 
 
-def _draw(figure: _Figure, results: Results, selection: Selection, stem: Path) -> list[Path]:
+def _draw(figure: DrawnFigure, results: Results, selection: Selection, stem: Path) -> list[Path]:
     from matplotlib.figure import Figure
     from matplotlib.style import context
 
@@ -115,7 +83,7 @@ def _draw(figure: _Figure, results: Results, selection: Selection, stem: Path) -
         return [_save(drawing, stem.with_name(f"{stem.name}.{form}"), form) for form in ("svg", "png")]
 
 
-def _plot(table: PaperTable, panel: _Panel, area: Axes) -> dict[str, Any]:
+def _plot(table: PaperTable, panel: Panel, area: Axes) -> dict[str, Any]:
     """Draw one panel; its lines by their names in the legend."""
     places = _places(table, panel)
     settings = list(dict.fromkeys(table.name_of(row)[1] for row in places))
@@ -149,7 +117,7 @@ def _plot(table: PaperTable, panel: _Panel, area: Axes) -> dict[str, Any]:
     return lines
 
 
-def _places(table: PaperTable, panel: _Panel) -> dict[str, float]:
+def _places(table: PaperTable, panel: Panel) -> dict[str, float]:
     """Rows of the panel and where they stand on its axis, from left to right."""
     names = {row: table.name_of(row)[0] for row in table.rows}
     names = {row: name for row, name in names.items() if name.partition("=")[0] == panel.parameter}
@@ -171,7 +139,7 @@ def _label(table: PaperTable, row: str) -> str:
     return table.form.name(table.name_of(row)[0])[0].rpartition("= ")[2]
 
 
-def _caption(table: PaperTable, figure: _Figure) -> str:
+def _caption(table: PaperTable, figure: DrawnFigure) -> str:
     """How our numbers came about, and how many are missing."""
     rows = [row for panel in figure.panels for row in _places(table, panel)]
     cells = [table.cell(row, table.datasets[0], MEAN, metric) for row in rows for metric in table.metrics]

@@ -10,7 +10,7 @@ from typing import NamedTuple, cast
 
 from fod_bench.evaluation.measures import BETTER, MEASURES, Metric
 from fod_bench.paper.discrepancies import DATASET_TITLES, remarks, repeated_rows
-from fod_bench.paper.forms import FORMS, OURS_ONLY, Axis, feeding_jobs
+from fod_bench.paper.forms import FORMS, OURS_ONLY, PARAMETERS, Axis, feeding_jobs
 from fod_bench.paper.published import (
     AVERAGE,
     MEAN,
@@ -28,7 +28,6 @@ from fod_bench.report.results import Results, Selection, measured
 from fod_bench.report.table import Column, Table, TableCell, TableRow, rank
 
 _BTAD_FOLDERS = {"product01": "01", "product02": "02", "product03": "03"}
-_PARAMETERS = {"lambda1": "λ1, with λ2 = 1", "lambda2": "λ2, with λ1 = 0.5"}
 
 
 def paper_category(dataset: str, category: str) -> str:
@@ -227,13 +226,13 @@ class PaperTable:
         }
         titles = {
             **DATASET_TITLES,
-            **_PARAMETERS,
+            **PARAMETERS,
             **{metric: measure.heading for metric, measure in MEASURES.items()},
         }
         return [_Entry((titles.get(value, value),), ((axis, value),)) for value in values[axis]]
 
     def _taken_apart(self, row: str) -> tuple[str, str]:
-        """`lambda1=0.5` as `lambda1` and `0.5`."""
+        """`heads=8` as `heads` and `8`."""
         name, differing = self.name_of(row)
         parameter, _, value = name.partition("=")
         return parameter, f"{value} {differing}".strip()

@@ -86,8 +86,8 @@ class TrialProgress:
         if not finite.all():
             raise DivergedError(f"diverged: a loss is not finite in epoch {self.epoch + 1}, step {finite.argmin() + 1}")
         self.epoch, self.step, self.losses = self.epoch + 1, 0, []
-        setting, metrics = self.trial.setting, None
-        if self.epoch % setting["evaluate_every"] == 0 or self.epoch == setting["epochs"]:
+        metrics = None
+        if self.method.evaluates_after(self.epoch):
             start = time.perf_counter()
             try:
                 metrics, self.undefined = evaluate(self.method.score_maps(), self.truth)
@@ -203,7 +203,7 @@ class TrialProgress:
         trial, reference = self.trial, self.trial.reference
         if reference is not None and self.data.reference is not None and self.data.reference.facts:
             reference = {**reference, "facts": self.data.reference.facts}
-        steps = trial.setting["epochs"] * self.method.steps_per_epoch
+        steps = self.method.epochs * self.method.steps_per_epoch
         return Record(
             **trial.model_dump(exclude={"checkpoint_seconds", "reference"}),
             reference=reference,

@@ -116,7 +116,7 @@ def _course(trial: Trial, data: TrialData, claim: Claim, control: Control, devic
 
 
 def _train(progress: TrialProgress, control: Control) -> Iterator[TrialProgress]:
-    epochs, steps = progress.trial.setting["epochs"], progress.method.steps_per_epoch
+    epochs, steps = progress.method.epochs, progress.method.steps_per_epoch
     while progress.epoch < epochs:
         while progress.step < steps:
             yield progress

@@ -85,6 +85,8 @@ class FodMethod:
             self.grids[level] = (height, width)
         self.networks: list[nn.Module] = [trainer.network for trainer in self.trainers.values()]
         self.pictures = len(self.train[self.levels[0]])
+        self.epochs: int = setting.get("epochs", 1)
+        self._evaluate_every: int = setting.get("evaluate_every", 1)
         self.steps_per_epoch = -(-self.pictures // self.batch_size)
         self.loss_names = ["reconstruction", *(f"{level}/{term}" for level in self.levels for term in _TERMS)]
         self.primary_score = score_name(rules(self.view)[-1], self.levels)
@@ -92,6 +94,10 @@ class FodMethod:
         known = tuple(lookup.shape for lookup in self.references.values())
         training = (weights.optimization, learning_rate, self.zero_gradient_step, self.precision)
         self.kind = (shapes, known, self.batch_size, training, device)
+
+    def evaluates_after(self, epoch: int) -> bool:
+        """See `Method`."""
+        return epoch % self._evaluate_every == 0 or epoch == self.epochs
 
     @classmethod
     def pack(cls, methods: Sequence[FodMethod]) -> FodPack:

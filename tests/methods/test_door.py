@@ -1,0 +1,61 @@
+"""Nothing outside its folder knows a method: the imports are lint's matter, these are the words."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import fod_bench
+from fod_bench.methods.fod.settings import FodSettings
+from fod_bench.methods.registry import BUILT_IN, method_class, method_names, settings_class
+from fod_bench.methods.settings import BackboneSettings
+
+PACKAGE = Path(fod_bench.__file__).parent
+ALLOWED = ("methods/fod/", "paper/")
+"""The method's own folder, and what the paper prints of it."""
+
+ORDINARY = {
+    "heads",
+    "layers",
+    "views",
+    "entropy",
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "reference",
+    "precision",
+    "optimization",
+}
+"""Keys of FOD that are also words, or keys that other methods have."""
+
+
+def spelled(words: set[str]) -> list[str]:
+    """Lines of code outside the allowed folders that hold one of the words."""
+    pattern = re.compile(rf"\b({'|'.join(sorted(words))})\b")
+    found = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        place = path.relative_to(PACKAGE).as_posix()
+        if not place.startswith(ALLOWED):
+            found += [f"{place}: {line.strip()}" for line in path.read_text().split("\n") if pattern.search(line)]
+    return found
+
+
+def test_no_setting_of_fod_is_spelled_outside_its_folder() -> None:
+    own = FodSettings.__annotations__.keys() - BackboneSettings.model_fields.keys()
+    keys = {key for key in own if key in FodSettings.model_fields} - ORDINARY
+    assert {"lambda1", "lambda2", "d_model", "zero_gradient_step"} <= keys
+    assert spelled(keys) == []
+
+
+def test_no_rule_or_choice_of_fod_is_spelled_outside_its_folder() -> None:
+    assert spelled({"two_phase", "rec_div", "rec_div_printed", "intra_divergence", "inter_divergence"}) == []
+
+
+def test_every_method_answers_what_the_program_asks() -> None:
+    assert method_names()[0] == "fod"
+    for name in BUILT_IN:
+        settings = settings_class(name).complete({})
+        assert settings.method == name and settings.rules() and settings.training()["method"] == name
+        assert settings.needs().features or settings.needs().images
+        assert all(field.description for field in type(settings).model_fields.values()), "every key is documented"
+        assert settings.summary and settings.works_on and method_class(name)
