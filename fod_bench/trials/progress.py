@@ -156,7 +156,7 @@ class TrialProgress:
     def _restore(self, arrays: State, metadata: dict[str, str]) -> None:
         """Take over what `save` wrote. Raises, with nothing changed, an error that `reading` knows for anything else."""
         about = _About.model_validate_json(metadata["progress"])
-        epochs, steps = self.trial.setting["epochs"], self.method.steps_per_epoch
+        epochs, steps = self.method.epochs, self.method.steps_per_epoch
         taken = arrays["losses"].shape if "losses" in arrays else (0, len(self.method.loss_names))
         if about.epoch > epochs or about.step > steps or len(about.results) != about.epoch:
             raise ValueError(
