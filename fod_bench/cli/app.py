@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from fod_bench import __version__
-from fod_bench.cli import data, status
+from fod_bench.cli import data, methods, status
 from fod_bench.cli import store as store_commands
 from fod_bench.cli.common import (
     JobFile,
@@ -234,6 +234,7 @@ def report(
 
 
 app.command(name="status")(status.status)
+app.command(name="methods")(methods.methods)
 
 
 def main() -> Any:

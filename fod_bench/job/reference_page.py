@@ -52,15 +52,24 @@ job is told in [job.md](job.md). A key that is not listed here is refused. Files
 def reference_markdown() -> str:
     """The whole page."""
     sections = [_HEAD, *(_section(*each) for each in _SECTIONS)]
-    for name in BUILT_IN:
-        settings = settings_class(name)
-        own = {key: settings.model_fields[key] for key in settings.model_fields if key in settings.__annotations__}
-        sections.append(_table(f"`settings` of method `{name}`", _about(settings), own))
-        sections += [
-            _section(title, model, (model.__doc__ or "").strip()) for title, model in settings.mappings.items()
-        ]
+    sections += [section for name in BUILT_IN for section in _of_method(name)]
     sections.append(_backbones())
     return "\n".join(sections)
+
+
+def settings_markdown(name: str) -> str:
+    """Every setting of one method, built in or from outside. Raises `JobError` for one that is not there or cannot be used."""
+    settings = settings_class(name)
+    common = [_section(*each) for each in _SECTIONS if issubclass(settings, each[1])]
+    return "\n".join([*_of_method(name), *common])
+
+
+def _of_method(name: str) -> list[str]:
+    """The keys that a method has of its own, or says otherwise than those it shares; and the forms of its mappings."""
+    settings = settings_class(name)
+    own = {key: field for key, field in settings.model_fields.items() if key in settings.__annotations__}
+    forms = [_section(title, model, (model.__doc__ or "").strip()) for title, model in settings.mappings.items()]
+    return [_table(f"`settings` of method `{name}`", _about(settings), own), *forms]
 
 
 def _about(settings: type[MethodSettings]) -> str:
