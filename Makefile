@@ -54,6 +54,7 @@ bench: setup $(SWIFT_READY)
 
 docs: setup
 	$(BIN)/python -m fod_bench.job.reference_page > docs/job-reference.md
+	$(BIN)/python -m benchmarks.backbones > docs/backbones.md
 
 clean:
 	rm -rf $(VENV) $(SWIFT) build dist *.egg-info results/store

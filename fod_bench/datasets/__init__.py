@@ -14,11 +14,12 @@ from fod_bench.datasets.catalogue import (
 from fod_bench.datasets.checks import Fault
 from fod_bench.datasets.folder import FolderSettings
 from fod_bench.datasets.left_out import LeftOut, left_out
-from fod_bench.datasets.preprocess import Resize, ResizeMode, preprocess_image, preprocess_mask
+from fod_bench.datasets.preprocess import SMALLEST_SIDE, Resize, ResizeMode, preprocess_image, preprocess_mask
 from fod_bench.datasets.synthetic.category import SyntheticSettings, write_synthetic
 
 __all__ = [
     "LAYOUT_NAMES",
+    "SMALLEST_SIDE",
     "Category",
     "Fault",
     "FolderSettings",

@@ -12,6 +12,9 @@ from PIL import Image
 PREPROCESSING = "v1: upright, 16-bit/257, rgb8, lanczos to {target} (pillow, uint8), /255, imagenet mean and std"
 """Names exactly what is done to an image. Features carry it in their key; change it with the code."""
 
+SMALLEST_SIDE = 32
+"""Of the square that an image is made, in pixels."""
+
 _MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)
 _STD = np.array([0.229, 0.224, 0.225], dtype=np.float32)
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from fod_bench import __version__
 from fod_bench.datasets import Category, LeftOut, Resize, Sample, preprocess_image, preprocess_mask
 from fod_bench.datasets.names import counted, listed, printable
-from fod_bench.errors import DatasetError
+from fod_bench.errors import DatasetError, TrialError
 from fod_bench.features.backbone import Backbone
 from fod_bench.features.feature_set import FeatureSet
 from fod_bench.features.request import FeatureRequest
@@ -32,13 +32,19 @@ def extract(request: FeatureRequest, device: torch.device) -> FeatureSet:
     Raises:
         DatasetError: a picture or mask cannot be read, or a split is empty; names it.
         WeightsError: the weights do not fit the backbone.
-        TrialError: `device` does not have the precision.
+        JobError: the backbone does not give the levels for such images.
+        TrialError: `device` does not have the precision, or timm is another version than the planner's.
     """
     category, resize = request.category, request.resize
     for split, samples in (("training", category.train), ("test", category.test)):
         if not samples:
             raise DatasetError(f"category {category.name}: no {split} picture")
-    backbone = Backbone(request.weights, request.levels, request.precision).to(device)
+    backbone = Backbone(request.weights, request.levels, request.precision, resize.size).to(device)
+    if backbone.maps.distinction != request.maps:
+        raise TrialError(
+            f"timm {timm.__version__} reads {request.weights.backbone} otherwise ({backbone.maps.distinction or 'plainly'}) than "
+            f"where the job was planned ({request.maps or 'plainly'}); use one version of timm everywhere"
+        )
     train = _run(backbone, category, category.train, resize, device)
     test = _run(backbone, category, category.test, resize, device)
     known = [sample for sample in category.test if sample.masked]

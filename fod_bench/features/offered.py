@@ -5,9 +5,11 @@ The common names are known here, so that a job is checked without importing timm
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any
+from math import lcm
 
+from fod_bench.datasets import SMALLEST_SIDE
 from fod_bench.errors import JobError
 from fod_bench.schema.problems import unknown
 
@@ -35,10 +37,46 @@ def backbone_strides(name: str) -> dict[int, int]:
     return dict(BACKBONES[name]) if name in BACKBONES else dict(_strides_from_timm(name))
 
 
+def levels_problem(name: str, image_size: int, levels: tuple[int, ...]) -> tuple[str, str] | None:
+    """Why the backbone does not give these levels, which it offers, for images of this size: the setting to blame, and a text."""
+    return None if name in BACKBONES else _problem_seen_by_timm(name, image_size, levels)
+
+
+def map_distinction(name: str, image_size: int, levels: tuple[int, ...]) -> str:
+    """What the key of such features names besides, see `LevelMaps.distinction`. Raises `JobError`."""
+    if name in BACKBONES:
+        return ""
+    from fod_bench.features.network import level_maps
+
+    return level_maps(name, levels, image_size).distinction
+
+
+def neighbouring_sizes(image_size: int, levels: Iterable[int]) -> str:
+    """The multiples of all levels next to a size that is none."""
+    step = lcm(*levels)
+    below = image_size // step * step
+    sizes = [str(size) for size in (below, below + step) if size >= SMALLEST_SIDE]
+    return f"{' and '.join(sizes)} {'are' if len(sizes) > 1 else 'is'}"
+
+
+@lru_cache(maxsize=256)
+def _problem_seen_by_timm(name: str, image_size: int, levels: tuple[int, ...]) -> tuple[str, str] | None:
+    from fod_bench.features.network import ImageSizeError, level_maps
+
+    try:
+        level_maps(name, levels, image_size)
+    except ImageSizeError as error:
+        return "image_size", str(error)
+    except JobError as error:
+        return "backbone", str(error)
+    return None
+
+
 @lru_cache(maxsize=64)
 def _strides_from_timm(name: str) -> dict[int, int]:
     import timm
-    import torch
+
+    from fod_bench.features.network import offered_maps
 
     architecture, _, tag = name.partition(".")
     architectures = timm.list_models()
@@ -48,17 +86,4 @@ def _strides_from_timm(name: str) -> dict[int, int]:
         tagged = timm.list_pretrained(f"{architecture}.*")
         if name not in tagged:
             raise JobError(unknown("backbone", name, [*tagged, architecture]))
-
-    failure: Exception | None = None
-    for device in (
-        "meta",
-        "cpu",
-    ):  # no memory is spent on the meta device, but not every architecture can be made there
-        try:
-            with torch.device(device):
-                backbone: Any = timm.create_model(architecture, features_only=True, pretrained=False)
-            levels = backbone.feature_info
-            return dict(zip(levels.reduction(), levels.channels(), strict=True))
-        except Exception as error:  # timm raises a dozen kinds for a model without feature maps
-            failure = error
-    raise JobError(f"backbone {name!r} gives no feature maps (timm: {failure}); choose another, e.g. wide_resnet50_2")
+    return {stride: found.channels for stride, found in offered_maps(name).items()}

@@ -28,6 +28,8 @@ class FeatureRequest:
     """Of the backbone's products."""
     shorter_side: int | None = None
     """See `Resize.shorter_side`."""
+    maps: str = ""
+    """How the levels are read from the network where that is not the plain way; see `LevelMaps.distinction`."""
 
     @cached_property
     def key(self) -> str:
@@ -49,7 +51,7 @@ class FeatureRequest:
         return {"key": self.key, **self._content()}
 
     def _content(self) -> dict[str, Any]:
-        content = {
+        content: dict[str, Any] = {
             "backbone": self.weights.backbone,
             "weights": self.weights.digest,
             "image_size": self.image_size,
@@ -57,4 +59,8 @@ class FeatureRequest:
             "preprocessing": self.resize.preprocessing,
             "pooling": POOLING,
         }
-        return content if self.precision == "float32" else {**content, "precision": self.precision}
+        if self.precision != "float32":
+            content["precision"] = self.precision
+        if self.maps:
+            content["maps"] = self.maps
+        return content

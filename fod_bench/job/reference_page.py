@@ -148,8 +148,8 @@ def _backbones() -> str:
     ]
     table = "\n".join(["| backbone | levels: channels |", "|---|---|", *rows])
     return (
-        "## Backbones\n\nAny timm backbone that gives feature maps can be named; these are known without asking timm."
-        f"\n\n{table}\n"
+        "## Backbones\n\nAny timm backbone that gives feature maps can be named ([backbones.md](backbones.md)); these are known "
+        f"without asking timm.\n\n{table}\n"
     )
 
 

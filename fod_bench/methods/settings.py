@@ -13,9 +13,9 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Protocol
 from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, field_validator
 from typing_extensions import Self
 
-from fod_bench.datasets import Resize, resize_of
+from fod_bench.datasets import SMALLEST_SIDE, Resize, resize_of
 from fod_bench.errors import JobError
-from fod_bench.features.offered import backbone_strides
+from fod_bench.features.offered import backbone_strides, levels_problem, neighbouring_sizes
 from fod_bench.records.record import COST_SCORE, Counts, score_name
 from fod_bench.schema.fields import Frozen, PositiveWholeNumber, WholeNumber, home_expanded, without_repeats
 from fod_bench.schema.problems import Problem, describe, refusal, suggest, unknown
@@ -124,12 +124,12 @@ class MethodSettings(Frozen):
 
     method: str = "fod"
     """Method that is trained; `fod-bench methods` lists those there are."""
-    image_size: Annotated[WholeNumber, Field(ge=32)] = 256
+    image_size: Annotated[WholeNumber, Field(ge=SMALLEST_SIDE)] = 256
     """Side of the square that an image becomes, in pixels; at least 32, a multiple of every level."""
     resize: Literal["auto", "stretch", "crop"] = "auto"
     """How an image becomes that square: `stretch` resizes both sides to `image_size`; `crop` resizes the shorter side, keeps the
     aspect and crops the centre. `auto` is what the authors' code does: `crop` for layouts `btad` and `mvtec3d`, else `stretch`."""
-    resize_size: Annotated[WholeNumber, Field(ge=32)] | None = None
+    resize_size: Annotated[WholeNumber, Field(ge=SMALLEST_SIDE)] | None = None
     """What `resize: crop` resizes the shorter side to, in pixels, at least `image_size`; `image_size` when left out."""
     measure: Literal["auroc", "cost"] = "auroc"
     """What a row shows: `auroc`, or `cost`, the numbers of Table 5: operations, parameters, time of an epoch and of an image on
@@ -276,12 +276,18 @@ class BackboneSettings(MethodSettings):
 
     def contradictions(self) -> Iterator[Problem]:
         strides = backbone_strides(self.backbone)
+        there = tuple(level for level in self.levels if level in strides)
         for level in self.levels:
             if level not in strides:
                 offered = ", ".join(str(stride) for stride in strides)
                 yield Problem(("levels",), f"backbone {self.backbone} has no level of stride {level}; it has {offered}")
             elif self.image_size % level:
-                yield Problem(("image_size",), f"{self.image_size} pixels are not a multiple of level {level}")
+                right = neighbouring_sizes(self.image_size, there)
+                yield Problem(("image_size",), f"{self.image_size} pixels are not a multiple of level {level}; {right}")
+        if there == self.levels and not any(self.image_size % level for level in self.levels):
+            problem = levels_problem(self.backbone, self.image_size, self.levels)
+            if problem is not None:
+                yield Problem((problem[0],), problem[1])
         yield from super().contradictions()
         if self.measures_cost and self.score_levels != "all":
             yield Problem(("score_levels",), "`measure: cost` is of all trained levels together; leave it out")

@@ -14,6 +14,7 @@ from typing import Any
 
 from fod_bench.datasets import Category, expected_counts, open_category
 from fod_bench.errors import DatasetError, WeightsError
+from fod_bench.features.offered import map_distinction
 from fod_bench.features.request import FeatureRequest
 from fod_bench.features.weights import Weights, resolve_weights
 from fod_bench.job import CellSpec, Limit
@@ -77,8 +78,9 @@ class Planner:
             self._features[identity] = None
             if opened is not None and weights is not None:
                 category, fingerprint = opened
+                maps = map_distinction(need.backbone, resize.size, need.levels)
                 self._features[identity] = FeatureRequest(
-                    category, fingerprint, weights, resize.size, need.levels, need.precision, resize.shorter_side
+                    category, fingerprint, weights, resize.size, need.levels, need.precision, resize.shorter_side, maps
                 )
         return self._features[identity]
 

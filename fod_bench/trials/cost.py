@@ -109,8 +109,8 @@ def measure(
         features: what a trial says of its features: backbone, levels, picture size.
         pause: called between two calls that are timed; what it raises ends the measurement.
     """
-    backbone = Backbone(Weights(features["backbone"], "random:0", None, 0), features["levels"])
     size = features["image_size"]
+    backbone = Backbone(Weights(features["backbone"], "random:0", None, 0), features["levels"], image_size=size)
     pictures = torch.randn(batch_size, 3, size, size, generator=torch.Generator().manual_seed(0))
 
     layers, everything = count_flops(backbone, counted, pictures[:1])
