@@ -6,11 +6,8 @@ exits with its `exit_code`. Any other exception is a fault of the program and ke
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
-from contextlib import suppress
-from typing import NoReturn
 
 INTERRUPTED = 130
 """Exit code of a command that Ctrl-C or a termination signal has ended."""
@@ -74,11 +71,3 @@ class DivergedError(TrialError):
 def command_again() -> str:
     """The command as it was given, for messages that say how to go on."""
     return shlex.join(["fod-bench", *sys.argv[1:]])
-
-
-def end_at_once(error: FodBenchError) -> NoReturn:
-    """Say what is wrong and exit without what others have registered for the end of the process."""
-    with suppress(OSError):  # nobody may be reading any more
-        sys.stdout.flush()
-        print(f"fod-bench: {error}", file=sys.stderr, flush=True)
-    os._exit(error.exit_code)

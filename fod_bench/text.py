@@ -1,6 +1,8 @@
-"""Wording that several rooms share."""
+"""Text for people: what a terminal would act on is escaped, what is long is cut."""
 
 from __future__ import annotations
+
+import unicodedata
 
 
 def format_seconds(seconds: float) -> str:
@@ -9,3 +11,38 @@ def format_seconds(seconds: float) -> str:
         if seconds < limit:
             return f"{seconds / size:.1f} {unit}" if unit == "h" else f"{seconds / size:.0f} {unit}"
     return f"{seconds / 86400:.1f} days"
+
+
+_JOINERS = "\u200c\u200d"  # invisible too, but scripts and emoji need them
+_CONTROL = ("Cc", "Cs", "Zl", "Zp")
+
+
+def is_control(character: str) -> bool:
+    """Whether a terminal would act on it rather than show it: control characters, line ends, bidirectional overrides, other
+    invisible signs, and the halves that stand for bytes which are not UTF-8."""
+    kind = unicodedata.category(character)
+    return kind in _CONTROL or (kind == "Cf" and character not in _JOINERS)
+
+
+def has_control(text: str, keep: str = "") -> bool:
+    """Whether the text holds a control character that is not one of `keep`."""
+    return not text.isprintable() and any(is_control(character) for character in text if character not in keep)
+
+
+def escaped(text: str, keep: str = "") -> str:
+    r"""The text with control characters written out, e.g. `\x1b`, `\u202e`, `\n`; those in `keep` stay."""
+    if text.isprintable():
+        return text
+    return "".join(_spelled(sign) if sign not in keep and is_control(sign) else sign for sign in text)
+
+
+def _spelled(character: str) -> str:
+    if character in "\n\t\r":
+        return {"\n": r"\n", "\t": r"\t", "\r": r"\r"}[character]
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def shortened(text: str, limit: int = 200) -> str:
+    """The text, its middle left out where it is longer than `limit`."""
+    return text if len(text) <= limit else f"{text[: limit * 2 // 3]}…{text[-limit // 3 :]}"

@@ -26,6 +26,8 @@ from fod_bench.cli.common import (
     run_command,
 )
 from fod_bench.errors import UsageError
+from fod_bench.machine.terminal import accept_any_encoding, say
+from fod_bench.schema.hidden import hidden
 
 SOME_FAILED = 3
 
@@ -44,7 +46,7 @@ app.add_typer(store_commands.app, name="store")
 @app.callback(invoke_without_command=True)
 def _main(version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False) -> None:
     if version:
-        typer.echo(f"fod-bench {__version__}")
+        say(f"fod-bench {__version__}")
         raise typer.Exit
 
 
@@ -133,11 +135,11 @@ def plan(
 
     loaded = load(job, set_, store)
     if dump:
-        typer.echo(dump_job(loaded), nl=False)
+        say(dump_job(loaded), nl=False)
         return
     summary = summarize(make_plan(loaded, download=False), open_store(loaded.store))
     if as_json:
-        typer.echo(json.dumps(summary.as_json(), indent=2))
+        say(hidden(json.dumps(summary.as_json(), indent=2)))
     else:
         print_summary(summary)
 
@@ -218,11 +220,11 @@ def report(
         opened, command = open_store(loaded.store), run_command(job, set_, store)
         results = job_results(opened, loaded, command)
         if not results.outcomes:
-            typer.echo(f"fod-bench: {no_result(opened, loaded, command)}", err=True)
+            say(hidden(f"fod-bench: {no_result(opened, loaded, command)}"), err=True)
     else:
         results = read_results(open_store(store or default_store()), run_ids=run_)
     if explain is not None:
-        typer.echo(explanation_text(explain_cell(results, explain)))
+        say(explanation_text(explain_cell(results, explain)))
         return
     written = []
     if figure and out is not None:
@@ -230,7 +232,7 @@ def report(
     if table or not figure:
         written += render_report(results, table, format_, out, selection, fed_only=job is not None or bool(run_))
     for path in written:
-        typer.echo(path, err=True)
+        say(path, err=True)
 
 
 app.command(name="status")(status.status)
@@ -240,6 +242,7 @@ app.command(name="methods")(methods.methods)
 def main() -> Any:
     """Entry point of the console script. A termination signal ends a command as Ctrl-C does."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    accept_any_encoding()
     return app()
 
 

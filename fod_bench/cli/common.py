@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import signal
@@ -14,10 +15,14 @@ from typing import TYPE_CHECKING, Annotated, ParamSpec
 
 import typer
 
-from fod_bench.errors import INTERRUPTED, FodBenchError, LostRayError, UsageError, command_again, end_at_once
+from fod_bench.errors import INTERRUPTED, FodBenchError, LostRayError, UsageError, command_again
+from fod_bench.machine.terminal import accept_any_encoding, end_at_once, say
+from fod_bench.schema.hidden import forget, hidden
 
 if TYPE_CHECKING:
     from fod_bench.job import Job
+
+_NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
 
 JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="Job file, e.g. jobs/quickstart.yaml.")]
 StoreOption = Annotated[
@@ -38,6 +43,8 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
 
     @wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
+        accept_any_encoding()
+        forget()
         try:
             _run(command, *args, **kwargs)
         except KeyboardInterrupt:
@@ -51,23 +58,38 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
 
 def interrupted() -> None:
     """Say that the command was interrupted, and how to go on."""
-    typer.echo(f"fod-bench: interrupted; to go on:\n  {command_again()}", err=True)
+    say(f"fod-bench: interrupted; to go on:\n  {command_again()}", err=True)
 
 
 def _run(command: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
     try:
         command(*args, **kwargs)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it may be closed
+            sys.stdout.flush()
     except LostRayError as error:
         end_at_once(error)
     except FodBenchError as error:
         if kwargs.get("verbose"):
-            traceback.print_exc()
-        typer.echo(f"fod-bench: {error}", err=True)
+            say(hidden(traceback.format_exc()), err=True)
+        say(f"fod-bench: {hidden(str(error))}", err=True)
         raise typer.Exit(error.exit_code) from None
     except BrokenPipeError:  # the reader of a pipe has gone: what is left to print is not wanted
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _print_no_more()
         raise typer.Exit(1) from None
+    except (typer.Exit, typer.Abort):
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in _NOT_WRITTEN and error.filename is None:
+            _print_no_more()
+            say(f"fod-bench: standard output cannot be written: {error.strerror}", err=True)
+        else:  # a fault of the program: its traceback says where
+            say(hidden(traceback.format_exc()), err=True)
+        raise typer.Exit(1) from None
+
+
+def _print_no_more() -> None:
+    """Have Python's last flush of standard output go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def load(job: Path, overrides: list[str] | None, store: str | None) -> Job:
@@ -75,7 +97,7 @@ def load(job: Path, overrides: list[str] | None, store: str | None) -> Job:
     from fod_bench.job import load_job
 
     loaded = load_job(job, overrides or [])
-    return loaded.model_copy(update={"store": store}) if store else loaded
+    return loaded.with_store(store) if store else loaded
 
 
 def run_command(job: Path, overrides: Sequence[str] | None, store: str | None) -> str:

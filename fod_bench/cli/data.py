@@ -10,6 +10,7 @@ import typer
 
 from fod_bench.cli.common import INTERRUPTED, Verbose, guarded, interrupted
 from fod_bench.errors import UsageError
+from fod_bench.machine.terminal import say
 
 if TYPE_CHECKING:
     from fod_bench.datasets import FolderSettings, Resize
@@ -79,18 +80,18 @@ def check(
     squares = resize_of(layout, image_size, resize, resize_size)
     try:
         for line in describe(layout, root, categories or None, own):
-            typer.echo(line, err=True)
+            say(line, err=True)
         faults = find_faults(layout, root, categories or None, own, squares)
     except KeyboardInterrupt:
         interrupted()
         os._exit(INTERRUPTED)  # at once: threads may be reading, and nothing was written
     for fault in faults:
-        typer.echo(fault)
+        say(fault)
     _tell_what_is_left_out(layout, root, categories, own, squares)
     if faults:
-        typer.echo(f"{len(faults)} fault{'s' if len(faults) != 1 else ''} in {root}", err=True)
+        say(f"{len(faults)} fault{'s' if len(faults) != 1 else ''} in {root}", err=True)
         raise typer.Exit(1)
-    typer.echo(f"{root}: no fault found", err=True)
+    say(f"{root}: no fault found", err=True)
 
 
 def _tell_what_is_left_out(
@@ -108,9 +109,9 @@ def _tell_what_is_left_out(
             continue
         for how, images in (("wholly", found.wholly), ("partly", found.partly)):
             for image in images:
-                typer.echo(f"{name}: {image}: the centre crop leaves its defect out {how}")
+                say(f"{name}: {image}: the centre crop leaves its defect out {how}")
         if (summary := found.summary(name)) is not None:
-            typer.echo(summary)
+            say(summary)
 
 
 @app.command()
@@ -142,4 +143,4 @@ def synth(
         raise UsageError(wrong) from None
     names = categories or category_names("synthetic")
     write_synthetic(folder, settings, names)
-    typer.echo(f"{folder}: wrote {', '.join(names)}", err=True)
+    say(f"{folder}: wrote {', '.join(names)}", err=True)

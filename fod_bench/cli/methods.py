@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from fod_bench.cli.common import Verbose, guarded
+from fod_bench.machine.terminal import say
 
 
 @guarded
@@ -25,14 +26,14 @@ def methods(
     from fod_bench.methods.registry import method_names, origin, settings_class
 
     if name is not None:
-        typer.echo(settings_markdown(name), nl=False)
+        say(settings_markdown(name), nl=False)
         return
     for each in method_names():
-        typer.echo(f"{each} ({origin(each) or 'built in'})")
+        say(f"{each} ({origin(each) or 'built in'})")
         try:
             settings = settings_class(each)
         except JobError as error:  # a package that cannot be imported takes no other method along
-            typer.echo(f"  cannot be used: {error}")
+            say(f"  cannot be used: {error}")
             continue
         facts = {
             "": settings.summary,
@@ -42,4 +43,4 @@ def methods(
         }
         for title, text in facts.items():
             if text:
-                typer.echo(f"  {f'{title}: ' if title else ''}{text}")
+                say(f"  {f'{title}: ' if title else ''}{text}")

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from fod_bench.machine.terminal import SafeConsole
 from fod_bench.plan.estimate import CPU_CORE, Summary
+from fod_bench.schema.hidden import hidden
 from fod_bench.text import format_seconds
 
 
 def print_summary(summary: Summary) -> None:
     """Print to standard output."""
-    console = Console(highlight=False)
+    console = SafeConsole(highlight=False)
     table = Table(title=f"Plan of {summary.job}", title_justify="left", title_style="bold", show_header=False, box=None)
     table.add_column(style="dim")
     table.add_column()
     merged = summary.trainings_apart - summary.trainings
     blocked = f", {summary.trainings_blocked} cannot run (see below)" if summary.trainings_blocked else ""
-    table.add_row("run", f"{summary.run_id} on {summary.store}")
+    table.add_row("run", hidden(f"{summary.run_id} on {summary.store}"))
     if len(summary.parts) == 1:
         made_of = f"{summary.rows} rows × {summary.categories} categories × {summary.seeds} seeds"
     else:
@@ -42,7 +43,7 @@ def print_summary(summary: Summary) -> None:
         on = "on one CPU core" if estimate.device == CPU_CORE else f"for one worker on {estimate.device}"
         table.add_row("", f"about {format_seconds(estimate.hours * 3600)} {on} ({estimate.basis})")
     for number, line in enumerate(summary.data):
-        table.add_row("" if number else "data", Text(line))
+        table.add_row("" if number else "data", Text(hidden(line)))
     console.print(table)
     if len(summary.parts) > 1:
         console.print(_parts(summary))

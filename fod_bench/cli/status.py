@@ -12,6 +12,8 @@ import typer
 
 from fod_bench.cli.common import Overrides, StoreOption, Verbose, default_store, guarded, load, run_command
 from fod_bench.errors import UsageError
+from fod_bench.machine.terminal import SafeConsole, say
+from fod_bench.schema.hidden import hidden
 
 if TYPE_CHECKING:
     from fod_bench.runs.status import Status, StatusReader
@@ -55,17 +57,16 @@ def status(
         last = reader.read()
         _show(last, loaded is not None, as_json)
     if not last.runs:
-        typer.echo(reader.none(run_command(job, set_, store) if job else ""), err=True)
+        say(hidden(reader.none(run_command(job, set_, store) if job else "")), err=True)
 
 
 def _watch(reader: StatusReader, detailed: bool, as_json: bool) -> Status:
     """Show the status until nothing is left to wait for; the last one is returned."""
-    from rich.console import Console
     from rich.live import Live
 
     from fod_bench.cli.status_view import render
 
-    console = Console(highlight=False)
+    console = SafeConsole(highlight=False)
     if console.is_terminal and not as_json:
         with Live(console=console, auto_refresh=False) as live:
             while True:
@@ -79,7 +80,7 @@ def _watch(reader: StatusReader, detailed: bool, as_json: bool) -> Status:
         status = reader.read()
         text = _text(status, detailed or as_json)  # JSON has seconds in it that always change
         if text != shown:
-            typer.echo(json.dumps(status.as_json()) if as_json else text + "\n")
+            say(hidden(json.dumps(status.as_json())) if as_json else text + "\n")
             sys.stdout.flush()
             shown = text
         if status.settled:
@@ -89,21 +90,17 @@ def _watch(reader: StatusReader, detailed: bool, as_json: bool) -> Status:
 
 def _show(status: Status, detailed: bool, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(status.as_json(), indent=2))
+        say(hidden(json.dumps(status.as_json(), indent=2)))
         return
-    from rich.console import Console
-
     from fod_bench.cli.status_view import render
 
-    Console(highlight=False, soft_wrap=False).print(render(status, detailed))
+    SafeConsole(highlight=False, soft_wrap=False).print(render(status, detailed))
 
 
 def _text(status: Status, detailed: bool) -> str:
-    from rich.console import Console
-
     from fod_bench.cli.status_view import render
 
-    console = Console(highlight=False)
+    console = SafeConsole(highlight=False)
     with console.capture() as capture:
         console.print(render(status, detailed))
     return capture.get().rstrip("\n")

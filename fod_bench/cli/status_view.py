@@ -8,6 +8,7 @@ from rich.text import Text
 
 from fod_bench.job.differences import in_words
 from fod_bench.runs.status import DriverStatus, Running, RunStatus, Status
+from fod_bench.schema.hidden import hidden
 from fod_bench.text import format_seconds
 
 _STYLES = {"running": "cyan", "complete": "green", "failed": "red", "stopped": "yellow"}
@@ -16,7 +17,7 @@ _SHOWN_FAILURES = 20
 
 def render(status: Status, detailed: bool) -> Group:
     """A line for every run and what is running; or, `detailed`, all there is to tell of each."""
-    parts: list[RenderableType] = [Text(f"store {status.store}", "dim")]
+    parts: list[RenderableType] = [Text(hidden(f"store {status.store}"), "dim")]
     if detailed:
         for run in status.runs:
             parts += [Text(), *_details(run)]
@@ -93,7 +94,7 @@ def _details(run: RunStatus) -> list[RenderableType]:
     parts += [Text(f"elsewhere  {work.name}") for work in run.elsewhere]
     for failure in run.failed[:_SHOWN_FAILURES]:
         log = f"\n           log: {failure.log}" if failure.log else ""
-        parts.append(Text("failed     ", "red").append(f"{failure.name}: {failure.reason}{log}", "default"))
+        parts.append(Text("failed     ", "red").append(hidden(f"{failure.name}: {failure.reason}{log}"), "default"))
     if len(run.failed) > _SHOWN_FAILURES:
         parts.append(Text(f"           and {len(run.failed) - _SHOWN_FAILURES} more; --json names all"))
     for place, cells in run.missing.items():

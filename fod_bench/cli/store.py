@@ -11,10 +11,10 @@ import typer
 
 from fod_bench.cli.common import Overrides, Verbose, default_store, guarded, load
 from fod_bench.errors import FodBenchError, UsageError
+from fod_bench.machine.terminal import SafeConsole, say
+from fod_bench.schema.hidden import hidden
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from fod_bench.records.upkeep import Garbage, Heap
     from fod_bench.store import ObjectInfo, Store
 
@@ -48,18 +48,17 @@ def ls(
     if prefix or long:
         shown = [{"name": info.name, "size": info.size, "modified": _time(info.modified)} for info in infos]
         if as_json:
-            typer.echo(json.dumps(shown, indent=2))
+            say(json.dumps(shown, indent=2))
         else:
             for entry in shown:
-                typer.echo(f"{entry['size']:>14}  {entry['modified']}  {entry['name']}")
+                say(f"{entry['size']:>14}  {entry['modified']}  {entry['name']}")
         if not shown:
-            typer.echo(f"no object {prefix}… in store {opened.uri}", err=True)
+            say(f"no object {prefix}… in store {opened.uri}", err=True)
         return
     _summary(opened, list(infos), as_json)
 
 
 def _summary(store: Store, infos: list[ObjectInfo], as_json: bool) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from fod_bench.records.names import KINDS, kind_of
@@ -75,7 +74,7 @@ def _summary(store: Store, infos: list[ObjectInfo], as_json: bool) -> None:
     }
     total = {"objects": len(infos), "bytes": sum(info.size for info in infos)}
     if as_json:
-        typer.echo(json.dumps({"store": store.uri, "kinds": kinds, **total}, indent=2))
+        say(json.dumps({"store": store.uri, "kinds": kinds, **total}, indent=2))
         return
     table = Table(box=None, header_style="dim")
     table.add_column("")
@@ -85,8 +84,8 @@ def _summary(store: Store, infos: list[ObjectInfo], as_json: bool) -> None:
         if counts["objects"]:
             table.add_row(kind, str(counts["objects"]), format_bytes(counts["bytes"]))
     table.add_row("all", str(total["objects"]), format_bytes(total["bytes"]))
-    typer.echo(f"store {store.uri}")
-    Console(highlight=False).print(table)
+    say(f"store {store.uri}")
+    SafeConsole(highlight=False).print(table)
 
 
 @app.command()
@@ -124,10 +123,10 @@ def verify(
 
     opened = open_store(store or default_store())
     with Meter("reading", _stderr()) as meter:
-        verified = verify_store(opened, _checked(prefix), meter, typer.echo)
+        verified = verify_store(opened, _checked(prefix), meter, say)
     faults = len(verified.faults)
     said = f"{faults} fault{'s' if faults > 1 else ''} found" if faults else "no fault found"
-    typer.echo(f"{opened.uri}: {_objects(verified.objects)}, {format_bytes(verified.bytes)}: {said}", err=True)
+    say(f"{opened.uri}: {_objects(verified.objects)}, {format_bytes(verified.bytes)}: {said}", err=True)
     if faults:
         raise typer.Exit(1)
 
@@ -138,11 +137,12 @@ def _verify_data(path: Path, overrides: list[str] | None, store: str | None) -> 
 
     job = load(path, overrides, store)
     opened = open_store(job.store)
-    verified = verify_data(job, opened, typer.echo)
+    verified = verify_data(job, opened, lambda fault: say(hidden(fault)))
     faults = len(verified.faults)
     said = f"{faults} difference{'s' if faults > 1 else ''} found" if faults else "no difference found"
     read = f"{verified.images} images in {verified.categories} categories read, with their masks"
-    _say(f"{opened.uri}: {read}; {verified.compared} feature sets and records of job {job.name} compared: {said}")
+    compared = f"{verified.compared} feature sets and records of job {job.name} compared"
+    _aside(hidden(f"{opened.uri}: {read}; {compared}: {said}"))
     if faults:
         raise typer.Exit(1)
 
@@ -181,14 +181,14 @@ def gc(
             kept = remove_garbage(opened, garbage, gone.append)
         finally:
             _list(gone)
-            _say(
+            _aside(
                 f"deleted {_objects(sum(len(heap.objects) for heap in gone))}, {format_bytes(sum(h.size for h in gone))}"
             )
     else:
         _list(garbage.heaps)
         for name in garbage.uploads:
-            typer.echo(f"unfinished upload of {name}, older than a day")
-        _say(f"{_objects(garbage.objects)}, {format_bytes(garbage.size)} can go; --delete deletes them")
+            say(f"unfinished upload of {name}, older than a day")
+        _aside(f"{_objects(garbage.objects)}, {format_bytes(garbage.size)} can go; --delete deletes them")
     _left_alone(garbage, kept, older_than)
 
 
@@ -201,20 +201,20 @@ def _list(heaps: list[Heap]) -> None:
         groups.setdefault((heap.name.split("/")[0], heap.why), []).append(heap)
     for (folder, why), group in groups.items():
         size, objects = sum(heap.size for heap in group), sum(len(heap.objects) for heap in group)
-        typer.echo(f"{folder}: {why}: {_objects(objects)}, {format_bytes(size)}")
+        say(f"{folder}: {why}: {_objects(objects)}, {format_bytes(size)}")
         for heap in group:
-            typer.echo(f"  {format_bytes(heap.size):>10}  {heap.name}")
+            say(f"  {format_bytes(heap.size):>10}  {heap.name}")
 
 
 def _left_alone(garbage: Garbage, kept: list[str], older_than: float) -> None:
     for name in kept:
-        _say(f"{name}: kept, somebody has come to need it")
+        _aside(f"{name}: kept, somebody has come to need it")
     if garbage.young:
-        _say(f"{garbage.young} more would go, but are younger than {older_than:g} s (--older-than)")
+        _aside(f"{garbage.young} more would go, but are younger than {older_than:g} s (--older-than)")
     for note in garbage.notes:
-        _say(note)
+        _aside(note)
     for info in garbage.unknown:
-        _say(f"{info.name}: not an object of fod-bench; left alone")
+        _aside(f"{info.name}: not an object of fod-bench; left alone")
 
 
 @app.command()
@@ -268,10 +268,10 @@ def cp(
             total.there + copied.there,
         )
         if copied.objects:
-            typer.echo(f"{copied.name}  {_objects(copied.objects)}, {format_bytes(copied.bytes)}")
+            say(f"{copied.name}  {_objects(copied.objects)}, {format_bytes(copied.bytes)}")
         for fault in copied.faults:
             faults += 1
-            _say(f"left out  {fault}")
+            _aside(f"left out  {fault}")
 
     with Meter("copying", _stderr()) as meter:
         sets = copy_store(opened, other, prefixes=begins, plans=plans, meter=meter, copied=tell)
@@ -279,7 +279,9 @@ def cp(
         raise FodBenchError(
             f"nothing to copy in store {opened.uri}" + (f" under {', '.join(begins)}" if begins else "")
         )
-    _say(f"{_objects(total.objects)}, {format_bytes(total.bytes)} copied; {total.there} were there; {faults} left out")
+    _aside(
+        f"{_objects(total.objects)}, {format_bytes(total.bytes)} copied; {total.there} were there; {faults} left out"
+    )
     if faults:
         raise typer.Exit(1)
 
@@ -297,14 +299,12 @@ def _objects(count: int) -> str:
     return f"{count} object{'' if count == 1 else 's'}"
 
 
-def _stderr() -> Console:
-    from rich.console import Console
-
-    return Console(stderr=True)
+def _aside(text: str) -> None:
+    say(text, err=True)
 
 
-def _say(text: str) -> None:
-    typer.echo(text, err=True)
+def _stderr() -> SafeConsole:
+    return SafeConsole(stderr=True)
 
 
 def _time(seconds: float) -> str:

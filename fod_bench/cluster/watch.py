@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from fod_bench.errors import LostRayError, end_at_once
+from fod_bench.errors import LostRayError
+from fod_bench.machine.terminal import end_at_once
 
 SAY_SECONDS = 15.0
 """Time between two lines about Ray not answering."""

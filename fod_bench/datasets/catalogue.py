@@ -15,10 +15,12 @@ from fod_bench.datasets.folder import FOLDER, FolderLayout, FolderSettings, fold
 from fod_bench.datasets.layout import Layout
 from fod_bench.datasets.mvtec import MVTEC
 from fod_bench.datasets.mvtec3d import MVTEC3D
+from fod_bench.datasets.names import not_shown
 from fod_bench.datasets.preprocess import Resize, ResizeMode
 from fod_bench.datasets.synthetic.category import SYNTHETIC_CATEGORIES, SyntheticCategory, SyntheticSettings
 from fod_bench.errors import DatasetError
 from fod_bench.records.record import Counts
+from fod_bench.text import has_control
 
 _LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in (MVTEC, BTAD, MVTEC3D, FOLDER)}
 LAYOUT_NAMES: tuple[str, ...] = (*_LAYOUTS, "synthetic")
@@ -66,6 +68,9 @@ def category_names(
     names = on_disk(form, folder)
     if not names:
         raise DatasetError(f"{folder} holds no category: {form.root_advice(folder)}")
+    for name in names:
+        if has_control(name):
+            raise DatasetError(f"{folder}: category {not_shown(name)}")
     return names
 
 

@@ -23,11 +23,12 @@ from fod_bench.datasets.files import (
 )
 from fod_bench.datasets.images import read_rgb_and_depth
 from fod_bench.datasets.layout import Entry, Layout, Scan
-from fod_bench.datasets.names import printable
+from fod_bench.datasets.names import not_shown, printable
 from fod_bench.datasets.parallel import in_threads
 from fod_bench.datasets.preprocess import Resize, preprocess_mask
 from fod_bench.datasets.survey import Survey, duplicates
 from fod_bench.errors import DatasetError
+from fod_bench.text import has_control
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,11 @@ def _names(layout: Layout, root: Path, categories: Iterable[str] | None) -> list
 
 def _structure(layout: Layout, folder: Path, scan: Scan) -> Iterator[tuple[Path, str]]:
     """Faults that the names and numbers of the files show."""
+    for entry in scan.entries:
+        if has_control(printable(entry.sample.name)):
+            yield entry.picture, not_shown(entry.sample.name)
+    if has_control(printable(folder.name)):
+        yield folder, f"category {not_shown(folder.name)}"
     train = [entry for entry in scan.entries if entry.sample.split == "train"]
     good = [entry for entry in scan.entries if entry.sample.split == "test" and not entry.sample.label]
     defects = [entry for entry in scan.entries if entry.sample.label]

@@ -16,10 +16,11 @@ from fod_bench.datasets.findings import Finding, summed
 from fod_bench.datasets.folder import FolderLayout
 from fod_bench.datasets.images import read_drawn_mask, read_header, read_rgb_and_depth
 from fod_bench.datasets.layout import Entry, Layout, Scan
-from fod_bench.datasets.names import composed, counted, meant, printable
+from fod_bench.datasets.names import composed, counted, meant, not_shown, printable
 from fod_bench.datasets.survey import Survey, duplicates
 from fod_bench.datasets.walk import folders, visible_files
 from fod_bench.errors import DatasetError
+from fod_bench.text import has_control
 
 
 class FileCategory(Category):
@@ -192,6 +193,9 @@ def open_files(layout: Layout, root: Path, name: str, limit: SampleLimit | None)
     require_names(layout, root, folder)
     scan = layout.scan(folder)
     category = FileCategory(layout, name, folder, scan).limited(limit)
+    for sample in category.samples:
+        if has_control(printable(sample.name)):
+            raise DatasetError(f"category {name} in {root}: picture {not_shown(sample.name)}")
     for split, samples in (("training", category.train), ("test", category.test)):
         if not samples:
             raise DatasetError(f"category {name} in {root} has no {split} pictures: {remedy(layout, folder, scan)}")

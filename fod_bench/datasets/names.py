@@ -7,6 +7,8 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
+from fod_bench.text import escaped
+
 
 def composed(name: str) -> str:
     """The name in composed Unicode (NFC): a letter with an accent is one character, as a keyboard types it."""
@@ -16,6 +18,11 @@ def composed(name: str) -> str:
 def printable(text: object) -> str:
     """Text that can be printed and stored: bytes of a file's name that are no UTF-8 become `\\udcXX`."""
     return str(text).encode("utf-8", "backslashreplace").decode()
+
+
+def not_shown(name: str) -> str:
+    """What is wrong with a name that no terminal, log or table could show, and what to do about it."""
+    return f"'{escaped(name)}' has control characters, or invisible ones, in its name: rename it"
 
 
 def meant(word: str, names: Iterable[str]) -> str:

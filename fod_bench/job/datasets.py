@@ -14,7 +14,7 @@ from fod_bench.schema.fields import (
     home_expanded,
     without_repeats,
 )
-from fod_bench.schema.problems import Problem, describe, refusal, unknown
+from fod_bench.schema.problems import MAX_SHOWN, Problem, describe, refusal, unknown
 
 _NAMES: TypeAdapter[tuple[str, ...]] = TypeAdapter(
     Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1), AfterValidator(without_repeats)]
@@ -84,8 +84,9 @@ class DatasetSpec(Frozen):
         if layout not in (None, "folder"):  # the names of own pictures are known by their folder only
             known = category_names(layout, None)
             if strange := [(index, name) for index, name in enumerate(names) if name not in known]:
+                told = strange[:MAX_SHOWN]
                 raise refusal(
-                    "categories", [Problem((index,), unknown("category", name, known)) for index, name in strange]
+                    "categories", [Problem((index,), unknown("category", name, known)) for index, name in told]
                 )
         return names
 

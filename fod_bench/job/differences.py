@@ -9,6 +9,7 @@ from fod_bench.job.include import included_jobs
 from fod_bench.job.schema import OUTER_KEYS, Job
 from fod_bench.methods.settings import MethodSettings
 from fod_bench.schema.fields import shown
+from fod_bench.schema.hidden import hidden
 
 Values = Mapping[tuple[str, str], str]
 """`{(part, key): value}`: what is compared, in words. A part is a job with rows, by its name."""
@@ -76,7 +77,7 @@ def in_words(difference: Mapping[str, str]) -> str:
     """`learning_rate=0.05, limit_train=2`; of many the first."""
     texts = [f"{key}={value}" for key, value in difference.items()]
     rest = len(texts) - SHOWN
-    return ", ".join(texts[:SHOWN]) + (f" and {rest} more" if rest > 0 else "")
+    return hidden(", ".join(texts[:SHOWN]) + (f" and {rest} more" if rest > 0 else ""))
 
 
 def _flat(values: Mapping[Any, Any], above: str = "") -> Iterator[tuple[str, str]]:

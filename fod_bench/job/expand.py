@@ -12,7 +12,10 @@ from fod_bench.errors import DatasetError, JobError
 from fod_bench.job.datasets import DatasetSpec
 from fod_bench.job.schema import Job
 from fod_bench.methods.settings import MethodSettings
-from fod_bench.schema.problems import unknown
+from fod_bench.schema.problems import MAX_SHOWN, unknown
+
+MAX_CELLS = 100_000
+"""More cells than this are refused: their plan would take minutes, and the memory of a machine."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ def expand(job: Job) -> Expansion:
     """Every cell of the job.
 
     Raises:
-        JobError: categories named in the job that a data set on disk lacks.
+        JobError: categories named in the job that a data set on disk lacks, or more than `MAX_CELLS` cells.
     """
     cells: list[CellSpec] = []
     problems: list[str] = []
@@ -57,7 +60,11 @@ def expand(job: Job) -> Expansion:
             if spec.layout == "folder" and spec.root is not None and spec.categories == "all":
                 with suppress(DatasetError):  # it is a problem as well, and told there
                     notes += [f"{name}: {note}" for note in root_notes(spec.layout, spec.root, spec.own)]
-            for category in _categories(name, spec, problems, strange):
+            categories = _categories(name, spec, problems, strange)
+            if len(cells) + len(rows) * len(categories) * len(part.seeds) > MAX_CELLS:
+                made_of = f"{len(rows)} rows × {len(categories)} categories × {len(part.seeds)} seeds"
+                raise JobError(f"datasets.{name}: {made_of} make more than {MAX_CELLS} cells; split the job")
+            for category in categories:
                 cells += [
                     CellSpec(part, row, name, category, seed, settings) for row, settings in rows for seed in part.seeds
                 ]
@@ -81,9 +88,10 @@ def _categories(name: str, spec: DatasetSpec, problems: list[str], strange: list
     except DatasetError as error:
         problems.append(f"datasets.{name}: {error}")
         return ()
+    there_are = set(on_disk)
+    missing = [category for category in named if composed(category) not in there_are]
     strange += [
         f"datasets.{name}.categories: {unknown('category', category, on_disk)}, in {spec.root}"
-        for category in named
-        if composed(category) not in on_disk
+        for category in missing[:MAX_SHOWN]
     ]
     return tuple(map(composed, named)) or tuple(on_disk)

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from fod_bench.errors import JobError
-from fod_bench.job.document import Document, Place, Template, read_document
+from fod_bench.job.document import Document, Place, Template
 from fod_bench.job.schema import Job
+from fod_bench.job.yaml_file import Budget, read_document
 from fod_bench.schema.problems import KeyPath, Problem, suggest
+
+MAX_BYTES = 1 << 20
+MAX_FILES = 200
+MAX_INCLUDED_DEPTH = 10
 
 
 def read_job_file(path: Path) -> tuple[Document, list[Problem]]:
@@ -44,10 +50,13 @@ class _Reader:
         self.problems: list[Problem] = []
         self._first: dict[str, Place] = {}  # where each file was named first
         self._files = 0
+        self._budget = Budget()
 
     def read(self, path: Path, at: KeyPath, above: tuple[Path, ...]) -> dict[Any, Any]:
         """The mapping in the file, which stands at `at`; `above` are the files that led to it."""
-        document = read_document(_read_text(path), str(path), self._files)
+        if self._files >= MAX_FILES:
+            raise JobError(f"more than {MAX_FILES} files are included in all, which is taken for a slip")
+        document = read_document(_read_text(path), str(path), self._files, self._budget)
         self._files += 1
         if document.data is None:
             raise JobError(f"{path}: is empty; a job needs at least `name` and `datasets`")
@@ -68,8 +77,6 @@ class _Reader:
                 self._include(entry, place, folder, above)
             elif isinstance(entry, Template):
                 self.problems.append(Problem(place, "the path of an included file takes no variables; write it out"))
-            elif isinstance(entry, str) and "\0" in entry:
-                self.problems.append(Problem(place, f"{entry!r} is no path"))
             elif isinstance(entry, str):
                 try:
                     entries[index] = self._included(folder / entry, place, above)
@@ -77,6 +84,8 @@ class _Reader:
                     self.problems.append(Problem(place, str(error)))
 
     def _included(self, path: Path, at: KeyPath, above: tuple[Path, ...]) -> dict[Any, Any]:
+        if len(above) > MAX_INCLUDED_DEPTH:
+            raise JobError(f"{path} is included more than {MAX_INCLUDED_DEPTH} files deep")
         real = os.path.realpath(path)
         circle = [os.path.realpath(other) for other in above]
         if real in circle:
@@ -89,14 +98,9 @@ class _Reader:
 
 
 def _read_text(path: Path) -> str:
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise JobError(_missing(path)) from None
-    except OSError as error:
-        is_folder = isinstance(error, IsADirectoryError)
-        reason = "is a folder, not a job file" if is_folder else f"cannot be read: {error.strerror}"
-        raise JobError(f"{path}: {reason}") from None
+    content = _read_bytes(path)
+    if len(content) > MAX_BYTES:
+        raise JobError(f"{path}: is larger than {MAX_BYTES >> 20} MiB, so it is no job file")
     if b"\0" in content:
         raise JobError(f"{path}: is not a text file; a job is YAML in UTF-8")
     try:
@@ -104,6 +108,45 @@ def _read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise JobError(f"{path}:{line}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+
+
+def _read_bytes(path: Path) -> bytes:
+    """The file's content, or its beginning where it is too large. Only a regular file is read: a pipe or a device may never end."""
+    try:
+        # Without O_NONBLOCK, opening a pipe waits for a writer.
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
+            mode = os.fstat(file.fileno()).st_mode
+            if stat.S_ISREG(mode):
+                return file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise JobError(_missing(path)) from None
+    except IsADirectoryError:
+        mode = stat.S_IFDIR
+    except OSError as error:
+        kinds = (
+            (os.path.isdir, stat.S_IFDIR),
+            (_is_socket, stat.S_IFSOCK),
+        )  # neither opens, each system has its own reason
+        mode = next((kind for is_kind, kind in kinds if is_kind(path)), 0)
+        if not mode:
+            raise JobError(f"{path}: cannot be read: {error.strerror or error}") from None
+    raise JobError(f"{path}: is {_KINDS.get(stat.S_IFMT(mode), 'no regular file')}, not a job file")
+
+
+def _is_socket(path: Path) -> bool:
+    try:
+        return path.is_socket()
+    except OSError:
+        return False
+
+
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
 
 
 def _missing(path: Path) -> str:

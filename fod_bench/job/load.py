@@ -11,11 +11,15 @@ from pydantic import ValidationError
 
 from fod_bench.datasets import resize_of
 from fod_bench.errors import FodBenchError, JobError, UsageError
-from fod_bench.job.document import Document, dump_document, read_document, substitute
+from fod_bench.job.document import Document, dump_document
 from fod_bench.job.include import read_job_file
 from fod_bench.job.override import apply_override
 from fod_bench.job.schema import Job, homes
-from fod_bench.schema.problems import Problem, dotted, problems_of, within_job
+from fod_bench.job.variables import leave, substitute
+from fod_bench.job.yaml_file import read_document
+from fod_bench.schema.hidden import hidden, masked
+from fod_bench.schema.problems import MAX_SHOWN, KeyPath, Problem, dotted, problems_of, within_job
+from fod_bench.text import shortened
 
 
 def load_job(path: str | Path, overrides: Sequence[str] = ()) -> Job:
@@ -31,38 +35,68 @@ def load_job(path: str | Path, overrides: Sequence[str] = ()) -> Job:
     document, problems = read_job_file(Path(path))
     for override in overrides:
         apply_override(document, override)
-    return _validated(document, problems + substitute(document))
+    return _validated(document, problems)
 
 
-def parse_job(text: str, source: str) -> Job:
-    """The job that `dump_job` wrote as `text`; `source` names it in errors. Raises `JobError`."""
+def parse_job(text: str, source: str, *, fill: bool = False) -> Job:
+    """The job that `dump_job` wrote as `text`; `source` names it in errors.
+
+    With `fill`, variables in it are looked up; else each stands for the text that was written, such as `${NAME}`.
+    Raises `JobError`.
+    """
     document = read_document(text, source)
-    return _validated(document, substitute(document, {}))
+    if not fill:
+        leave(document)
+    return _validated(document, [])
 
 
 def parse_job_data(text: str, source: str) -> Any:
-    """`plain_job` of what `dump_job` wrote as `text`, not checked. Raises `JobError` for what is no YAML."""
+    """`plain_job` of what `dump_job` wrote, not checked, variables as they were written. Raises `JobError` for what is no YAML."""
     document = read_document(text, source)
-    substitute(document, {})
+    leave(document)
     return document.data
 
 
 def _validated(document: Document, problems: list[Problem]) -> Job:
-    unfilled = [problem.path for problem in problems]
+    """The job, with the environment's variables in it."""
+    written = document.data
+    problems = problems + substitute(document)
+    unfilled = {problem.path for problem in problems}
     job: Job | None = None
     try:
         job = Job.model_validate(document.data)
     except ValidationError as error:
-        found = problems_of(error, Job, homes())
-        problems += [problem for problem in found if not any(problem.path[: len(at)] == at for at in unfilled)]
+        problems += problems_of(error, Job, homes(), unfilled)
     if problems or job is None:
         raise _refused(document, problems)
-    return job
+    return job.written_with(_subtrees(written, document.taken))
+
+
+def _subtrees(written: Any, paths: Iterable[KeyPath]) -> dict[KeyPath, Any]:
+    """What was written at these paths, or at the list above: validation may sort lists."""
+    found: dict[KeyPath, Any] = {}
+    for path in paths:
+        outer = len(path) - len(within_job(path))
+        index = next((place for place, part in enumerate(path[outer:], outer) if type(part) is int), len(path))
+        value = written
+        for part in path[:index]:
+            value = value[part]
+        found[path[:index]] = value
+    return found
 
 
 def dump_job(job: Job) -> str:
-    """The job as YAML with every default spelled out; it loads back to an equal job."""
-    return dump_document(plain_job(job))
+    """The job as YAML with every default spelled out; it loads back to an equal job.
+
+    Values that came from environment variables stay what the file has, such as `${NAME}`: they may be secrets.
+    """
+    data = plain_job(job)
+    for path, value in job.written.items():
+        holder: Any = data
+        for part in path[:-1]:
+            holder = holder[part]
+        holder[path[-1]] = value
+    return dump_document(data)
 
 
 def plain_job(job: Job) -> dict[str, Any]:
@@ -76,7 +110,8 @@ def plain_job(job: Job) -> dict[str, Any]:
 
 def job_digest(job: Job) -> str:
     """8 hex digits over all that decides the job's results: not its name, description, store, resources, times."""
-    return hashlib.sha256(dump_job(_bare(job).model_copy(update={"name": ""})).encode()).hexdigest()[:8]
+    bare = _bare(job).model_copy(update={"name": ""})
+    return hashlib.sha256(dump_document(plain_job(bare)).encode()).hexdigest()[:8]
 
 
 def content_digest(job: Job) -> str:
@@ -121,10 +156,18 @@ def run_id(job: Job) -> str:
 def _refused(document: Document, problems: Iterable[Problem]) -> FodBenchError:
     """The problems in the order of the files, as one error."""
     placed = sorted(((document.place(problem.path), problem) for problem in problems), key=lambda pair: pair[0])
-    lines = [
+    lines = dict.fromkeys(
         # The place tells which file it is, so the path is that within the file.
-        ": ".join(filter(None, (place.text, dotted(within_job(problem.path)), problem.text)))
-        for place, problem in placed
-    ]
+        ": ".join(
+            filter(None, (place.text, shortened(dotted(within_job(problem.path))), _without_secrets(document, problem)))
+        )
+        for place, problem in placed[:MAX_SHOWN]
+    )
+    if len(placed) > MAX_SHOWN:
+        lines[f"{document.places[()].text}: and {len(placed) - MAX_SHOWN} faults more"] = None
     kind = UsageError if all(place.is_on_command_line for place, _ in placed) else JobError
-    return kind("\n".join(dict.fromkeys(lines)))
+    return kind("\n".join(lines))
+
+
+def _without_secrets(document: Document, problem: Problem) -> str:
+    return shortened(hidden(masked(problem.text, document.values_near(problem.path))), 1000)

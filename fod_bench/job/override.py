@@ -6,11 +6,17 @@ from copy import deepcopy
 from typing import Any
 
 from fod_bench.errors import JobError, UsageError
-from fod_bench.job.document import Document, Place, Template, plain_scalar, read_document
+from fod_bench.job.document import Document, Place, Template
 from fod_bench.job.include import included_jobs
+from fod_bench.job.scalars import plain_scalar
 from fod_bench.job.schema import OUTER_KEYS, Job, homes
 from fod_bench.job.settings import setting_keys
+from fod_bench.job.yaml_file import MAX_DEPTH, Budget, read_document
 from fod_bench.schema.problems import KeyPath, dotted, unknown
+from fod_bench.text import has_control
+
+_MAX_VALUES = 20_000
+"""Values that one override may hold; it is copied into every part."""
 
 
 def apply_override(document: Document, override: str) -> None:
@@ -23,6 +29,9 @@ def apply_override(document: Document, override: str) -> None:
     name, separator, text = override.partition("=")
     if not separator or not name or not all(name.split(".")):
         raise UsageError(f"{place.text}: should be of the form key=value, e.g. --set settings.epochs=2")
+    if has_control(name) or name.count(".") > MAX_DEPTH:
+        fault = "holds control characters" if has_control(name) else f"is more than {MAX_DEPTH} levels deep"
+        raise UsageError(f"{place.text}: the key {fault}")
     path: KeyPath = tuple(plain_scalar(part) for part in name.split("."))
     first = str(path[0])
     if first in setting_keys():
@@ -32,7 +41,7 @@ def apply_override(document: Document, override: str) -> None:
     elif first == "include":
         raise UsageError(f"{place.text}: files are included by a job file only; write one that includes them")
     try:
-        value = read_document(text, "value").data
+        value = read_document(text, "value", budget=Budget(_MAX_VALUES)).data
     except JobError as error:
         raise UsageError(f"{place.text}: {error}") from None
 

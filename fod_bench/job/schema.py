@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
     Field,
     ModelWrapValidatorHandler,
+    PrivateAttr,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -37,12 +38,16 @@ from fod_bench.schema.fields import (
 )
 from fod_bench.schema.problems import KeyPath, Problem, problems_of, refusal
 from fod_bench.store.address import parse_address
+from fod_bench.text import shortened
 
 DEFAULT_VARIANT = "FOD"
 """Name of the one row of a job without variants."""
 
-MAX_ROWS = 100_000
+MAX_ROWS = 20_000
 """More rows than this are taken for a slip in the grid."""
+
+RESERVED_NAMES = ("all", "plain")
+"""Words of `report --table`, which also takes numbers of tables, and names of jobs."""
 
 OUTER_KEYS = ("name", "description", "store", "resources", "pack", "checkpoint_seconds", "lease_seconds")
 """Keys that say something of the run as a whole: those of an included job are without effect."""
@@ -52,7 +57,8 @@ class Job(Frozen):
     """A job: data sets × rows (variants × grid) × seeds, and the jobs it includes, each with its own."""
 
     name: str
-    """Name of the job, of lower-case letters, digits, `_` and `-`; with a digest of its content it names the run."""
+    """Name of the job, of lower-case letters, digits, `_` and `-`; with a digest of its content it names the run. `all`, `plain`
+    and numbers are taken: `report --table` has them for other tables."""
     description: str = ""
     """What the job is for."""
     store: str = "results/store"
@@ -88,6 +94,7 @@ class Job(Frozen):
     """Time without a sign of life after which another run may take over a trial; a quarter of it passes between two signs."""
     tables: Annotated[tuple[Annotated[WholeNumber, Field(ge=1, le=15)], ...], AfterValidator(without_repeats)] = ()
     """Tables of the paper that the job feeds, by number."""
+    _written: dict[KeyPath, Any] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="wrap")
     @classmethod
@@ -104,7 +111,7 @@ class Job(Frozen):
         try:
             job = handler({**data, **checked})
         except ValidationError as error:
-            raise refusal("Job", [*rows.problems, *problems_of(error, Job, homes())]) from None
+            raise refusal("Job", [*rows.problems, *problems_of(error, Job, homes(), whole=True)]) from None
         if rows.problems:
             raise refusal("Job", rows.problems)
         return job
@@ -113,7 +120,13 @@ class Job(Frozen):
     @classmethod
     def _name_fit_for_a_folder(cls, name: str) -> str:
         if not re.fullmatch(r"[a-z0-9_-]{1,80}", name):
-            raise ValueError(f"{name!r} should be 1 to 80 lower-case letters, digits, `_` and `-`")
+            raise ValueError(f"{shortened(name)!r} should be 1 to 80 lower-case letters, digits, `_` and `-`")
+        if name in RESERVED_NAMES or name.isdecimal():
+            raise ValueError(
+                f"{name!r} is taken: `--table {name}` of a report stands for something else; choose another name"
+            )
+        if name.startswith("-"):
+            raise ValueError(f"{name!r} would be taken for an option of a command; begin with a letter, a digit or `_`")
         return name
 
     @field_validator("store")
@@ -187,6 +200,22 @@ class Job(Frozen):
         yield at, self
         for index, included in enumerate(self.include):
             yield from included._with_included((*at, "include", index))
+
+    def written_with(self, written: dict[KeyPath, Any]) -> Job:
+        """This job, which remembers how values that came from variables were written."""
+        self._written = written
+        return self
+
+    def with_store(self, store: str) -> Job:
+        """This job with another store."""
+        copy = self.model_copy(update={"store": store})
+        copy._written = {path: value for path, value in self._written.items() if path != ("store",)}
+        return copy
+
+    @property
+    def written(self) -> Mapping[KeyPath, Any]:
+        """`{path: what the file has there}` of values that came from variables, and of lists that hold some."""
+        return self._written
 
     def parts(self) -> list[Job]:
         """The jobs that have rows, each with its own: this one, unless it only includes others, and the included ones."""

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from fod_bench.errors import JobError
 from fod_bench.methods.registry import DEFAULT, method_names, settings_class
 from fod_bench.methods.settings import MethodSettings
-from fod_bench.schema.problems import KeyPath, MappingKey, Problem, describe, problems_of, suggest
+from fod_bench.schema.problems import MAX_SHOWN, KeyPath, MappingKey, Problem, describe, problems_of, suggest
 
 Given = dict[str, Any]
 """Keys of settings with checked values."""
@@ -170,7 +170,8 @@ def _having(
             )
         )
     else:
-        problems.append(Problem((*at, key), f"unknown key; {suggest(key, names)}"))
+        near = f"; {suggest(key, names)}" if len(problems) < MAX_SHOWN else ""  # which takes long for very many
+        problems.append(Problem((*at, key), f"unknown key{near}"))
     return {}
 
 
@@ -202,15 +203,24 @@ def _grid_values(
     elif not given:
         problems.append(Problem(("grid", key), "must not be an empty list"))
     elif having:
-        seen: list[Any] = []
+        seen: set[Any] = set()
         for index, item in enumerate(given):
             checked = [item] if key == "method" else list(_values(("grid", key, index), key, item, having, problems))
             if not checked:
                 continue
-            if checked[0] in seen:
+            if _identity(checked[0]) in seen:
                 problems.append(Problem(("grid", key, index), f"{describe(checked[0])} is given twice"))
-            seen.append(checked[0])
+            seen.add(_identity(checked[0]))
             yield checked[0]
+
+
+def _identity(value: Any) -> Any:
+    """A hashable value, equal for equal values."""
+    if isinstance(value, BaseModel):
+        return _identity(value.model_dump())
+    if isinstance(value, Mapping):
+        return frozenset((key, _identity(item)) for key, item in value.items())
+    return tuple(map(_identity, value)) if isinstance(value, list | tuple) else value
 
 
 def _fill_in(rows: Rows, classes: Mapping[str, type[MethodSettings]]) -> None:

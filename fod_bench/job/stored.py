@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from fod_bench.errors import DamagedObjectError, JobError
-from fod_bench.job import Job, content_digest, parse_job, parse_job_data, plain_job, run_id
+from fod_bench.errors import DamagedObjectError, FodBenchError, JobError
+from fod_bench.job import Job, content_digest, dump_job, parse_job, parse_job_data, run_id
 from fod_bench.job.differences import differences, in_words, job_values
 from fod_bench.records.names import job_name
 from fod_bench.records.run import RunPlan
@@ -25,10 +25,7 @@ class RunJobs:
         """The job of the run `name`; None where it is not there, or cannot be read by this version."""
         if name not in self._jobs:
             text = self._text(name)
-            try:
-                self._jobs[name] = None if text is None else parse_job(text, job_name(name))
-            except JobError:
-                self._jobs[name] = None
+            self._jobs[name] = None if text is None else _parsed(text, name)
         return self._jobs[name]
 
     def of_job(self, job: Job, plans: Iterable[RunPlan]) -> list[RunPlan]:
@@ -57,8 +54,12 @@ class RunJobs:
         """The line for a store without a run of exactly this job, which `command` runs; what `plans` there are instead."""
         plans = list(plans)
         others = [plan.run_id for plan in plans if plan.job == job.name]
-        values = [job_values(plain_job(job)), *(job_values(self._plain(name)) for name in others)]
-        told = (f"{name} ({in_words(own)})" for name, own in zip(others, differences(values)[1:], strict=True))
+        own = parse_job_data(dump_job(job), job.name)  # with variables by name, as stored jobs have them
+        values = [job_values(own), *(job_values(self._plain(name)) for name in others)]
+        told = (
+            f"{name} ({in_words(own) or 'other values of variables'})"
+            for name, own in zip(others, differences(values)[1:], strict=True)
+        )
         there = ", ".join(told) or ", ".join(dict.fromkeys(plan.job for plan in plans)) or "none"
         return (
             f"no run of job {job.name!r} as it is given here ({run_id(job)}) in store {self._store.uri}: `{command}` makes "
@@ -80,3 +81,20 @@ class RunJobs:
             return self._store.get(job_name(name)).decode()
         except (ObjectMissingError, DamagedObjectError, UnicodeDecodeError):
             return None
+
+
+def _parsed(text: str, name: str) -> Job | None:
+    """The job of the run `name`, with the environment's variables in it where they still have the values that it ran with.
+
+    Elsewhere variables stay as they are written, so that the content can be told at least where only folders are named by them.
+    """
+    try:
+        filled = parse_job(text, job_name(name), fill=True)
+        if not filled.written or run_id(filled) == name:
+            return filled
+    except FodBenchError:
+        pass
+    try:
+        return parse_job(text, job_name(name))
+    except FodBenchError:
+        return None

@@ -46,7 +46,7 @@ def _space() -> str:
 def _started(number: int) -> str | None:
     """Start time of a process; None when there is none, or only its remains."""
     try:
-        fields = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{number}/stat").read_bytes().decode(errors="replace").rpartition(")")[2].split()
     except FileNotFoundError:
         return None
     return None if fields[0] in "ZX" else fields[19]

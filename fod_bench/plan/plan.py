@@ -11,6 +11,7 @@ from fod_bench.plan.resolve import Planner
 from fod_bench.plan.training import TrialJob
 from fod_bench.records.record import COST_SCORE
 from fod_bench.records.run import Cell, RunPlan
+from fod_bench.schema.hidden import hidden
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Plan:
         """Everything that keeps trials from running, a line each; a missing root is one, not one per category."""
         blamed = {problem.split(":", 1)[0].removeprefix("datasets.") for problem in self.problems}
         unusable = [f"{'/'.join(where)}: {why}" for where, why in self.unusable.items() if where[0] not in blamed]
-        return list(dict.fromkeys([*self.problems, *unusable]))
+        return [hidden(fault) for fault in dict.fromkeys([*self.problems, *unusable])]
 
 
 def make_plan(job: Job, *, download: bool) -> Plan:

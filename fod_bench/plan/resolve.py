@@ -32,6 +32,7 @@ class Planner:
         self.trials: dict[str, TrialJob] = {}
         self.unusable: dict[tuple[str, str], str] = {}
         self.data: dict[tuple[str, str], list[str]] = {}
+        self._rows: set[tuple[str, str]] = set()
         self._counted: dict[Hashable, Counts | None] = {}
         self._categories: dict[Hashable, tuple[Category, str] | None] = {}
         self._weights: dict[tuple[str, str, int], Weights | None] = {}
@@ -51,7 +52,8 @@ class Planner:
             counts = self._counted[place]
             trial = TrialJob(key, spec.dataset, spec.category, layout, spec.seed, spec.settings, counts, features)
             self.trials[key] = trial
-        if spec.row not in trial.rows:
+        if (key, spec.row) not in self._rows:
+            self._rows.add((key, spec.row))
             trial.rows.append(spec.row)
         trial.cells.append(f"{spec.row}/{spec.dataset}/{spec.category}")
         cell = Cell(

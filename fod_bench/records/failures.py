@@ -17,6 +17,7 @@ from fod_bench.errors import (
     WeightsError,
 )
 from fod_bench.records.names import failure_log_name, failure_name
+from fod_bench.schema.hidden import hidden
 from fod_bench.store import ObjectMissingError, Store
 from fod_bench.store.reading import failure_reason
 
@@ -55,11 +56,11 @@ def failure_of(error: Exception) -> Failure:
 def keep_failure(store: Store, key: str, name: str, failure: Failure) -> str:
     """Write a trial's log and, where a retry would fail again, the mark that it failed; the log's place is returned."""
     when = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    text = f"{when} {name} ({key})\n{failure.reason}\n\n{failure.details}\n"
+    text = hidden(f"{when} {name} ({key})\n{failure.reason}\n\n{failure.details}\n")
     try:
         store.put(failure_log_name(key), text.encode())
         if failure.kind not in _PASSING:
-            about = {"kind": failure.kind, "reason": failure.reason, "time": when}
+            about = {"kind": failure.kind, "reason": hidden(failure.reason), "time": when}
             store.put(failure_name(key), json.dumps(about).encode())
     except StoreError as error:
         return f"not written: {error}"

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
-from rich.console import Console
-
 from fod_bench.errors import UsageError
+from fod_bench.machine.terminal import SafeConsole
 from fod_bench.paper.forms import PAPER_TABLES
 from fod_bench.report.averages import shortened
 from fod_bench.report.cost_table import cost_table
@@ -121,7 +120,7 @@ def render_report(
 
 def _print(tables: Sequence[Table], fmt: str) -> None:
     if fmt == "terminal":
-        print_tables(tables, Console(file=sys.stdout))
+        print_tables(tables, SafeConsole(file=sys.stdout))
     else:
         sys.stdout.write(_text(tables, fmt))
 
@@ -133,7 +132,7 @@ def _text(tables: Sequence[Table], fmt: str) -> str:
         return "\n".join(latex(table) for table in tables)
     if fmt == "csv":
         return long_form(tables)
-    console = Console(width=_FILE_WIDTH, force_terminal=False, no_color=True)
+    console = SafeConsole(width=_FILE_WIDTH, force_terminal=False, no_color=True)
     with console.capture() as capture:
         print_tables(tables, console)
     return capture.get()

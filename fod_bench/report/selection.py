@@ -18,6 +18,7 @@ from fod_bench.records.run import Cell, RunPlan
 from fod_bench.records.run_reader import RunReader
 from fod_bench.report.averages import shortened
 from fod_bench.report.results import Request, Results, part_of, results_of
+from fod_bench.schema.hidden import hidden
 from fod_bench.store.base import Store
 
 _Place = tuple[str, str, str, str, int, str]
@@ -76,7 +77,7 @@ def _planned(job: Job) -> tuple[RunPlan, list[str]]:
         plan = make_plan(job, download=False)
     except JobError as error:  # the data here are not those that the job asks for
         empty = RunPlan(run_id=run_id(job), job=job.name, created="", tables=job.fed_tables(), cells=[])
-        return empty, str(error).splitlines()
+        return empty, hidden(str(error)).splitlines()
     return plan.run, plan.faults()
 
 

@@ -17,12 +17,14 @@ from rich.text import Text
 
 from fod_bench.features.request import FeatureRequest
 from fod_bench.machine.process import ProcessId
+from fod_bench.machine.terminal import SafeConsole
 from fod_bench.plan import TrialJob
 from fod_bench.records.failures import Failure
 from fod_bench.records.run import RunPlan
 from fod_bench.records.state import DriverState, Ended, Task
 from fod_bench.runs.backlog import Work
 from fod_bench.runs.messages import Prepared, Status
+from fod_bench.schema.hidden import hidden
 from fod_bench.text import format_seconds
 
 _PLAIN_SECONDS = 15.0
@@ -118,11 +120,11 @@ class Progress:
     def note(self, text: str) -> None:
         """A line worth reading once."""
         if not self._quiet:
-            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+            self._console.print(hidden(text), markup=False, highlight=False, soft_wrap=True)
 
     def blocked(self, text: str) -> None:
         """What will not run, and why; said even when quiet."""
-        self._console.print(Text("failed    ", "bold red").append(text, "default"), soft_wrap=True)
+        self._console.print(Text("failed    ", "bold red").append(hidden(text), "default"), soft_wrap=True)
 
     def prepared(self, request: FeatureRequest, info: Prepared) -> None:
         """Features are ready."""
@@ -145,7 +147,7 @@ class Progress:
 
     def failed(self, trial: TrialJob, failure: Failure, log: str) -> None:
         """A training failed; said even when quiet."""
-        self.counts.failed[trial.name] = f"{failure.reason} (log: {log})"
+        self.counts.failed[trial.name] = hidden(f"{failure.reason} (log: {log})")
         self._steps_done += trial.steps() or 0
         self.blocked(f"{trial.name}: {failure.reason}\n          log: {log}")
 
@@ -258,7 +260,7 @@ def _task(work: Work, status: Status, since: datetime) -> Task:
 
 def stderr_console() -> Console:
     """Standard error as a rich console; `NO_COLOR` is rich's own to honour."""
-    return Console(file=sys.stderr)
+    return SafeConsole(file=sys.stderr)
 
 
 def _where(status: Status) -> str:

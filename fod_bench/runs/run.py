@@ -19,6 +19,7 @@ from fod_bench.runs.progress import Counts, Progress, stderr_console
 from fod_bench.runs.resources import share_of
 from fod_bench.runs.scheduler import Scheduler
 from fod_bench.runs.state_writer import StateWriter
+from fod_bench.schema.hidden import hidden
 from fod_bench.store import Store, open_store
 from fod_bench.store.base import obstacle
 from fod_bench.store.open import RUN_PATIENCE
@@ -193,7 +194,7 @@ def _settled(trial: TrialJob, there: Set[str], store: Store, progress: Progress,
         forget_failure(store, trial.key)
     else:
         reason, log = before
-        progress.counts.failed[trial.name] = f"{reason} (log: {log})"
+        progress.counts.failed[trial.name] = hidden(f"{reason} (log: {log})")
         progress.blocked(
             f"{trial.name}: in an earlier run: {reason}; --retry-failed tries it again\n          log: {log}"
         )

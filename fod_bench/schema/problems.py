@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+import reprlib
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
+from fod_bench.text import shortened
+
 KeyPath = tuple[str | int, ...]
+
+MAX_SHOWN = 100
+"""Faults of one file that are told; of more only the number."""
 
 
 class MappingKey(int):
@@ -51,7 +57,7 @@ def suggest(word: object, names: Iterable[str]) -> str:
 
 def unknown(what: str, word: object, names: Iterable[str]) -> str:
     """Text for a word that is none of `names`."""
-    return f"unknown {what} {str(word)!r}; {suggest(word, names)}"
+    return f"unknown {what} {shortened(str(word))!r}; {suggest(word, names)}"
 
 
 def refusal(title: str, problems: Iterable[Problem]) -> ValidationError:
@@ -67,18 +73,37 @@ def refusal(title: str, problems: Iterable[Problem]) -> ValidationError:
     )
 
 
-def problems_of(error: ValidationError, model: type[BaseModel], homes: Mapping[str, str]) -> Iterator[Problem]:
-    """The faults of a validation error of `model` in words; `homes` says which mapping a key belongs to."""
-    for details in error.errors(include_url=False):
+def problems_of(
+    error: ValidationError,
+    model: type[BaseModel],
+    homes: Mapping[str, str],
+    told: Set[KeyPath] = frozenset(),
+    *,
+    whole: bool = False,
+) -> Iterator[Problem]:
+    """The faults of a validation error of `model` in words, but for those at or below the paths in `told`.
+
+    `homes` says which mapping a key belongs to. Of very many only the first are told, and the number; with `whole`, for an error
+    that becomes part of another, the others follow without their words.
+    """
+    found = [
+        details
+        for details in error.errors(include_url=False)
+        if not any(details["loc"][:length] in told for length in range(len(details["loc"]) + 1))
+        and not (details["type"] == "too_short" and details["input"])  # its items are wrong, and named each for itself
+    ]
+    if len(found) > MAX_SHOWN and not whole:
+        yield Problem((), f"{len(found)} faults, of which {MAX_SHOWN} are told")
+    for details in found[:MAX_SHOWN]:
         path = tuple(part for part in details["loc"] if part != "[key]")
-        if details["type"] == "too_short" and details["input"]:
-            continue  # its items are wrong, and named each for itself
         if details["type"] in ("extra_forbidden", "invalid_key"):
             yield Problem(path, _unknown_key(path, model, homes))
         elif details["loc"][-1:] == ("[key]",):
             yield Problem(path, f"a name must be text: write it in quotes, '{path[-1]}'")
         else:
             yield Problem(path, _wording(details))
+    if whole:
+        yield from (Problem(details["loc"], "refused") for details in found[MAX_SHOWN:])
 
 
 def _unknown_key(path: KeyPath, model: type[BaseModel], homes: Mapping[str, str]) -> str:
@@ -123,7 +148,7 @@ def _wording(details: ErrorDetails) -> str:
         return f"should be {_EXPECTED[kind]}, not {describe(given)}"
     if kind == "literal_error":
         choices = re.findall(r"'([^']*)'", context["expected"])
-        return f"unknown value {given!r}; {suggest(given, choices)}"
+        return f"unknown value {_shown(given)}; {suggest(given, choices)}"
     if kind == "too_short":
         return "must not be empty"
     if kind == "value_error":
@@ -142,6 +167,21 @@ def describe(value: object) -> str:
     if isinstance(value, Mapping):
         return "a mapping"
     if isinstance(value, list | tuple):
-        return "an empty list" if not value else f"the list {list(value)}"
-    text = repr(value)
+        return "an empty list" if not value else f"the list {_shown(list(value))}"
+    text = _shown(value)
     return f"the text {text}" if isinstance(value, str) else text
+
+
+def _shown(value: object) -> str:
+    """As Python writes it, cut where it is long or deep."""
+    return _WRITER.repr(value)
+
+
+class _Writer(reprlib.Repr):
+    def repr_str(self, text: str, level: int) -> str:
+        return repr(shortened(text))
+
+
+_WRITER = _Writer()
+_WRITER.maxlist = _WRITER.maxtuple = _WRITER.maxdict = 10
+_WRITER.maxother = _WRITER.maxlong = 200

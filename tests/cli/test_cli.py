@@ -239,6 +239,47 @@ def test_a_reader_that_goes_away_is_no_fault(bench: Bench, arguments: list[str])
     assert not done.stderr, done.stderr
 
 
+@pytest.mark.parametrize("encoding", ("ascii", "cp1252", "latin-1"))
+def test_what_the_encoding_lacks_is_replaced(bench: Bench, encoding: str) -> None:
+    job = bench.job("letters", variants={"größer 漢字 λ": {}})
+    store = open_store(str(bench.folder / "letters-store"))
+    for name, data in full_store().objects.items():
+        store.put(name, data)
+    folder_category(bench.folder / "bilder-ü", "漢字")
+    for arguments in (
+        ["plan", job],
+        ["plan", job, "--dump"],
+        ["report", "--store", "letters-store"],
+        ["report", "--store", "letters-store", "--format", "tidy"],
+        ["report", "--store", "letters-store", "--explain", "FOD/*/*"],
+        ["status", "--store", "letters-store"],
+        ["store", "ls", "--store", "letters-store", "--long"],
+        ["--help"],
+        ["run", "--help"],
+    ):
+        done = bench.run(*arguments, PYTHONIOENCODING=encoding, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+        assert done.out.strip() and "Traceback" not in done.err and "Error" not in done.err, done.err
+    done = bench.run("data", "check", "bilder-ü", PYTHONIOENCODING=encoding)
+    assert "no fault found" in done.err
+
+
+def test_a_full_disk_behind_standard_output_is_said_in_one_line(bench: Bench) -> None:
+    job = bench.job("full")
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "fod_bench", "plan", job],
+            cwd=bench.folder,
+            env=bench.environment,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert (done.returncode, done.stderr) == (
+        1,
+        "fod-bench: standard output cannot be written: No space left on device\n",
+    )
+
+
 def test_colour_is_for_terminals_and_not_for_those_who_refuse_it(bench: Bench) -> None:
     job = bench.job("colour")
     assert "\x1b" not in bench.run("plan", job).out

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from fod_bench.datasets import Fault, category_names, check, expected_counts
+from fod_bench.datasets import Fault, category_names, check, expected_counts, open_category
 from fod_bench.errors import DatasetError
 from tests.helpers.dataset_builders import btad_category, folder_category, mask, mvtec3d_category, picture
 
@@ -151,3 +151,27 @@ def test_a_missing_category_asked_for_by_name(tmp_path: Path) -> None:
     folder_category(tmp_path)
     (fault,) = check("folder", tmp_path, ["nutt"])
     assert "did you mean 'nut'" in fault.problem and category_names("folder", tmp_path) == ["nut"]
+
+
+@pytest.mark.parametrize("place", ("train/good/\x1b[31m.png", "test/good/a\nb.png", "test/cra\u202eck/000.png"))
+def test_a_picture_whose_name_a_terminal_would_act_on_is_refused(tmp_path: Path, place: str) -> None:
+    category = folder_category(tmp_path)
+    picture(category / place, value=200)
+    if "cra" in place:
+        mask(category / "ground_truth" / "cra\u202eck" / "000_mask.png")
+    faults = check("folder", tmp_path)
+    assert len(faults) == 1 and "has control characters, or invisible ones, in its name: rename it" in faults[0].problem
+    with pytest.raises(DatasetError, match=r"category nut in .* picture '.*rename it") as caught:
+        open_category("folder", tmp_path, "nut")
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("name", ("nut\x1b[2J", "nut\n", "n\u2066ut"))
+def test_a_category_whose_name_a_terminal_would_act_on_is_refused(tmp_path: Path, name: str) -> None:
+    folder_category(tmp_path, "ring")
+    folder_category(tmp_path, name)
+    [fault] = check("folder", tmp_path)
+    assert "category 'n" in fault.problem and fault.problem.isprintable()
+    with pytest.raises(DatasetError, match="rename it") as caught:
+        category_names("folder", tmp_path)
+    assert str(caught.value).isprintable()

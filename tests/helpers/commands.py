@@ -67,12 +67,12 @@ class Running:
 
     def said(self) -> str:
         """What has come on standard error so far."""
-        return self._err.read_text()
+        return self._err.read_text(errors="replace")
 
     def finished(self) -> Finished:
         """Wait for the end."""
         code = self.process.wait(LIMIT)
-        return Finished(code, self._out.read_text(), self.said())
+        return Finished(code, self._out.read_text(errors="replace"), self.said())
 
     def processes(self) -> dict[int, str]:
         """Living processes that descend from this command: id to command line."""

@@ -42,7 +42,7 @@ def test_the_dump_spells_out_every_default_and_loads_back() -> None:
     assert again == job and again.rows() == job.rows() and dump_job(again) == text
 
 
-texts = st.text(alphabet=st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), max_size=20)
+texts = st.text(alphabet=st.characters(codec="utf-8", exclude_categories=["Cs", "Cc", "Cf", "Zl", "Zp"]), max_size=20)
 awkward = st.sampled_from(
     ["no", "01", "1e-4", "~", "${X}", "$${X}", "a: b", "- x", "12:30", "=", "<<", "0x1f", "null", "y"]
 )

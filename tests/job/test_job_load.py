@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 
 from fod_bench.datasets import FolderSettings
 from fod_bench.errors import JobError, UsageError
-from fod_bench.job import Job, dump_job, load_job
+from fod_bench.job import Job, dump_job, expand, load_job
 from fod_bench.job.settings import setting_keys
 
 SMALL = """\
@@ -131,11 +133,161 @@ def test_what_is_no_job_is_refused_in_words(write: Any, content: bytes, text: st
     assert message.startswith(str(path)) and text in message
 
 
+def _bomb(levels: int, level: str) -> str:
+    lines = ["a0: &a0 {k: [x, x]}"]
+    for number in range(1, levels):
+        lines.append(f"a{number}: &a{number} " + level.format(", ".join([f"*a{number - 1}"] * 9)))
+    return "\n".join(lines)
+
+
+MANY = "holds more than 50000 values"
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (_bomb(9, "[{}]"), MANY),
+        (_bomb(9, "{{<<: [{0}], l: [{0}]}}"), MANY),
+        (f"name: {'[1,' * 5 + '1,' * 60_000 + ']' * 5}", MANY),
+        ("settings:\n" + "".join(f"  key{number}: 1\n" for number in range(60_000)), MANY),
+        ("x: &x [" + "a, " * 200 + "]\ny: [" + "*x, " * 1000 + "]", MANY),
+        (f"x: &x {'t' * 100_000}\ny: [{'*x, ' * 100}]", "4 MiB of text"),
+        ("#" * (1 << 20) + "\n", "is larger than 1 MiB"),
+        ("a: " + "{a: " * 30 + "1" + "}" * 30, "nested too deeply: more than 20 levels"),
+        ("- " * 1000, "nested too deeply"),
+        ("a0: &a0 [1]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}]\n" for n in range(1, 40)), "nested too deeply"),
+        (
+            "a0: &a0 {k: 1}\n" + "".join(f"a{n}: &a{n} {{<<: *a{n - 1}}}\n" for n in range(1, 40)) + "<<: *a39\n",
+            "deeply",
+        ),
+        ("a: &a {<<: *a}", "the value holds itself"),
+        ("a: {<<: [1]}", "`<<` takes a mapping"),
+    ],
+    ids=lambda value: value[:12],
+)
+def test_a_small_file_does_not_become_a_large_job(write: Any, content: str, text: str) -> None:
+    path = write(content)
+    message = refused(path)
+    assert message.startswith(str(path)) and text in message and "\n" not in message
+
+
+def test_the_merge_of_many_equal_mappings_is_one_mapping(write: Any) -> None:
+    """Its cost is that of its keys, however often they are merged: 9 to the power of 30 times here."""
+    levels = "".join(f"  v{n}: &v{n} {{<<: [{', '.join([f'*v{n - 1}'] * 9)}]}}\n" for n in range(1, 15))
+    job = load_job(write(SMALL + "variants:\n  v0: &v0 {heads: 4}\n" + levels))
+    assert {variant["heads"] for variant in job.variants.values()} == {4} and len(job.variants) == 15
+
+
+def test_of_many_faults_some_are_told(write: Any) -> None:
+    path = write(SMALL + "settings:\n" + "".join(f"  key{number}: 1\n" for number in range(5000)))
+    lines = refused(path).split("\n")
+    assert len(lines) == 101 and lines[0] == f"{path}: 5000 faults, of which 100 are told"
+    path = write(SMALL + "seeds:\n" + "- ${NOWHERE}\n" * 500)
+    lines = refused(path).split("\n")
+    assert len(lines) == 101 and lines[-1] == f"{path}: and 400 faults more"
+
+
+def test_a_long_value_is_not_repeated_whole(write: Any) -> None:
+    long = "x" * 60_000
+    for line in (
+        f"{long}: 1",
+        f"tables: {long}",
+        f"tables: [{long}]",
+        f"settings: {{views: {long}, weights: {long}/y}}",
+    ):
+        assert len(refused(write(SMALL + line + "\n"))) < 3000
+    assert len(refused(write(SMALL), f"epochs={long}", kind=UsageError)) < 1500
+
+
+@pytest.mark.parametrize("key", ("epochs: {}", "lambda1: {}", "image_size: {}", "heads: {}"))
+@pytest.mark.parametrize("number", ("9" * 30_000, "1e400", "999999999999", "-1e309"), ids=lambda number: number[:6])
+def test_a_huge_number_is_refused(write: Any, key: str, number: str) -> None:
+    assert ":7: settings." in refused(write(SMALL + "settings:\n  " + key.format(number) + "\n"))
+
+
+def test_more_cells_than_a_plan_can_hold_are_refused(write: Any) -> None:
+    job = load_job(
+        write(
+            "name: x\ndatasets: {d: {layout: synthetic}}\ngrid: {lambda1: [0, 1]}\nseeds: "
+            + str(list(range(20_000)))
+            + "\n"
+        )
+    )
+    with pytest.raises(JobError, match=r"datasets.d: 2 rows × 6 categories × 20000 seeds make more than 100000 cells"):
+        expand(job)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"), [("pipe", "is a pipe, not"), ("device", "is a device, not"), ("socket", "is a socket, not")]
+)
+def test_what_is_no_regular_file_is_not_opened_for_good(
+    tmp_path: Path, kind: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    place = Path("special")
+    if kind == "pipe":
+        os.mkfifo(place)
+    elif kind == "device":
+        place.symlink_to("/dev/zero")
+    else:
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind("special")
+    assert refused(place).startswith(f"special: {said}")
+    Path("job.yaml").write_text("name: x\ninclude: [special]\n")
+    assert refused(Path("job.yaml")).startswith(f"job.yaml:2: include[0]: special: {said}")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'variants: {"a\\e[31mb": {}}',
+        'variants: {"a\\nb": {}}',
+        "variants: {a\u202eb: {}}",
+        'settings: {weights: "a\\x07b/x"}',
+        'description: "\\e[2J"',
+        'datasets: {"d\\r": {layout: synthetic}}',
+        "settings: {backbone: re\u200bsnet18}",
+        "store: |\n  results",
+    ],
+)
+def test_a_control_character_is_refused_and_shown_escaped(write: Any, line: str) -> None:
+    message = refused(write("name: x\n" + line + "\n"))
+    assert "holds a control character or an invisible one: '" in message and message.isprintable()
+
+
+def test_a_description_may_have_lines(write: Any) -> None:
+    assert load_job(write(SMALL + "description: |\n  one\n  two\n")).description == "one\ntwo\n"
+
+
+def test_a_control_character_of_a_variable_or_an_override_is_refused(
+    write: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BELL", "ding\a")
+    message = refused(write(SMALL.replace("pictures", "${BELL}")))
+    assert message.endswith("datasets.mine.root: the value of ${BELL} holds a control character or an invisible one")
+    for override in ('weights="\\e[0m"', "weights=\u202e/x", "variants.\x1b.heads=2"):
+        assert "holds" in refused(write(SMALL), override, kind=UsageError)
+    assert "is more than 20 levels deep" in refused(write(SMALL), "datasets" + ".x" * 30 + "=1", kind=UsageError)
+    assert "more than 20000 values" in refused(write(SMALL), f"seeds={list(range(30_000))}", kind=UsageError)
+
+
 def test_wrong_items_do_not_make_a_list_an_empty_one(write: Any) -> None:
     message = refused(write(SMALL + "settings: {levels: [x]}\n"))
     assert (
         message.endswith(":6: settings.levels[0]: should be a whole number, not the text 'x'") and "\n" not in message
     )
+
+
+@pytest.mark.parametrize("name", ("all", "plain", "'12'", "'2024'", "'007'", "-x", "'-'"))
+def test_a_name_that_means_something_else_to_a_command_is_refused(write: Any, name: str) -> None:
+    plain = name.strip("'")
+    assert f":1: name: {plain!r} " in refused(write(SMALL.replace("name: small", f"name: {name}")))
+    assert f"{plain!r} " in refused(write(SMALL), f"name={name}", kind=UsageError)
+
+
+@pytest.mark.parametrize("name", ("all-of-it", "plain_1", "12b", "_", "table-2", "tidy", "tables", "x-"))
+def test_a_name_that_only_looks_like_one_is_taken(write: Any, name: str) -> None:
+    assert load_job(write(SMALL.replace("name: small", f"name: {name}"))).name == name
 
 
 def test_a_missing_file_names_its_neighbour(write: Any, tmp_path: Path) -> None:

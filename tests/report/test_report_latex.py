@@ -40,7 +40,7 @@ def test_all_fifteen_tables_compile(tmp_path: Path, seeds: tuple[int, ...]) -> N
 def test_any_label_compiles(tmp_path: Path) -> None:
     store = MemoryStore()
     run = Run(store, "run-1", "50 % & more_{x}", [])
-    for row in ("a\\b^~#$<>|", "größer Ł", "漢字 λ2 = 3", "]] ["):
+    for row in ("a\\b^~#$<>|", "größer Ł", "漢字 λ2 = 3", "]] [", "[2em]", "* and [", "-- ``x''", "\x1b[0m"):
         run.add(row, "own_set", "part#1", [(0.5, 0.5)])
         run.add(row, "own_set", "part&2", [(None, 0.5)], undefined={"image_auroc": "only 100% good ones"})
     run.save()
@@ -71,3 +71,15 @@ def test_a_table_has_its_numbers_marks_and_footnotes() -> None:
 
 def test_a_plain_table_has_no_number_of_the_paper() -> None:
     assert r"\caption{paper: image and pixel AUROC. " in latex(plain(full_store().read(), "paper"))
+
+
+def test_no_row_begins_with_what_a_line_end_or_a_rule_takes_for_its_option() -> None:
+    store = MemoryStore()
+    run = Run(store, "run-1", "job", [])
+    for row in ("[2em]", "*", "[", "*[x]"):
+        run.add(row, "own_set", "part", [(0.5, 0.5)])
+    run.save()
+    text = latex(plain(store.read(), "job"))
+    body = text[text.index(r"\begin{tabular}") :]
+    assert "{[}2em{]} & " in body and "{*}{[}x{]} & " in body
+    assert not re.search(r"(\\\\|\\(top|mid|bottom)rule|\\addlinespace)\s*[*\[]", body)

@@ -15,6 +15,7 @@ from fod_bench.errors import FodBenchError, UsageError
 from fod_bench.report import PAPER_TABLES, Results, paper_table, render_report
 from fod_bench.report.formats.markdown import markdown
 from fod_bench.report.formats.terminal import print_tables
+from fod_bench.text import has_control
 from tests.helpers.report_builders import MemoryStore, Run, cell, full_store, plain
 
 NUMBER = re.compile(r"\d\.\d{3}|\d\d\.\d")  # an AUROC or a cost
@@ -171,3 +172,36 @@ def test_all_gives_every_paper_table_even_without_results(capsys: pytest.Capture
     assert "No run in this store feeds Table 8" in " ".join(text.split())
     render_report(store.read())
     assert "Table" not in capsys.readouterr().out
+
+
+FORMULAS = ("=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\tx", "\uff1d1")
+
+
+def test_no_label_is_a_formula_in_a_csv_file_and_numbers_are_numbers(tmp_path: Path) -> None:
+    store = MemoryStore()
+    run = Run(store, "run-1", "job", [])
+    for row in (*FORMULAS, "-2", "+0.5e3", "a=b", "'quoted"):
+        run.add(row, "=own", "@part", [(0.5, 0.25)])
+    run.save()
+    render_report(store.read(), None, "csv", tmp_path)
+    for file in (tmp_path / "job.csv", tmp_path / "tidy.csv"):
+        lines = list(csv.DictReader(io.StringIO(file.read_text("utf-8"))))
+        rows = {line["row"] for line in lines}
+        assert rows == {*(f"'{row}" for row in FORMULAS[:4]), "'\\tx", "'\uff1d1", "-2", "+0.5e3", "a=b", "'quoted"}
+        assert {line["dataset"] for line in lines} == {"'=own"} and {line["category"] for line in lines} == {"'@part"}
+        numbers = {line.get("ours") or line.get("value") for line in lines}
+        assert numbers >= {"0.5", "0.25"}
+
+
+def test_no_control_character_of_a_label_reaches_any_form(tmp_path: Path) -> None:
+    """A job takes no such name, but a store may come from elsewhere."""
+    store = MemoryStore()
+    run = Run(store, "run-1", "job\x1b]0;x\x07", [])
+    run.add("row\x1b[31m\u202e", "own\x9b", "part\x1b[2J\n| x", [(0.5, 0.25)])
+    run.save()
+    for fmt in ("terminal", "markdown", "latex", "csv", "tidy"):
+        render_report(store.read(), None, fmt, tmp_path / fmt)
+    files = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert len(files) >= 8
+    for file in files:
+        assert not has_control(file.read_text("utf-8"), keep="\n"), file

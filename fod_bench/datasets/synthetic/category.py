@@ -44,17 +44,19 @@ _CATEGORIES: dict[str, tuple[_Draw, tuple[str, ...]]] = {
 
 SYNTHETIC_CATEGORIES: tuple[str, ...] = tuple(_CATEGORIES)
 
+_MOST = 100_000  # pictures of a kind; a list of them is kept in memory
+
 
 class SyntheticSettings(BaseModel):
     """How many synthetic pictures, of which size, from which seed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    train: int = Field(default=48, ge=1)
+    train: int = Field(default=48, ge=1, le=_MOST)
     """Training pictures per category."""
-    test_good: int = Field(default=16, ge=0)
+    test_good: int = Field(default=16, ge=0, le=_MOST)
     """Normal test pictures per category."""
-    test_defect_per_type: int = Field(default=8, ge=0)
+    test_defect_per_type: int = Field(default=8, ge=0, le=_MOST)
     """Defective test pictures per category and type of defect (textures have five types, objects six)."""
     size: int = Field(default=256, ge=64, le=1024)
     """Side of the square pictures in pixels. Another size shows the same content."""

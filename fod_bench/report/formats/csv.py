@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Iterable
 
+from fod_bench.report.cells import text_cell
 from fod_bench.report.table import Table
 
 COLUMNS = (
@@ -39,12 +40,7 @@ def long_form(tables: Iterable[Table]) -> str:
                 continue
             writer.writerow(
                 (
-                    table.name,
-                    cell.row,
-                    cell.dataset,
-                    cell.category,
-                    cell.metric,
-                    table.selection,
+                    *map(text_cell, (table.name, cell.row, cell.dataset, cell.category, cell.metric, table.selection)),
                     _number(cell.value),
                     _number(cell.deviation),
                     cell.seeds,

@@ -16,6 +16,8 @@ _SPELLED = {
     "^": r"\textasciicircum{}",
     **{character: f"\\{character}" for character in "&%$#_{}"},
     **{character: f"${character}$" for character in "<>|"},
+    # At the beginning of a row, after \\ or a rule, these would be an option of it.
+    **{character: f"{{{character}}}" for character in "[]*"},
     "λ": r"$\lambda$",
     "Δ": r"$\Delta$",
     "−": "$-$",
@@ -147,5 +149,6 @@ def _escape(text: str) -> str:
 def _spell(character: str) -> str:
     if character in _SPELLED:
         return _SPELLED[character]
-    plain = character.isascii() or (ord(character) < 0x180 and unicodedata.category(character)[0] == "L")
+    latin = ord(character) < 0x180 and unicodedata.category(character)[0] == "L"
+    plain = latin or (character.isascii() and character.isprintable())
     return character if plain else rf"\texttt{{U+{ord(character):04X}}}"

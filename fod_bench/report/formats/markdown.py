@@ -7,9 +7,8 @@ from collections.abc import Iterable
 
 from fod_bench.report.grid import Leaf, Piece, lay_out
 from fod_bench.report.table import COMMAND, Mark, Table
+from fod_bench.text import escaped
 
-_PLACE = "\0"
-"""Stands for a command while the text around it is escaped."""
 _WRAP: dict[Mark | None, str] = {"best": "**", "second": "_", None: ""}
 
 
@@ -57,11 +56,11 @@ def _letter(number: int) -> str:
 
 def _remark(text: str) -> str:
     """A remark with its commands as code."""
-    commands = COMMAND.findall(text)
-    pieces = map(_escape, COMMAND.sub(_PLACE, text).split(_PLACE))
+    commands = map(escaped, COMMAND.findall(text))
+    pieces = map(_escape, COMMAND.split(text))
     return "".join(word for pair in zip(pieces, [*commands, ""], strict=True) for word in pair)
 
 
 def _escape(text: str) -> str:
     """`text` with what Markdown would take for markup escaped; an underscore within a word is none."""
-    return re.sub(r"([|*`<\[\]\\]|\b_|_\b)", r"\\\1", re.sub(r"\s+", " ", text))
+    return re.sub(r"([|*`<\[\]\\]|\b_|_\b)", r"\\\1", escaped(re.sub(r"\s+", " ", text)))

@@ -15,6 +15,7 @@ from fod_bench.evaluation.measures import Metric
 from fod_bench.evaluation.metric import COSTS, METRICS
 from fod_bench.paper.published import AVERAGE, MEAN, printed_categories
 from fod_bench.report.averages import View
+from fod_bench.report.cells import text_cells
 from fod_bench.report.own import OwnTable
 from fod_bench.report.paper_table import PaperTable, own_category
 from fod_bench.report.results import SELECTIONS, Observation, Results, Selection
@@ -56,7 +57,7 @@ def tidy(results: Results, tables: Sequence[int | OwnTable]) -> Iterator[str]:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     for line in _lines(results, tables):
-        writer.writerow(line)
+        writer.writerow(text_cells(line))
         if text.tell() > _CHUNK:
             yield text.getvalue()
             text.seek(0)
