@@ -8,7 +8,7 @@ import pytest
 
 from fod_bench.job import Job, content_digest, dump_job, load_job, run_id
 from fod_bench.job.stored import RunJobs
-from fod_bench.records.record import job_name
+from fod_bench.records.names import job_name
 from fod_bench.records.run import RunPlan
 from tests.helpers.report_builders import MemoryStore
 
