@@ -12,7 +12,7 @@ from fod_bench.records.names import job_name
 from fod_bench.records.run import RunPlan
 from tests.helpers.report_builders import MemoryStore
 
-FILE = "name: x\ndatasets: {own: {layout: folder, root: '${ROOT}/own'}}\nsettings: {epochs: ${EPOCHS:-3}}\n"
+FILE = "name: x\ndatasets: {own: {layout: folder, root: '${ROOT}/own'}}\nsettings:\n  epochs: ${EPOCHS:-3}\n"
 
 
 @pytest.fixture
