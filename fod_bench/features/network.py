@@ -12,7 +12,7 @@ from functools import lru_cache
 from itertools import count, islice
 from math import lcm
 from textwrap import shorten
-from typing import Any, NamedTuple, cast
+from typing import Any
 
 import timm
 import torch
@@ -31,7 +31,8 @@ _STEP, _SIZES_TRIED = 32, 3
 """Where a size is refused, so many multiples of that many pixels are tried on either side."""
 
 
-class OfferedMap(NamedTuple):
+@dataclass(frozen=True)
+class OfferedMap:
     """One of the feature maps that timm takes from a network unless told otherwise."""
 
     number: int
@@ -241,7 +242,8 @@ def _pass_hollow(network: nn.Module, image_size: int) -> None:
     """Let an image through with zeros for weights, none of which takes memory. Unlike the meta device a CPU notices an index
     that is beyond a table."""
     for module in network.modules():
-        for tensors in cast("list[dict[str, Any]]", [module._parameters, module._buffers]):
+        kinds: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
+        for tensors in kinds:
             for name, tensor in tensors.items():
                 if tensor is not None:
                     hollow = torch.zeros((), dtype=tensor.dtype).expand(tensor.shape)
