@@ -8,7 +8,6 @@ On a GPU the processes are four, each with a quarter of it.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from typing import NamedTuple
 from benchmarks import Result
 from benchmarks.bench_growth import exponent
 from benchmarks.steps import write
+from fod_bench.machine.system import cores
 
 PACKS = (1, 2, 4, 8)
 SECONDS = 2.0
@@ -46,7 +46,7 @@ def run() -> list[Result]:
     import torch
 
     on_gpu = torch.cuda.is_available()
-    processes = 4 if on_gpu else os.cpu_count() or 1
+    processes = 4 if on_gpu else cores()
     rows: list[dict[str, object]] = []
     results = []
     for size in SIZES if on_gpu else ("small", "medium"):

@@ -20,6 +20,7 @@ from fod_bench.cluster.ray_pool import RayPool
 from fod_bench.cluster.session import ray_session
 from fod_bench.features.request import FeatureRequest
 from fod_bench.job import load_job
+from fod_bench.machine import system
 from fod_bench.plan import Plan, TrialJob, make_plan
 from fod_bench.records.names import record_name
 from fod_bench.records.record import Trial
@@ -79,7 +80,7 @@ def run() -> list[Result]:
                 checkpoint_seconds=10,
                 lease_seconds=60,
             ).run(list(plan.trials.values()))
-    times, cores = clock.times, os.cpu_count() or 1
+    times, cores = clock.times, system.cores()
     assert len(times) == 10_000
     second, last = times[2000] - times[1000], times[-1] - times[-1001]
     growth = clock.megabytes[-1] - clock.megabytes[9]

@@ -13,6 +13,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import NamedTuple
 
+from fod_bench.machine.system import cores
+
 THREADS = 2
 RESULTS = Path(__file__).parent / "results"
 
@@ -97,7 +99,7 @@ def machine() -> str:
     """Processor, cores and how busy they were."""
     info = Path("/proc/cpuinfo")
     names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-    return f"{names[0] if names else 'unknown'}; {os.cpu_count()} cores; load {os.getloadavg()[0]:.0f}"
+    return f"{names[0] if names else 'unknown'}; {cores()} cores; load {os.getloadavg()[0]:.0f}"
 
 
 def _peak_mb() -> float:

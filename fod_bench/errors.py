@@ -8,9 +8,21 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 INTERRUPTED = 130
 """Exit code of a command that Ctrl-C or a termination signal has ended."""
+
+
+def plain_message(details: Mapping[str, Any]) -> str:
+    """What pydantic says of one fault, without its words for the kind of fault."""
+    return (
+        str(details["msg"])
+        .removeprefix("Value error, ")
+        .removeprefix("Assertion failed, ")
+        .replace("Input should", "should")
+    )
 
 
 class FodBenchError(Exception):

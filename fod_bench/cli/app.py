@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from fod_bench import __version__
-from fod_bench.cli import data, methods, status
+from fod_bench.cli import data, jobs, methods, status
 from fod_bench.cli import store as store_commands
 from fod_bench.cli.common import (
     JobFile,
@@ -25,15 +25,15 @@ from fod_bench.cli.common import (
     load,
     run_command,
 )
+from fod_bench.cli.typer_app import App
 from fod_bench.errors import UsageError
 from fod_bench.machine.terminal import accept_any_encoding, say
 from fod_bench.schema.hidden import hidden
 
 SOME_FAILED = 3
 
-app = typer.Typer(
+app = App(
     help="Reproduce Focus the Discrepancy (ICCV 2023) and compare anomaly detectors over whole benchmarks.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
@@ -41,6 +41,7 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.add_typer(store_commands.app, name="store")
+app.add_typer(jobs.app, name="jobs")
 
 
 @app.callback(invoke_without_command=True)
@@ -149,7 +150,9 @@ def plan(
 def report(
     job: Annotated[
         Path | None,
-        typer.Argument(metavar="[JOB]", help="Job file, to see exactly its cells; default: every run in the store."),
+        typer.Argument(
+            metavar="[JOB]", help="Job file or name, to see exactly its cells; default: every run in the store."
+        ),
     ] = None,
     store: StoreOption = None,
     run_: Annotated[

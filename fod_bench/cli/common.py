@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 _NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
 
-JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="Job file, e.g. jobs/quickstart.yaml.")]
+JobFile = Annotated[
+    Path, typer.Argument(metavar="JOB", help="Job file, or the name of one that `fod-bench jobs` lists.")
+]
 StoreOption = Annotated[
     str | None, typer.Option("--store", metavar="URI", help="Store to use instead of the job's own.")
 ]
@@ -95,8 +97,9 @@ def _print_no_more() -> None:
 def load(job: Path, overrides: list[str] | None, store: str | None) -> Job:
     """The job with what the command line changes. Raises `JobError`, `UsageError`."""
     from fod_bench.job import load_job
+    from fod_bench.job.shipped import named_job
 
-    loaded = load_job(job, overrides or [])
+    loaded = load_job(named_job(job), overrides or [])
     return loaded.with_store(store) if store else loaded
 
 

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from fod_bench.cli.common import INTERRUPTED, Verbose, guarded, interrupted
-from fod_bench.errors import UsageError
+from fod_bench.cli.typer_app import App
+from fod_bench.errors import UsageError, plain_message
 from fod_bench.machine.terminal import say
 
 if TYPE_CHECKING:
     from fod_bench.datasets import FolderSettings, Resize
 
-app = typer.Typer(help="Check a data set, or write a synthetic one.", no_args_is_help=True)
+app = App(help="Check a data set, or write a synthetic one.")
 
 Categories = Annotated[
     list[str] | None, typer.Option(metavar="NAME", help="Only this category; may be repeated. Default: all.")
@@ -139,7 +140,7 @@ def synth(
             train=train, test_good=test_good, test_defect_per_type=test_defect_per_type, size=size, seed=seed
         )
     except ValidationError as error:
-        wrong = "; ".join(f"--{str(e['loc'][0]).replace('_', '-')}: {e['msg']}" for e in error.errors())
+        wrong = "; ".join(f"--{str(e['loc'][0]).replace('_', '-')}: {plain_message(e)}" for e in error.errors())
         raise UsageError(wrong) from None
     names = categories or category_names("synthetic")
     write_synthetic(folder, settings, names)

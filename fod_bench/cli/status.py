@@ -26,7 +26,7 @@ def status(
     job: Annotated[
         Path | None,
         typer.Argument(
-            metavar="JOB", help="Job file, to see the run of exactly this job in detail; default: every run."
+            metavar="JOB", help="Job file or name, to see the run of exactly this job in detail; default: every run."
         ),
     ] = None,
     store: StoreOption = None,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fod_bench.cli.common import Overrides, Verbose, default_store, guarded, load
+from fod_bench.cli.typer_app import App
 from fod_bench.errors import FodBenchError, UsageError
 from fod_bench.machine.terminal import SafeConsole, say
 from fod_bench.schema.hidden import hidden
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from fod_bench.records.upkeep import Garbage, Heap
     from fod_bench.store import ObjectInfo, Store
 
-app = typer.Typer(help="List a store, check it, tidy it up, or copy it.", no_args_is_help=True)
+app = App(help="List a store, check it, tidy it up, or copy it.")
 
 StoreOption = Annotated[
     str | None, typer.Option("--store", metavar="URI", help="Store; default: the one that jobs use by default.")

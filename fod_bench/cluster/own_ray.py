@@ -18,6 +18,7 @@ from fod_bench.cluster.private_folder import private_folder
 from fod_bench.cluster.ray_environment import ray_environment
 from fod_bench.cluster.watch import Link
 from fod_bench.errors import ClusterError
+from fod_bench.machine.system import cores
 
 
 @contextmanager
@@ -30,7 +31,12 @@ def own_ray(note: Callable[[str], None]) -> Iterator[Link]:
     with private_folder(note) as folder:
         # Ray opens its own folder to everybody, so it is one within. Without `local` it would join a cluster that somebody else
         # has running on this machine.
-        arguments = {"address": "local", "include_dashboard": False, "_temp_dir": str(folder / "r")}
+        arguments = {
+            "address": "local",
+            "include_dashboard": False,
+            "num_cpus": cores(),
+            "_temp_dir": str(folder / "r"),
+        }
         with ray_environment(_closed(_new_token(folder))):
             yield Link(arguments, _fault)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import stat
 import subprocess
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from fod_bench.cluster import guard
 from fod_bench.errors import ClusterError
+from fod_bench.machine import system
 
 _PREFIX = "fod-"  # short, see `longest_place`
 _SOCKET_BYTES = 103 if sys.platform == "darwin" else 107
@@ -64,8 +64,8 @@ def remove_orphans(place: Path) -> None:
                 continue
             lock = os.open(folder / guard.LOCK, os.O_RDWR | os.O_NOFOLLOW)
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                guard.clean(folder, grace=0.0)
+                if system.try_lock(lock):
+                    guard.clean(folder, grace=0.0)
             finally:
                 os.close(lock)
 
@@ -111,6 +111,6 @@ def _locked(folder: Path) -> int:
     """Open the folder's lock, held for as long as this process or its guard lives; nobody sees it before it is held."""
     lock = os.open(folder / f"{guard.LOCK}.new", os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     with suppress(OSError):  # a file system without locks, on which nobody else gets it either
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        system.try_lock(lock)
     (folder / f"{guard.LOCK}.new").rename(folder / guard.LOCK)
     return lock

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
+
+from fod_bench.machine.system import cores
 
 Result = TypeVar("Result")
 
 
 def in_threads(function: Callable[..., Result], *arguments: Iterable[Any]) -> Iterator[Result]:
     """`map` by threads, in order. Left early, by an error or an interrupt, nothing that has not begun is done, or waited for."""
-    pool = ThreadPoolExecutor(max_workers=min(8, 2 * (os.cpu_count() or 1)))
+    pool = ThreadPoolExecutor(max_workers=min(8, 2 * cores()))
     try:
         yield from pool.map(function, *arguments)
     finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
@@ -21,6 +20,7 @@ from fod_bench.errors import DatasetError, TrialError
 from fod_bench.features.backbone import Backbone
 from fod_bench.features.feature_set import FeatureSet
 from fod_bench.features.request import FeatureRequest
+from fod_bench.machine.system import cores
 
 BATCH = 16
 """Pictures per pass of the backbone. Fixed, so that the same pictures give the same bits wherever they are extracted."""
@@ -113,8 +113,7 @@ def _read_ahead(category: Category, samples: list[Sample], resize: Resize) -> It
     def read(sample: Sample) -> NDArray[np.float32]:
         return preprocess_image(category.read_image(sample), resize)
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    readers = max(1, cores - 1)
+    readers = max(1, cores() - 1)
     with ThreadPoolExecutor(readers, thread_name_prefix="read-picture") as pool:
         waiting = iter(samples)
         pending: list[Future[NDArray[np.float32]]] = []

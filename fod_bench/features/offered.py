@@ -16,6 +16,16 @@ from fod_bench.schema.problems import unknown
 _EFFICIENTNET_B6 = {2: 32, 4: 40, 8: 72, 16: 200, 32: 576}
 _RESNET50 = {2: 64, 4: 256, 8: 512, 16: 1024, 32: 2048}
 
+DEFAULT_WEIGHTS = {
+    "tf_efficientnet_b6": "ns_jft_in1k",
+    "wide_resnet50_2": "racm_in1k",
+    "mobilenetv2_100": "ra_in1k",
+    "resnet18": "a1_in1k",
+    "resnet50": "a1_in1k",
+    "efficientnet_b0": "ra_in1k",
+}
+"""Tag of the pretrained weights that a common backbone's name without a tag stands for in timm. Other names are looked up there."""
+
 BACKBONES: dict[str, dict[int, int]] = {
     "tf_efficientnet_b6.aa_in1k": _EFFICIENTNET_B6,
     "tf_efficientnet_b6": _EFFICIENTNET_B6,
@@ -25,6 +35,7 @@ BACKBONES: dict[str, dict[int, int]] = {
     "resnet50": _RESNET50,
     "efficientnet_b0": {2: 16, 4: 24, 8: 40, 16: 112, 32: 320},
 }
+BACKBONES |= {f"{name}.{tag}": BACKBONES[name] for name, tag in DEFAULT_WEIGHTS.items()}
 """`{name: {stride: channels}}` of the backbones that need no look at timm."""
 
 

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import ssl
+import threading
+import urllib.error
+import urllib.request
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from fod_bench.errors import WeightsError
+from fod_bench.features.offered import DEFAULT_WEIGHTS
 
 _FILE = "model.safetensors"
-
-DEFAULT_TAGS = {
-    "tf_efficientnet_b6": "ns_jft_in1k",
-    "wide_resnet50_2": "racm_in1k",
-    "mobilenetv2_100": "ra_in1k",
-    "resnet18": "a1_in1k",
-    "resnet50": "a1_in1k",
-    "efficientnet_b0": "ra_in1k",
-}
-"""timm's own choice of weights for backbones named without a tag; any other name is looked up in timm, which imports torch."""
+_ANSWER_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -80,23 +80,24 @@ def _file_digest(path: Path) -> str:
 
 def _pretrained_file(backbone: str, *, download: bool) -> Path:
     """The hub's weights file in the local cache, fetched first where allowed."""
-    import huggingface_hub
+    with _quiet_hub():
+        import huggingface_hub
 
-    if "." in backbone:
-        repository = f"timm/{backbone}"
-    elif backbone in DEFAULT_TAGS:
-        repository = f"timm/{backbone}.{DEFAULT_TAGS[backbone]}"
-    else:
-        repository = _default_repository(backbone)
-    cached = huggingface_hub.try_to_load_from_cache(repository, _FILE)
-    if isinstance(cached, str):
-        return Path(cached)
-    reason = "they are not in the local cache"
-    if download:
-        try:
-            return Path(huggingface_hub.hf_hub_download(repository, _FILE, etag_timeout=10))
-        except Exception as error:  # the hub's client raises its own, its transport's and OS errors
-            reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no reason given'}"
+        repository = f"timm/{backbone}" if "." in backbone else _default_repository(backbone)
+        cached = huggingface_hub.try_to_load_from_cache(repository, _FILE)
+        if isinstance(cached, str):
+            return Path(cached)
+        reason = (
+            _out_of_reach(huggingface_hub.hf_hub_url(repository, _FILE))
+            if download
+            else "they are not in the local cache"
+        )
+        if reason is None:
+            try:
+                return Path(huggingface_hub.hf_hub_download(repository, _FILE, etag_timeout=10))
+            except Exception as error:  # the hub's client raises its own, its transport's and OS errors
+                said = str(error).strip().splitlines()
+                reason = f"{type(error).__name__}: {said[0] if said else 'no reason given'}"
     raise WeightsError(
         f"pretrained weights of {backbone} cannot be had from huggingface.co/{repository} ({reason}). Three ways out:\n"
         "  1. a network: run once where the hub can be reached (or set HF_ENDPOINT to a mirror)\n"
@@ -105,7 +106,58 @@ def _pretrained_file(backbone: str, *, download: bool) -> Path:
     )
 
 
+def _out_of_reach(url: str) -> str | None:
+    """Why the hub does not answer, which is known after `_ANSWER_SECONDS`; None where it does, whatever it answers.
+
+    Its own client tries for half a minute, and looking a name up takes as long as the system likes.
+    """
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE says not to use the network"
+    found: list[str | None] = []
+
+    def ask() -> None:
+        try:
+            urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=_ANSWER_SECONDS).close()
+            found.append(None)
+        except urllib.error.HTTPError:
+            found.append(None)
+        except OSError as error:
+            reason = getattr(error, "reason", error)
+            # Certificates are another matter for its client.
+            found.append(None if isinstance(reason, ssl.SSLError) else getattr(reason, "strerror", None) or str(reason))
+        except Exception as error:
+            found.append(f"{type(error).__name__}: {error}")
+
+    asking = threading.Thread(target=ask, name="ask-the-hub", daemon=True)
+    asking.start()
+    asking.join(_ANSWER_SECONDS)
+    return found[0] if found else f"no answer within {_ANSWER_SECONDS:g} s"
+
+
+@contextmanager
+def _quiet_hub() -> Iterator[None]:
+    """Keep the hub's client from writing warnings and progress of its own."""
+    logger = logging.getLogger("huggingface_hub")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+        level, shown = logger.level, not are_progress_bars_disabled()
+        logger.setLevel(logging.CRITICAL)
+        disable_progress_bars()
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
+            if shown:
+                enable_progress_bars()
+
+
 def _default_repository(backbone: str) -> str:
+    if backbone in DEFAULT_WEIGHTS:
+        return f"timm/{backbone}.{DEFAULT_WEIGHTS[backbone]}"
     import timm
 
     configuration = timm.get_pretrained_cfg(backbone)

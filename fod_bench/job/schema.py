@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from fod_bench.errors import StoreError
+from fod_bench.errors import StoreError, plain_message
 from fod_bench.job.datasets import DatasetSpec, Limit
 from fod_bench.job.resources import Resources
 from fod_bench.job.settings import Given, Rows, check_rows, row_settings, setting_keys
@@ -261,7 +261,7 @@ class Job(Frozen):
                 for details in error.errors(include_url=False):
                     key = str(details["loc"][0])
                     path = ("grid",) if key in combination else ("variants", name) if key in own else ("settings",)
-                    troubled.setdefault(((*path, *details["loc"]), details["msg"]), []).append(label)
+                    troubled.setdefault(((*path, *details["loc"]), plain_message(details)), []).append(label)
         if troubled:
             raise refusal(
                 "Job", [Problem(path, f"{text} ({_named(labels)})") for (path, text), labels in troubled.items()]

@@ -17,6 +17,7 @@ from fod_bench.errors import DatasetError, WeightsError
 from fod_bench.features.offered import map_distinction
 from fod_bench.features.request import FeatureRequest
 from fod_bench.features.weights import Weights, resolve_weights
+from fod_bench.features.weights_file import check_weights
 from fod_bench.job import CellSpec, Limit
 from fod_bench.plan.training import TrialJob
 from fod_bench.records.record import Counts, train_key
@@ -36,6 +37,7 @@ class Planner:
         self._counted: dict[Hashable, Counts | None] = {}
         self._categories: dict[Hashable, tuple[Category, str] | None] = {}
         self._weights: dict[tuple[str, str, int], Weights | None] = {}
+        self._fitting: dict[tuple[Weights, tuple[int, ...], int], Weights | None] = {}
         self._features: dict[tuple[Any, ...], FeatureRequest | None] = {}
 
     def cell(self, spec: CellSpec) -> tuple[Cell, str]:
@@ -76,7 +78,8 @@ class Planner:
         wanted = (need.backbone, need.weights, need.weights_seed)
         identity = (_place(spec), need, resize)
         if identity not in self._features:
-            opened, weights = self._open(spec), self._find_weights(*wanted)
+            opened = self._open(spec)
+            weights = self._fitting_weights(self._find_weights(*wanted), need.levels, resize.size)
             self._features[identity] = None
             if opened is not None and weights is not None:
                 category, fingerprint = opened
@@ -117,6 +120,22 @@ class Planner:
                 found = replace(found, path=found.path.absolute())
             self._weights[backbone, weights, seed] = found
         return self._weights[backbone, weights, seed]
+
+    def _fitting_weights(self, weights: Weights | None, levels: tuple[int, ...], image_size: int) -> Weights | None:
+        """The weights, if they can be used for these levels of images of this size."""
+        if weights is None:
+            return None
+        if (weights, levels, image_size) not in self._fitting:
+            self._fitting[weights, levels, image_size] = weights
+            try:
+                check_weights(weights, levels, image_size)
+            except WeightsError as error:
+                if self.download:
+                    raise
+                if str(error) not in self.problems:  # as of the same file for other levels
+                    self.problems.append(str(error))
+                self._fitting[weights, levels, image_size] = None
+        return self._fitting[weights, levels, image_size]
 
     def _counts(self, spec: CellSpec) -> Counts | None:
         opened = self._open(spec)

@@ -12,6 +12,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
+from fod_bench.errors import plain_message
 from fod_bench.text import shortened
 
 KeyPath = tuple[str | int, ...]
@@ -155,7 +156,7 @@ def _wording(details: ErrorDetails) -> str:
         return str(context["error"])
     if kind == "refused":
         return str(context["text"])
-    return f"{details['msg'].replace('Input should', 'should')}, not {describe(given)}"
+    return f"{plain_message(details)}, not {describe(given)}"
 
 
 def describe(value: object) -> str:

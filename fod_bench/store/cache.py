@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from fod_bench.errors import StoreError
+from fod_bench.machine import system
 from fod_bench.machine.cache_folder import cache_folder
 from fod_bench.store.folder import files
 
@@ -145,7 +146,7 @@ class NodeCache:
         while True:
             with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as file:
                 seen, since = -1, time.monotonic()
-                while not files.try_lock(file):
+                while not system.try_lock(file):
                     status = os.fstat(file.fileno())
                     if status.st_mtime_ns != seen:
                         seen, since = status.st_mtime_ns, time.monotonic()
@@ -183,14 +184,14 @@ class NodeCache:
         """Remove what killed processes left."""
         for path, _ in _entries(self._temporary):
             with contextlib.suppress(OSError), path.open("rb") as file:
-                if files.try_lock(file) and _is_at(path, file):
+                if system.try_lock(file) and _is_at(path, file):
                     path.unlink()
 
 
 def _in_memory(pieces: Pieces) -> BinaryIO:
     """A file without a name that lies in memory."""
     try:
-        file = os.fdopen(os.memfd_create("fod-bench"), "w+b")
+        file = system.memory_file()
     except OSError as error:
         raise StoreError(f"no room for a file in memory: {error.strerror}") from error
     try:
@@ -208,12 +209,11 @@ def _in_memory(pieces: Pieces) -> BinaryIO:
 
 def _reserve(file: BinaryIO, size: int) -> None:
     """Take the room on disk beforehand, where the file system can: a disk too full is then found before all is read."""
-    if size:
-        try:
-            os.posix_fallocate(file.fileno(), 0, size)
-        except OSError as error:
-            if error.errno in _NO_ROOM:
-                raise
+    try:
+        system.reserve(file, size)
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise
 
 
 def _entries(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:

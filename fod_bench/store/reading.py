@@ -12,7 +12,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, StringConstraints, ValidationError
 
-from fod_bench.errors import DamagedObjectError
+from fod_bench.errors import DamagedObjectError, plain_message
 from fod_bench.store.base import check_name
 
 Part = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_+@=-][A-Za-z0-9._+@=-]*$")]
@@ -60,7 +60,7 @@ def describe(error: Exception) -> str:
     if isinstance(error, ValidationError):
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the whole"
-        return f"not of the form this version reads: {place}: {first['msg']}"
+        return f"not of the form this version reads: {place}: {plain_message(first)}"
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
     text = " ".join(str(error).split())[:200]

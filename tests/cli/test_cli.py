@@ -8,11 +8,17 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
 
 import pytest
+import timm
+import torch
+from pydantic import AfterValidator, TypeAdapter, ValidationError
+from safetensors.torch import save_file
 from typer.testing import CliRunner, Result
 
 from fod_bench.cli.app import app
+from fod_bench.errors import plain_message
 from fod_bench.store import open_store
 from tests.helpers.commands import Bench
 from tests.helpers.dataset_builders import folder_category, mask
@@ -39,8 +45,29 @@ def call(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Call:
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_help_has_an_example(call: Call, command: list[str]) -> None:
-    assert f"Example: fod-bench {' '.join(command)} " in call(*command, "--help").stdout
+def test_help_has_an_example_and_no_kind_for_a_switch(call: Call, command: list[str]) -> None:
+    text = call(*command, "--help").stdout
+    assert f"Example: fod-bench {' '.join(command)} " in text and "--verbose" in text
+    assert "bool" not in text.lower() and "bool" not in call("--help").stdout.lower()
+
+
+def test_the_package_is_the_command(bench: Bench) -> None:
+    done = bench.start_process(sys.executable, "-m", "fod_bench", "--version").finished()
+    assert (done.code, done.err) == (0, "") and done.out.startswith("fod-bench ")
+
+
+def test_a_message_of_pydantic_is_told_without_its_kind() -> None:
+    def odd(value: int) -> int:
+        if value % 2 == 0:
+            raise ValueError(f"{value} is even")
+        return value
+
+    with pytest.raises(ValidationError) as caught:
+        TypeAdapter(Annotated[int, AfterValidator(odd)]).validate_python(2)
+    assert plain_message(caught.value.errors()[0]) == "2 is even"
+    with pytest.raises(ValidationError) as caught:
+        TypeAdapter(int).validate_python("x")
+    assert plain_message(caught.value.errors()[0]).startswith("should be a valid integer")
 
 
 @pytest.mark.parametrize(
@@ -150,6 +177,29 @@ def test_weights_that_cannot_be_had_are_refused_with_the_ways_out(bench: Bench, 
     (bench.folder / "weights.pth").write_bytes(b"pickled")
     assert "not a .safetensors file" in call("run", job, "--set", "weights=weights.pth", code=1).stderr
     assert not (bench.folder / "weightless-store").exists()
+
+
+def test_weights_that_cannot_be_used_are_told_by_plan_and_once_before_a_run(bench: Bench, call: Call) -> None:
+    network = timm.create_model("resnet18", pretrained=False)
+    save_file(network.state_dict(), bench.folder / "good.safetensors")
+    with torch.no_grad():
+        network.conv1.weight[0, 0, 0, 0] = torch.nan
+    save_file(network.state_dict(), bench.folder / "nan.safetensors")
+    drawn = {"layout": "synthetic", "categories": ["weave", "board", "tray"], "synthetic": {"train": 2}}
+    job = bench.job("judged", datasets={"drawn": drawn}, seeds=[1, 2], store="judged-store")
+    for name, setting, said in (
+        ("nan", "backbone=resnet18", "tensor 'conv1.weight' holds NaN or infinity"),
+        ("good", "backbone=mobilenetv2_100", "good.safetensors do not fit mobilenetv2_100"),
+    ):
+        settings = ["--set", f"weights={name}.safetensors", "--set", setting]
+        planned = json.loads(call("plan", job, "--json", *settings).stdout)
+        assert (planned["trainings"], planned["trainings_blocked"]) == (6, 6)
+        assert len(planned["problems"]) == 1 and said in planned["problems"][0]
+        refused = call("run", job, *settings, code=1).stderr
+        assert refused.count("\n") == 1 and said in refused
+    assert not (bench.folder / "judged-store").exists()
+    planned = json.loads(call("plan", job, "--json", "--set", "weights=good.safetensors").stdout)
+    assert planned["trainings_blocked"] == 0 and not planned["problems"]
 
 
 def test_a_report_prints_what_is_asked_for_or_says_how_to_get_it(bench: Bench, call: Call) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import os
 import shutil
 import tempfile
 import zlib
@@ -26,6 +25,7 @@ from fod_bench.datasets.synthetic.canvas import photograph
 from fod_bench.datasets.synthetic.objects import BOARD, GAUGE, OBJECT_DEFECTS, TRAY, draw_object
 from fod_bench.datasets.synthetic.textures import TEXTURE_DEFECTS, draw_texture, tiling, weave, wood
 from fod_bench.errors import DatasetError
+from fod_bench.machine.system import cores
 
 _GENERATOR_VERSION = 1  # part of the fingerprint: raise it when the pictures change
 
@@ -148,7 +148,7 @@ def _write_category(root: Path, category: SyntheticCategory) -> None:
             Image.fromarray(mask * np.uint8(255)).save(place)
 
     try:
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(cores()) as pool:
             for _ in pool.map(write, category.samples):
                 pass
         unfinished.chmod(0o755)  # a temporary folder is private, a data set is not

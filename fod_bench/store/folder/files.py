@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
@@ -92,12 +91,3 @@ def remove(path: Path, top: Path) -> None:
         while folder != top:
             folder.rmdir()
             folder = folder.parent
-
-
-def try_lock(handle: BinaryIO | int, kind: int = fcntl.LOCK_EX) -> bool:
-    """Lock an open file, unless somebody else has it: then False. The lock goes when the file is closed or its owner dies."""
-    try:
-        fcntl.flock(handle, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

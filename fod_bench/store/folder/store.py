@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import io
 import os
@@ -27,6 +26,7 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 from fod_bench.errors import DamagedObjectError, StoreError
+from fod_bench.machine import system
 from fod_bench.store.base import ObjectInfo, ObjectMissingError, check_name, check_prefix, is_name
 from fod_bench.store.folder import files
 
@@ -44,6 +44,7 @@ class LocalStore:
 
     def __init__(self, root: Path, lock_seconds: float = _LOCK_SECONDS) -> None:
         """`lock_seconds`: how long to wait for another process's change. Raises `StoreError` when `root` is no folder."""
+        system.require_file_locks("a store in a folder")
         self.root = root.absolute()
         self._checksums = self.root / ".checksums"
         self._temporary = self.root / ".temporary"
@@ -124,7 +125,7 @@ class LocalStore:
         """See `Store.delete`."""
         if self.info(name) is None and not self._path(name).is_symlink():
             return
-        with self._reporting(f"delete object {name}"), self._lock(fcntl.LOCK_EX):
+        with self._reporting(f"delete object {name}"), self._lock(system.EXCLUSIVE):
             for top in (self.root, self._checksums):  # the value first: a checksum alone is no object
                 files.remove(top / name, top)
 
@@ -151,7 +152,7 @@ class LocalStore:
         """The value that `read` makes of the object, if the digest it returns with it is a recorded one."""
         path = self._path(name)
         # Value and digest are two files, so a mismatch may be a change under way: only one seen under the lock counts.
-        for guard in (contextlib.nullcontext(), self._lock(fcntl.LOCK_SH)):
+        for guard in (contextlib.nullcontext(), self._lock(system.SHARED)):
             with self._reporting(f"read object {name}"), guard:
                 try:
                     with _regular_file(path) as file:
@@ -211,7 +212,7 @@ class LocalStore:
             raise StoreError(f"cannot read {data!s}, to be stored as {name}: {error.strerror}") from error
         with source, self._reporting(f"write object {name}"), self._scratch() as (scratch, file):
             digest = files.copy(source, file)
-            with self._lock(fcntl.LOCK_EX):
+            with self._lock(system.EXCLUSIVE):
                 if path.is_dir() and not path.is_symlink():
                     raise StoreError(f"store {self.root}: cannot write object {name}: {_obstacle(path)}")
                 if not replace and os.path.lexists(path):
@@ -247,7 +248,7 @@ class LocalStore:
             with path.open("xb") as file:
                 try:
                     # Another process may have swept it before the lock was ours.
-                    if files.try_lock(file) and os.fstat(file.fileno()).st_nlink:
+                    if system.try_lock(file) and os.fstat(file.fileno()).st_nlink:
                         yield path, file
                         return
                 finally:
@@ -259,7 +260,7 @@ class LocalStore:
         with contextlib.suppress(OSError):
             for path in self._temporary.iterdir():
                 with contextlib.suppress(OSError), path.open("r+b") as file:
-                    if files.try_lock(file):
+                    if system.try_lock(file):
                         path.unlink()
 
     @contextlib.contextmanager
@@ -268,15 +269,17 @@ class LocalStore:
         path = self.root / ".lock"
         try:
             # For reading the lock may be a file that we may not write, or none: then nothing was ever changed here.
-            lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666) if kind == fcntl.LOCK_EX else os.open(path, os.O_RDONLY)
+            lock = (
+                os.open(path, os.O_RDWR | os.O_CREAT, 0o666) if kind == system.EXCLUSIVE else os.open(path, os.O_RDONLY)
+            )
         except FileNotFoundError:
-            if kind == fcntl.LOCK_EX:
+            if kind == system.EXCLUSIVE:
                 raise
             yield
             return
         try:
             give_up, pause = time.monotonic() + self._lock_seconds, 0.001
-            while not files.try_lock(lock, kind):
+            while not system.try_lock(lock, kind):
                 if time.monotonic() > give_up:
                     raise StoreError(
                         f"store {self.root}: another process has held {path} for {self._lock_seconds:g} s; "
