@@ -49,7 +49,7 @@ _LARGEST = 10**9  # far beyond use; larger numbers overflow somewhere, and then 
 WholeNumber = Annotated[int, Strict()]
 PositiveWholeNumber = Annotated[int, Strict(), Field(ge=1, le=_LARGEST)]
 Seed = Annotated[WholeNumber, Field(ge=0, lt=2**32)]
-Number = Annotated[float, Strict(), Field(allow_inf_nan=False, le=_LARGEST)]
+Number = Annotated[float, Strict(), Field(allow_inf_nan=False, le=1e30)]
 NonNegativeNumber = Annotated[Number, Field(ge=0), AfterValidator(abs)]  # abs: -0.0 and 0.0 are one setting
 PositiveNumber = Annotated[Number, Field(gt=0)]
 Switch = Annotated[bool, Strict()]

@@ -20,7 +20,7 @@ from fod_bench.methods.base import TrialData
 from fod_bench.methods.registry import settings_class
 from fod_bench.methods.settings import Reference, ReferenceMaker
 from fod_bench.records.claims import Claim
-from fod_bench.records.names import features_folder, reference_name
+from fod_bench.records.names import manifest_name, reference_name
 from fod_bench.records.record import Trial
 from fod_bench.store import ObjectMissingError, Store
 
@@ -94,7 +94,7 @@ class Preparation:
         key, reference = trial.features["key"], None
         held = self._hold(key, wanted)
         if held is None:
-            raise ObjectMissingError(f"{self._store.location(features_folder(key))}: the features are gone")
+            raise ObjectMissingError(f"{self._store.location(manifest_name(key))}: the features are gone")
         if trial.reference is not None:
             maker = _maker(settings_class(trial.method).reference_maker)
             reference = maker.load(self._store, trial.reference["key"])
@@ -105,7 +105,7 @@ class Preparation:
         try:
             return self._hold(request.key)
         except DamagedObjectError:
-            place = self._store.location(features_folder(request.key))
+            place = self._store.location(manifest_name(request.key))
             _LOG.warning("damaged   features of %s (%s): extracted anew", request.category.name, place)
             drop_features(self._store, request.key)
             return None

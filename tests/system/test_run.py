@@ -12,7 +12,7 @@ from tests.helpers.commands import LONG, Bench, Running, wait_for
 
 
 def test_a_run_shows_its_table_and_the_next_one_reuses_everything(bench: Bench) -> None:
-    job = bench.job("plain", seeds=[1, 2], variants={"FOD": {}, "Patch-only": {"views": "patch"}})
+    job = bench.job("both-seeds", seeds=[1, 2], variants={"FOD": {}, "Patch-only": {"views": "patch"}})
     before = _plan(bench, job)
     assert (before["cells"], before["trainings"], before["trainings_recorded"]) == (4, 4, 0)
     assert (before["feature_sets_stored"], before["pictures_to_extract"], before["references_stored"]) == (0, 14, 0)
