@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from fod_bench.evaluation.metric import of_side
 from tests.helpers.commands import Bench
 from tests.helpers.dataset_builders import mask
 
@@ -69,7 +70,7 @@ def test_pixel_metrics_cover_what_has_masks_and_say_what_they_leave_out(bench: B
         assert record.counts.test_unmasked == {"bare": 3, "some": 1, "full": 0, "odd": 0}[category]
         assert record.counts.test_vanished == int(category == "odd")
     reason = "data set has no masks: none of the 3 defective test images has one"
-    assert records["bare", 0.5].undefined == dict.fromkeys(("pixel_auroc", "pixel_aupro", "pixel_f1_max"), reason)
+    assert records["bare", 0.5].undefined == dict.fromkeys(of_side("pixel"), reason)
     assert records["some", 0.5].undefined == {}
     table = " ".join(done.out.split())
     assert "n/a" in table and "(3/4)" in table and reason in table
