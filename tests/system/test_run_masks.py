@@ -88,4 +88,4 @@ def test_pixel_metrics_cover_what_has_masks_and_say_what_they_leave_out(bench: B
     again = bench.run("run", alone)
     assert again.err.endswith("1 training: 0 done, 1 reused\n"), "equal images in equal roles are one training"
     assert "data      parts/none_at_all: 8 train" in again.err
-    assert "pixel AUROC is undefined: data set has no masks, in every category" in " ".join(again.out.split())
+    assert "pixel AUROC is not available: data set has no masks, in every category" in " ".join(again.out.split())
