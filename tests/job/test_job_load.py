@@ -200,7 +200,7 @@ def test_a_long_value_is_not_repeated_whole(write: Any) -> None:
 
 
 @pytest.mark.parametrize("key", ("epochs: {}", "lambda1: {}", "image_size: {}", "heads: {}"))
-@pytest.mark.parametrize("number", ("9" * 30_000, "1e400", "999999999999", "-1e309"), ids=lambda number: number[:6])
+@pytest.mark.parametrize("number", ("9" * 30_000, "1e400", "9" * 34, "-1e309"), ids=lambda number: number[:6])
 def test_a_huge_number_is_refused(write: Any, key: str, number: str) -> None:
     assert ":7: settings." in refused(write(SMALL + "settings:\n  " + key.format(number) + "\n"))
 
