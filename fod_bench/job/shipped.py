@@ -23,7 +23,7 @@ def named_job(path: Path) -> Path:
 
     Raises `JobError` for a file that is not there while one of its name comes with fod-bench.
     """
-    if path.exists() or path.stem not in shipped_jobs():
+    if path.stem not in shipped_jobs() or path.exists():
         return path
     if path == Path(path.stem):
         return shipped_jobs()[path.stem]

@@ -20,6 +20,7 @@ from fod_bench.records.names import failure_log_name, failure_name
 from fod_bench.schema.hidden import hidden
 from fod_bench.store import ObjectMissingError, Store
 from fod_bench.store.reading import failure_reason
+from fod_bench.text import escaped
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def failure_of(error: Exception) -> Failure:
 def keep_failure(store: Store, key: str, name: str, failure: Failure) -> str:
     """Write a trial's log and, where a retry would fail again, the mark that it failed; the log's place is returned."""
     when = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    text = hidden(f"{when} {name} ({key})\n{failure.reason}\n\n{failure.details}\n")
+    text = escaped(hidden(f"{when} {name} ({key})\n{failure.reason}\n\n{failure.details}\n"), keep="\n\t")
     try:
         store.put(failure_log_name(key), text.encode())
         if failure.kind not in _PASSING:

@@ -15,6 +15,7 @@ from fod_bench.datasets import FolderSettings
 from fod_bench.errors import JobError, UsageError
 from fod_bench.job import Job, dump_job, expand, load_job
 from fod_bench.job.settings import setting_keys
+from fod_bench.job.shipped import named_job
 
 SMALL = """\
 name: small
@@ -508,3 +509,8 @@ def test_jobs_are_read_without_the_heavy_libraries() -> None:
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_name_too_long_for_a_file_is_read_as_a_path() -> None:
+    with pytest.raises(JobError, match="File name too long"):
+        load_job(named_job(Path("a" * 300)))

@@ -41,3 +41,8 @@ def test_a_failure_is_kept_where_a_retry_would_fail_again(tmp_path: Path) -> Non
     keep_failure(store, "a1", "drawn/weave · FOD", Failure("a picture is broken", "all of it", "data"))
     assert kept_failure(store, "a1") is None, "data may be put right by the next run"
     assert log.exists()
+
+
+def test_a_log_holds_no_control_characters_of_the_input(tmp_path: Path) -> None:
+    log = Path(keep_failure(open_store(str(tmp_path)), "a1", "weave", Failure("so", "one\ttwo\n\x1b[31mred", "data")))
+    assert log.read_text().endswith("one\ttwo\n\\x1b[31mred\n")
