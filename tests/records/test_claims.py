@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from fod_bench.errors import StoreError
+from fod_bench.machine import system
 from fod_bench.records.claims import Claim, Held, LostClaimError, held_keys, sweep, take
 from fod_bench.records.names import checkpoints_prefix, record_name
 from fod_bench.records.record import Record
@@ -258,7 +259,7 @@ except LostClaimError as error:
             text=True,
         )
         assert child.stdout is not None and child.stdout.readline() == "ready\n"
-        child.send_signal(signal.SIGSTOP)
+        wait_for(lambda: _stopped_between_changes(child.pid, Path(store.uri)), "a moment without a change under way")
         taken: list[Claim] = []
 
         def take_over() -> bool:
@@ -277,6 +278,19 @@ except LostClaimError as error:
         assert names(store)[-1] == "record.json" and not list(store.list("claims/"))
         assert Record.model_validate_json(store.get(record_name("a1"))) == record
         assert record.run.claim.startswith("00000003-")
+
+
+def _stopped_between_changes(process: int, store: Path) -> bool:
+    """Stop a child, and let it go on again if it was just writing: stopped then, it would keep the store from all others."""
+    with (store / ".lock").open("rb") as lock:
+        if not system.try_lock(lock):
+            return False
+        os.kill(process, signal.SIGSTOP)
+        os.waitid(os.P_PID, process, os.WSTOPPED)
+        if any((store / ".temporary").iterdir()):
+            os.kill(process, signal.SIGCONT)
+            return False
+    return True
 
 
 def _modified(store: Store) -> float:
