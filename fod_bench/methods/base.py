@@ -1,10 +1,15 @@
-"""What a trial needs of a detector: steps it can count, scores it can evaluate, a state it can keep."""
+"""A detector as the rest of the program knows it: fitted in steps that can be counted, kept as arrays, called on images.
+
+A method is fitted by `Method`. What it has learned scores images as a `Detector`, which knows neither the training nor the test
+images; evaluation calls the same object. `scorings` turns a detector's raw scores of a whole test set into maps and image scores.
+Shape letters: n images, s the image's side in pixels, H×W the grid of a feature level, C its channels.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -12,40 +17,138 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fod_bench.evaluation.maps import ScoreMaps
+from fod_bench.features.arrays import as_tensor
+from fod_bench.features.weights import Weights
 from fod_bench.records.checkpoints import State
-from fod_bench.records.record import Counts
 
 
 @dataclass(frozen=True)
-class TrialData:
-    """Arrays a trial works on; read only, shared with other trials. Letters as in `FeatureSet`."""
+class Batch:
+    """Images as a detector takes them, on its device: of the forms below those that the method's `needs` name."""
 
-    train: dict[int, NDArray[np.float32]]
-    """`{stride: (n, H, W, C)}`."""
-    test: dict[int, NDArray[np.float32]]
-    """`{stride: (m, H, W, C)}`."""
-    masks: NDArray[np.uint8]
-    """(p, s, s)."""
-    labels: NDArray[np.uint8]
-    """(m,)."""
-    reference: Any
-    """Reference features, of the method's own kind; None where it needs none."""
-    masked: NDArray[np.bool_] | None = None
-    """(m,), which pictures the masks are of; None for all."""
+    pooled: Mapping[int, Tensor] = field(default_factory=dict)
+    """`{stride: (n, H, W, C)}`, features smoothed by a 3×3 mean."""
+    unpooled: Mapping[int, Tensor] = field(default_factory=dict)
+    """`{stride: (n, H, W, C)}`, features as the backbone gives them."""
+    images: Tensor | None = None
+    """(n, s, s, 3) of uint8, RGB."""
+    reference_rows: Mapping[int, Tensor] = field(default_factory=dict)
+    """`{stride: (n, H, W)}` where reference features depend on the image: the rows of the reference table that were found for
+    these images before. A detector finds them itself where they are not given."""
 
-    def counts(self) -> Counts:
-        """How many pictures there are."""
-        defects = int(self.labels.sum())
-        train = len(next(iter(self.train.values())))
-        labels = self.labels if self.masked is None else self.labels[self.masked]
-        vanished = int((~self.masks[labels == 1].any((1, 2))).sum())
-        return Counts(
-            train=train,
-            test_good=len(self.labels) - defects,
-            test_defect=defects,
-            test_unmasked=defects - int(labels.sum()),
-            test_vanished=vanished,
+    def __len__(self) -> int:
+        return next(len(array) for array in _arrays(self))
+
+
+@dataclass(frozen=True)
+class Split:
+    """The images of a split, in memory that is read only and shared with other trials. Forms and shapes as in `Batch`."""
+
+    pooled: Mapping[int, NDArray[np.float32]] = field(default_factory=dict)
+    unpooled: Mapping[int, NDArray[np.float32]] = field(default_factory=dict)
+    images: NDArray[np.uint8] | None = None
+    reference_rows: Mapping[int, NDArray[np.int32]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return next(len(array) for array in _arrays(self))
+
+    def batch(self, chosen: slice, device: torch.device) -> Batch:
+        """Some of the images on a device. They are copied into torch's own aligned memory: where shared arrays happen to lie
+        would change the last bits of a product on a CPU."""
+
+        def taken(array: NDArray[Any]) -> Tensor:
+            return as_tensor(array[chosen]).to(device, copy=True)
+
+        return Batch(
+            {level: taken(array) for level, array in self.pooled.items()},
+            {level: taken(array) for level, array in self.unpooled.items()},
+            None if self.images is None else taken(self.images),
+            {level: taken(array) for level, array in self.reference_rows.items()},
         )
+
+
+def _arrays(images: Batch | Split) -> Iterator[Any]:
+    yield from images.pooled.values()
+    yield from images.unpooled.values()
+    if images.images is not None:
+        yield images.images
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a detector stands on beside its own weights: the category's references, and a frozen network that it runs itself."""
+
+    image_size: int
+    reference: Any = None
+    """Reference features, of the method's own kind; None where it needs none."""
+    network: Weights | None = None
+    """Weights of the backbone that the method runs itself, of `Needs.network`; None where it needs none."""
+
+
+class Detector(Protocol):
+    """Scores images by what was learned from a category. Made from weights and a context; holds no training or test images."""
+
+    def parts(self, images: Batch) -> dict[str, Tensor]:
+        """Raw scores, each (n, ...): maps in the resolution in which the method makes them, or numbers of an image, float32.
+
+        What they are for an image may not depend on the other images of the batch. They are kept beside the record, so they are
+        as few and small as `scorings` allows.
+        """
+        ...
+
+
+class Method(Protocol):
+    """A detector being fitted to one category. A trial makes it, then calls `step` for every step of every epoch."""
+
+    loss_names: Sequence[str]
+    """Names of the numbers `step` returns, the first being the one worth watching; none where there is no loss."""
+    epochs: int
+    """Epochs of the fitting; one for a method that is through with its data in one."""
+    steps_per_epoch: int
+    primary_score: str
+    """The method's own scoring, by which the best epochs are chosen: a name that `scorings` gives."""
+
+    def __init__(
+        self, setting: dict[str, Any], train: Split, context: Context, seed: int, device: torch.device
+    ) -> None:
+        """`setting`: what the settings' `training` gave. Raises `TrialError` for what cannot be done with these data here."""
+        ...
+
+    def step(self, epoch: int, step: int) -> Tensor:
+        """Take one step, both counted from 0; the losses (len(loss_names),) stay on the device."""
+        ...
+
+    def evaluates_after(self, epoch: int) -> bool:
+        """Whether scores are to be taken when so many epochs are over; always after the last."""
+        ...
+
+    def detector(self) -> Detector:
+        """What has been learned so far, by reference: it scores as the method stands when it is called."""
+        ...
+
+    @classmethod
+    def load_detector(
+        cls, setting: dict[str, Any], weights: State, context: Context, device: torch.device
+    ) -> Detector:
+        """The detector of kept weights. Raises ValueError for weights that are not of this setting."""
+        ...
+
+    @classmethod
+    def scorings(cls, setting: dict[str, Any], parts: Mapping[str, Tensor], image_size: int) -> Iterator[ScoreMaps]:
+        """Maps and image scores of a set of images from what `Detector.parts` gave of them, under one scoring after the other."""
+        ...
+
+    def state(self) -> State:
+        """Copies of everything that the fitting needs to go on to the bit."""
+        ...
+
+    def load_state(self, state: State) -> None:
+        """Go on from what `state` or `weights` returned. Raises ValueError, with nothing changed, for one that does not fit."""
+        ...
+
+    def weights(self) -> State:
+        """Copies of what scoring needs: the part of the state worth keeping when the fitting is over."""
+        ...
 
 
 class Pack(Protocol):
@@ -61,60 +164,29 @@ class Pack(Protocol):
         ...
 
 
-class Method(Protocol):
-    """A detector being trained on one category. A trial makes it, then calls `step` for every step of every epoch."""
+@runtime_checkable
+class Packable(Protocol):
+    """Ability of a method: several can take their steps together. Its settings' `pack_key` names those that can."""
 
-    loss_names: list[str]
-    """Names of the numbers `step` returns; the first is the one worth watching."""
-    epochs: int
-    """Epochs of the fitting; one for a method that is through with its data in one."""
-    steps_per_epoch: int
-    primary_score: str
-    """The method's own scoring over all levels."""
-    networks: list[nn.Module]
-    """What is trained."""
-    correlation: str
-    """Implementation of the correlation operator at work; empty where there is none."""
     kind: Hashable
     """Methods of one class and equal kind can be packed."""
-
-    def __init__(self, setting: dict[str, Any], data: TrialData, seed: int, device: torch.device) -> None: ...
-
-    def step(self, epoch: int, step: int) -> Tensor:
-        """Train one step, both counted from 0; the losses (len(loss_names),) stay on the device."""
-        ...
-
-    def evaluates_after(self, epoch: int) -> bool:
-        """Whether scores are to be taken when so many epochs are over; always after the last."""
-        ...
 
     @classmethod
     def pack(cls, methods: Sequence[Any]) -> Pack:
         """Have several of this class and of one kind take their steps together; one that is packed anew leaves its old pack."""
         ...
 
-    def score_maps(self) -> Iterator[ScoreMaps]:
-        """Scores of the test pictures, one scoring after the other."""
-        ...
 
-    def score_pictures(self, features: dict[int, Tensor]) -> tuple[Tensor, Tensor]:
-        """Maps (n, s, s) and image scores (n,) of pictures from their features `{stride: (n, H, W, C)}`, by the method's own
-        scoring; both stay on the device."""
-        ...
+@runtime_checkable
+class Costed(Protocol):
+    """Ability of a method: its cost can be measured. Its settings say so by `costed`."""
+
+    batch_size: int
+    """Images of a step."""
+    networks: Sequence[nn.Module]
+    """What is trained."""
 
     def countable(self) -> Any:
         """This method, on the CPU, by operations that torch's counter sees, which are the same as those of any device's own
-        kernels. For one whose settings say `costed`."""
-        ...
-
-    def state(self) -> State:
-        """Copies of everything that training needs to go on to the bit."""
-        ...
-
-    def load_state(self, state: State) -> None:
-        """Go on from what `state` or `weights` returned. Raises ValueError, with nothing changed, for one that does not fit."""
-        ...
-
-    def weights(self) -> State:
-        """Copies of what scoring needs: the part of the state worth keeping when training is over."""
+        kernels."""
         ...

@@ -45,14 +45,26 @@ class FeatureNeed(NamedTuple):
     """Whether they are smoothed by a 3×3 mean, as FOD's authors do, or as the backbone gives them."""
 
 
+class NetworkNeed(NamedTuple):
+    """A frozen backbone that the method runs itself."""
+
+    backbone: str
+    weights: str
+    weights_seed: int
+    levels: tuple[int, ...]
+
+
 class Needs(NamedTuple):
-    """What a method works on. Each is made once, kept in the store and shared by all trials that need it."""
+    """What a method works on. Each set is made once, kept in the store and shared by all trials that need it."""
 
     features: tuple[FeatureNeed, ...] = ()
+    """Of one backbone, pooled or not, or both."""
     images: bool = False
     """The images themselves, decoded and resized."""
     reference: Reference | None = None
-    """Reference features, made of the pooled ones."""
+    """Reference features, made of the first feature set."""
+    network: NetworkNeed | None = None
+    """A network that the method runs itself, on images."""
 
 
 class Reference(Protocol):
@@ -269,6 +281,10 @@ class BackboneSettings(MethodSettings):
         """The features that these settings name."""
         wanted = (self.backbone, self.weights, self.weights_seed, self.backbone_precision)
         return FeatureNeed(*wanted, self.levels, pooled)
+
+    def network(self) -> NetworkNeed:
+        """The backbone itself, for a method that runs it."""
+        return NetworkNeed(self.backbone, self.weights, self.weights_seed, self.levels)
 
     @property
     def scored_levels(self) -> tuple[int, ...]:
