@@ -40,6 +40,6 @@ def run() -> list[Result]:
                 backbone(pictures[: min(BATCH, count - first)])
             alone = time.perf_counter() - start
             start = time.perf_counter()
-            extract(request, torch.device("cpu"))
+            extract([request], torch.device("cpu"))[0]
             ratios.append((time.perf_counter() - start) / alone)
     return [Result("feature extraction: time / backbone alone", min(ratios), 1.15, "×", higher_is_better=False)]

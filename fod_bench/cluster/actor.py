@@ -10,11 +10,9 @@ import threading
 import ray
 
 from fod_bench.errors import ClusterError
-from fod_bench.features.request import FeatureRequest
-from fod_bench.methods.settings import Reference
 from fod_bench.records.failures import Failure
 from fod_bench.records.record import Trial
-from fod_bench.runs.messages import Attempt, Outcome, Prepared, Status, Taken
+from fod_bench.runs.messages import Attempt, Outcome, Prepared, SetTask, Status, Taken
 from fod_bench.runs.resources import Share
 
 GRACE_SECONDS = 20.0
@@ -36,10 +34,8 @@ class RemoteWorker:
         self._node_id: str = ray.get_runtime_context().get_node_id()
         self._heed_termination()
 
-    def prepare(
-        self, request: FeatureRequest, references: list[Reference], attempt: Attempt
-    ) -> Prepared | Taken | Failure:
-        return self._worker.prepare(request, references, attempt)
+    def prepare(self, tasks: list[SetTask]) -> list[Prepared | Taken | Failure]:
+        return self._worker.prepare(tasks)
 
     def train(self, tasks: list[tuple[Trial, Attempt]]) -> list[Outcome]:
         return self._worker.train(tasks)

@@ -15,11 +15,9 @@ from fod_bench.cluster.actor import RemoteWorker
 from fod_bench.cluster.losses import loss_kind
 from fod_bench.cluster.watch import Watch
 from fod_bench.errors import ClusterError
-from fod_bench.features.request import FeatureRequest
-from fod_bench.methods.settings import Reference
 from fod_bench.records.record import Trial
 from fod_bench.runs.executor import Event, StatusTold, SystemClock, WorkEnded, WorkerLost
-from fod_bench.runs.messages import Attempt
+from fod_bench.runs.messages import Attempt, SetTask
 from fod_bench.runs.resources import NodeResources, Share
 
 STATUS_SECONDS = 0.5
@@ -74,11 +72,11 @@ class RayPool:
         self._members[number] = _Member(number, kind.remote(store_uri, share, expected_object))
         return number
 
-    def prepare(self, worker: int, request: FeatureRequest, references: Sequence[Reference], attempt: Attempt) -> None:
+    def prepare(self, worker: int, tasks: Sequence[SetTask]) -> None:
         """See `Executor`."""
         if worker in self._members:  # its loss may not have been told yet
             member = self._members[worker]
-            member.task = member.actor.prepare.remote(request, list(references), attempt)
+            member.task = member.actor.prepare.remote(list(tasks))
 
     def train(self, worker: int, tasks: Sequence[tuple[Trial, Attempt]]) -> None:
         """See `Executor`."""
@@ -139,7 +137,7 @@ class RayPool:
             self._lose(member, error)
             return
         member.task = None
-        self._events.append(WorkEnded(member.number, came if isinstance(came, list) else [came]))
+        self._events.append(WorkEnded(member.number, came))
 
     def _collect_status(self, member: _Member) -> None:
         try:

@@ -1,4 +1,4 @@
-"""What an actor does: it makes features and trains trials, and tells how far it is.
+"""What an actor does: it makes sets of features and images and trains trials, and tells how far it is.
 
 Every method returns a result or a `Failure`; nothing that a trial does wrong kills its worker. What it works on it claims
 first, so that several drivers, and workers that were given up, can use one store.
@@ -17,16 +17,14 @@ from typing import Any
 import torch
 
 from fod_bench.errors import DamagedObjectError, DivergedError, StoreError
-from fod_bench.features.request import FeatureRequest
-from fod_bench.methods.settings import Reference
 from fod_bench.records.claims import Claim, Held, LostClaimError, sweep, take
 from fod_bench.records.failures import Failure, failure_of
 from fod_bench.records.names import checkpoints_prefix
 from fod_bench.records.record import Record, Trial
-from fod_bench.runs.messages import Attempt, Done, Outcome, Prepared, Status, Stopped, Taken
+from fod_bench.runs.messages import Attempt, Done, Outcome, Prepared, SetTask, Status, Stopped, Taken
 from fod_bench.store import ObjectMissingError, Store, open_store
 from fod_bench.store.open import RUN_PATIENCE
-from fod_bench.trials.prepare import Preparation
+from fod_bench.trials.prepare import Made, Order, Preparation
 from fod_bench.trials.trial import Assignment, Interrupted, run_trials
 
 
@@ -79,35 +77,47 @@ class Worker:
                 self._statuses = {}
                 self._idle.notify_all()
 
-    def prepare(
-        self, request: FeatureRequest, references: list[Reference], attempt: Attempt
-    ) -> Prepared | Taken | Failure:
-        """See that the store has a category's features, and the references asked for."""
-        with self._at_work(Status("features", request.key, node=self._node)):
-            try:
-                return self._prepare(request, references, attempt)
-            except LostClaimError:
-                return Taken(request.key, "")
-            except Exception as error:  # whatever it was, the driver tells it and goes on with the others
-                return _failure(error)
+    def prepare(self, tasks: list[SetTask]) -> list[Prepared | Taken | Failure]:
+        """See that the store has sets of a category, and the references asked for; what became of each."""
+        with self._at_work(*(Status("features", task.request.key, node=self._node) for task in tasks)):
+            outcomes: dict[str, Prepared | Taken | Failure] = {}
+            with ExitStack() as stack:
+                try:
+                    self._prepare(tasks, outcomes, stack)
+                except Exception as error:  # whatever it was, the driver tells it and goes on with the others
+                    failure = _failure(error)
+                    outcomes = {task.request.key: failure for task in tasks} | outcomes
+            return [outcomes[task.request.key] for task in tasks]
 
-    def _prepare(self, request: FeatureRequest, references: list[Reference], attempt: Attempt) -> Prepared | Taken:
-        nbytes = self._preparation.stored(request, references)
-        if nbytes is not None:
-            return Prepared(False, nbytes, notes=self._notes.taken())
-        claim = take(self.store, request.key, attempt=attempt.name, lease=attempt.lease, previous=attempt.lost)
-        if isinstance(claim, Held):
-            return Taken(request.key, claim.entry.process.host)
-        with claim.beating():
-            made = self._preparation.make(request, references, claim)
-            sweep(self.store, request.key)
-        unmade = {key: _failure(error) for key, error in made.unmade.items()}
-        return Prepared(made.extracted, made.nbytes, unmade, self._notes.taken())
+    def _prepare(self, tasks: list[SetTask], outcomes: dict[str, Prepared | Taken | Failure], stack: ExitStack) -> None:
+        """Note what became of each task in `outcomes`; claims are renewed as long as `stack` is open."""
+        orders: list[Order] = []
+        for request, references, attempt in tasks:
+            nbytes = self._preparation.stored(request, references)
+            if nbytes is not None:
+                outcomes[request.key] = Prepared(False, nbytes, notes=self._notes.taken())
+                continue
+            claim = take(self.store, request.key, attempt=attempt.name, lease=attempt.lease, previous=attempt.lost)
+            if isinstance(claim, Held):
+                outcomes[request.key] = Taken(request.key, claim.entry.process.host)
+                continue
+            stack.enter_context(claim.beating())
+            orders.append(Order(request, references, claim))
+        if not orders:
+            return
+        for order, made in zip(orders, self._preparation.make(orders), strict=True):
+            key = order.request.key
+            if isinstance(made, Made):
+                sweep(self.store, key)
+                unmade = {reference: _failure(error) for reference, error in made.unmade.items()}
+                outcomes[key] = Prepared(made.made, made.nbytes, unmade, self._notes.taken())
+            else:
+                outcomes[key] = Taken(key, "") if isinstance(made, LostClaimError) else _failure(made)
 
     def train(self, tasks: list[tuple[Trial, Attempt]]) -> list[Outcome]:
         """Train and evaluate trials, which share their steps where they can, or measure one's cost; what became of each.
 
-        They work on features that this machine's workers map into memory together.
+        They work on sets that this machine's workers map into memory together.
         """
         statuses = [
             Status("trial", trial.key, epochs=trial.setting.get("epochs", 0), node=self._node) for trial, _ in tasks
@@ -120,7 +130,7 @@ class Worker:
                     torch.cuda.empty_cache()
 
     def _train(self, tasks: list[tuple[Trial, Attempt]]) -> list[Outcome]:
-        wanted = [trial.features["key"] for trial, _ in tasks]
+        wanted = [key for trial, _ in tasks for key in trial.sets.values()]
         outcomes: dict[str, Outcome] = {}
         begun: list[Assignment] = []
         with ExitStack() as stack:

@@ -14,7 +14,7 @@ from fod_bench.datasets.catalogue import (
 from fod_bench.datasets.checks import Fault
 from fod_bench.datasets.folder import FolderSettings
 from fod_bench.datasets.left_out import LeftOut, left_out
-from fod_bench.datasets.preprocess import SMALLEST_SIDE, Resize, ResizeMode, preprocess_image, preprocess_mask
+from fod_bench.datasets.preprocess import SMALLEST_SIDE, Resize, ResizeMode, preprocess_image, preprocess_mask, square
 from fod_bench.datasets.synthetic.category import SyntheticSettings, write_synthetic
 
 __all__ = [
@@ -39,5 +39,6 @@ __all__ = [
     "preprocess_mask",
     "resize_of",
     "root_notes",
+    "square",
     "write_synthetic",
 ]

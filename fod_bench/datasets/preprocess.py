@@ -15,8 +15,8 @@ PREPROCESSING = "v1: upright, 16-bit/257, rgb8, lanczos to {target} (pillow, uin
 SMALLEST_SIDE = 32
 """Of the square that an image is made, in pixels."""
 
-_MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)
-_STD = np.array([0.229, 0.224, 0.225], dtype=np.float32)
+IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)
+IMAGENET_STD = np.array([0.229, 0.224, 0.225], dtype=np.float32)
 
 ResizeMode = Literal["stretch", "crop"]
 
@@ -80,10 +80,15 @@ def _between(
     return low, np.minimum(low + 1, size - 1), (centres - low).astype(np.float32)
 
 
+def square(image: Image.Image, resize: Resize) -> NDArray[np.uint8]:
+    """`image` (8-bit RGB) as a square by Lanczos, (size, size, 3)."""
+    return np.array(resize.image(image))
+
+
 def preprocess_image(image: Image.Image, resize: Resize) -> NDArray[np.float32]:
     """The backbone's input for `image` (8-bit RGB): a square by Lanczos, normalised; (3, size, size)."""
-    pixels = np.asarray(resize.image(image), dtype=np.float32) / 255  # (size, size, 3)
-    return np.ascontiguousarray(((pixels - _MEAN) / _STD).transpose(2, 0, 1))
+    pixels = square(image, resize).astype(np.float32) / 255  # (size, size, 3)
+    return np.ascontiguousarray(((pixels - IMAGENET_MEAN) / IMAGENET_STD).transpose(2, 0, 1))
 
 
 def preprocess_mask(mask: NDArray[np.uint8], resize: Resize) -> NDArray[np.uint8]:

@@ -18,7 +18,7 @@ from fod_bench.features.weights import Weights
 
 
 class Backbone(nn.Module):
-    """Feature levels of images, pooled, channels last. In evaluation mode and without gradients."""
+    """Feature levels of images, channels last. In evaluation mode and without gradients."""
 
     def __init__(
         self, weights: Weights, levels: Sequence[int], precision: str = "float32", image_size: int | None = None
@@ -39,17 +39,28 @@ class Backbone(nn.Module):
         self.network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
     @torch.inference_mode()
-    def forward(self, pictures: Tensor) -> list[Tensor]:
-        """(n, 3, s, s) normalised images to one (n, s/stride, s/stride, C) float32 tensor per level, finest first.
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """(n, 3, s, s) normalised images to one pooled (n, s/stride, s/stride, C) float32 tensor per level, finest first.
 
         Raises `TrialError` where the images' device does not have the precision, or a map is not of its level's shape.
         """
-        with _products(self.precision, pictures.device):
-            maps = self.network(pictures.to(memory_format=torch.channels_last))
-        self.maps.check(maps, pictures.shape[-1])
-        if self.maps.axes == "NHWC":
-            maps = [values.permute(0, 3, 1, 2) for values in maps]  # (n, C, s/stride, s/stride)
-        return [functional.avg_pool2d(values.float(), 3, 1, 1).permute(0, 2, 3, 1) for values in maps]
+        return self.features(self.maps_of(images), pooled=True)
+
+    @torch.inference_mode()
+    def maps_of(self, images: Tensor) -> list[Tensor]:
+        """What the network gives of (n, 3, s, s) normalised images: (n, C, s/stride, s/stride) per level. Raises as `forward`."""
+        with _products(self.precision, images.device):
+            maps: list[Tensor] = self.network(images.to(memory_format=torch.channels_last))
+        self.maps.check(maps, images.shape[-1])
+        return [values.permute(0, 3, 1, 2) for values in maps] if self.maps.axes == "NHWC" else maps
+
+    @torch.inference_mode()
+    def features(self, maps: list[Tensor], *, pooled: bool) -> list[Tensor]:
+        """The maps as features (n, s/stride, s/stride, C) float32, smoothed by a 3×3 mean or as they are."""
+        found = [values.float() for values in maps]
+        if pooled:
+            found = [functional.avg_pool2d(values, 3, 1, 1) for values in found]
+        return [values.permute(0, 2, 3, 1) for values in found]
 
 
 @contextmanager

@@ -1,139 +1,126 @@
-"""A category's features as arrays, and how they lie in a store: two tensor files and a manifest that names them, written last.
-
-    features/<feature key>/manifest.json
-    features/<feature key>/<claim name>/train.safetensors, test.safetensors
-
-Each is made under a claim, so what an earlier holder writes late lies where no manifest points.
-"""
+"""A category's features and images as arrays, and from and to a store."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fod_bench.datasets import LeftOut
-from fod_bench.errors import DamagedObjectError
-from fod_bench.records.claims import Claim, LostClaimError
-from fod_bench.records.names import feature_file_name, features_folder, manifest_name
-from fod_bench.store import ObjectMissingError, Store
-from fod_bench.store.base import is_name
+from fod_bench.features.request import FeatureRequest, SetRequest
+from fod_bench.features.stored_set import drop_set, load_set, save_set
+from fod_bench.records.claims import Claim
+from fod_bench.records.names import FEATURES, IMAGES, manifest_name
+from fod_bench.store import Store
 from fod_bench.store.reading import reading
-from fod_bench.store.tensors import load_tensors, save_tensors
+
+_INSIDE = ("masks", "labels", "masked")
+"""Arrays beside the features in sets of older versions; they are in a truth of its own now."""
 
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """Features of one category from one backbone. Shape letters: n training and m test pictures, s the picture's side."""
+    """Features of one category from one backbone. Shape letters: n training and m test images, s the image's side."""
 
     key: str
     train: dict[int, NDArray[np.float32]]
     """`{stride: (n, s/stride, s/stride, C)}`."""
     test: dict[int, NDArray[np.float32]]
     """`{stride: (m, s/stride, s/stride, C)}`."""
-    masks: NDArray[np.uint8]
-    """(p, s, s) of 0 and 1; 1 is defective. Of the p test pictures whose defective pixels are known: all, or those of `masked`."""
-    labels: NDArray[np.uint8]
-    """(m,) of 0 (good) and 1 (defective)."""
     manifest: dict[str, Any]
-    """What the features were made of: images' names, backbone, digest of its weights, preprocessing, versions; `notes`, what was
-    odd about the images and masks; where images are cropped, what that leaves out of defects; where not all defective images have
-    a mask also `masks`, `some` or `none`, and `without_mask`, their names."""
-    masked: NDArray[np.bool_] | None = None
-    """(m,), true for the normal images and the defective ones with a mask; None where that is all."""
-
-    def left_out(self) -> LeftOut:
-        """What a crop leaves out of the defects; features made before images could be cropped do not say it."""
-        return LeftOut(**self.manifest.get("left_out", {}))
+    """What the features were made of: images' names, backbone, digest of its weights, preprocessing, versions."""
+    root: ClassVar[str] = FEATURES
 
     def nbytes(self) -> int:
         """Size of all arrays in bytes."""
-        levels = [*self.train.values(), *self.test.values()]
-        return sum(array.nbytes for array in levels) + self.masks.nbytes + self.labels.nbytes
+        return sum(array.nbytes for array in (*self.train.values(), *self.test.values()))
+
+    def save(self, claim: Claim) -> None:
+        """Write the set under a claim of its key. Raises as `save_set`."""
+        save_set(claim, self.root, _named(self.train), _named(self.test), self.manifest)
 
 
-def save_features(features: FeatureSet, claim: Claim) -> None:
-    """Write a feature set under a claim of its key.
+@dataclass(frozen=True)
+class ImageSet:
+    """Images of one category, decoded and resized, RGB."""
 
-    Raises:
-        LostClaimError: another worker has taken over, or was first; nothing of this one's is left.
-        StoreError: the store failed.
-    """
-    store, about = claim.store, {"key": features.key}
-    files = {part: feature_file_name(features.key, claim.name, part) for part in ("train", "test")}
-    save_tensors(store, files["train"], _named(features.train), about)
-    test = _named(features.test) | {"masks": features.masks, "labels": features.labels}
-    if features.masked is not None:
-        test["masked"] = features.masked
-    save_tensors(store, files["test"], test, about)
-    manifest = json.dumps({**features.manifest, "files": files}, indent=1)
-    try:
-        claim.commit(manifest_name(features.key), manifest.encode())
-    except LostClaimError:
-        for name in files.values():
-            store.delete(name)
-        raise
+    key: str
+    train: NDArray[np.uint8]
+    """(n, s, s, 3)."""
+    test: NDArray[np.uint8]
+    """(m, s, s, 3)."""
+    manifest: dict[str, Any]
+    """What they are: names, preprocessing, versions."""
+    root: ClassVar[str] = IMAGES
+
+    def nbytes(self) -> int:
+        """Size of all arrays in bytes."""
+        return self.train.nbytes + self.test.nbytes
+
+    def save(self, claim: Claim) -> None:
+        """Write the set under a claim of its key. Raises as `save_set`."""
+        save_set(claim, self.root, {"images": self.train}, {"images": self.test}, self.manifest)
+
+
+MadeSet: TypeAlias = FeatureSet | ImageSet
+"""What a `SetRequest` asks for."""
+
+
+def root_of(request: SetRequest) -> str:
+    """Beginning of the names of such sets."""
+    return FEATURES if isinstance(request, FeatureRequest) else IMAGES
+
+
+def manifest_of(request: SetRequest) -> str:
+    """Store name of the set's manifest."""
+    return manifest_name(request.key, root_of(request))
 
 
 def load_features(store: Store, key: str) -> FeatureSet | None:
-    """The stored feature set, memory-mapped; None when there is none.
-
-    Raises:
-        DamagedObjectError: bytes of it do not match their checksum, or are gone.
-    """
-    try:
-        content = store.get(manifest_name(key))
-    except ObjectMissingError:
+    """The stored feature set, memory-mapped; None when there is none. Raises `DamagedObjectError`."""
+    found = load_set(store, key, FEATURES)
+    if found is None:
         return None
-    name = manifest_name(key)
-    with reading(name, "manifest", store.location(name)):
-        manifest = json.loads(content)
-        files = manifest.pop("files")
-        names = [files[part] for part in ("train", "test")]
-        if not all(is_name(file) and file.startswith(features_folder(key)) for file in names):
-            raise ValueError("its files do not belong to it")
-    try:
-        (train, _), (test, _) = (load_tensors(store, file) for file in names)
-    except ObjectMissingError as error:
-        raise DamagedObjectError(f"features {key} are damaged: {error}") from error
-    with reading(names[1], "features", store.location(names[1])):
-        masks, labels, masked = test.pop("masks"), test.pop("labels"), test.pop("masked", None)
-        found = FeatureSet(key, _by_stride(train), _by_stride(test), masks, labels, manifest, masked)
-        _check(found)
-    return found
+    with reading(manifest_name(key), "features", store.location(manifest_name(key))):
+        train, test = _by_stride(found.train), _by_stride(found.test)
+        if not train or train.keys() != test.keys():
+            raise ValueError("train and test have other levels")
+        lengths = [{len(array) for array in split.values()} for split in (train, test)]
+        for stride, array in train.items():
+            shapes = f"{array.shape} {array.dtype} and {test[stride].shape} {test[stride].dtype}"
+            floats = array.dtype == test[stride].dtype == np.float32
+            if not floats or array.ndim != 4 or array.shape[1:] != test[stride].shape[1:]:
+                raise ValueError(f"level {stride} has the shapes {shapes}")
+        if any(len(counts) != 1 for counts in lengths):
+            raise ValueError("its levels are of different numbers of images")
+    return FeatureSet(key, train, test, found.manifest)
 
 
-def drop_features(store: Store, key: str) -> None:
-    """Remove a feature set, manifest first, so that no reader takes the rest for whole."""
-    store.delete(manifest_name(key))
-    for info in list(store.list(features_folder(key))):
-        store.delete(info.name)
+def load_images(store: Store, key: str) -> ImageSet | None:
+    """The stored images, memory-mapped; None when there are none. Raises `DamagedObjectError`."""
+    found = load_set(store, key, IMAGES)
+    if found is None:
+        return None
+    name = manifest_name(key, IMAGES)
+    with reading(name, "images", store.location(name)):
+        train, test = found.train["images"], found.test["images"]
+        for array in (train, test):
+            if array.dtype != np.uint8 or array.ndim != 4 or array.shape[1:] != (*train.shape[1:2] * 2, 3):
+                raise ValueError(
+                    f"the images have the shapes {train.shape} {train.dtype} and {test.shape} {test.dtype}"
+                )
+    return ImageSet(key, train, test, found.manifest)
 
 
-def _check(features: FeatureSet) -> None:
-    """Raises ValueError for arrays that do not fit each other."""
-    masks, labels, masked = features.masks, features.labels, features.masked
-    if masked is not None and (masked.dtype != np.bool_ or masked.shape != labels.shape):
-        raise ValueError(f"which images have masks is told by {masked.shape} {masked.dtype}, of labels {labels.shape}")
-    known = len(labels) if masked is None else int(masked.sum())
-    if not features.train or features.train.keys() != features.test.keys():
-        raise ValueError("train and test have other levels")
-    for stride in features.train:
-        train, test = features.train[stride], features.test[stride]
-        if (
-            train.dtype != np.float32
-            or test.dtype != np.float32
-            or train.ndim != 4
-            or train.shape[1:] != test.shape[1:]
-        ):
-            raise ValueError(f"level {stride} has the shapes {train.shape} {train.dtype} and {test.shape} {test.dtype}")
-        if len(test) != len(labels) or len(masks) != known:
-            raise ValueError(f"{len(test)} images with {len(masks)} masks, of {known}, and {len(labels)} labels")
-    if masks.dtype != np.uint8 or labels.dtype != np.uint8 or masks.ndim != 3 or labels.ndim != 1:
-        raise ValueError(f"masks {masks.shape} {masks.dtype} and labels {labels.shape} {labels.dtype}")
+def load(store: Store, form: str, key: str) -> MadeSet | None:
+    """The stored set of a form, see `FeatureRequest.form`; None when there is none. Raises `DamagedObjectError`."""
+    return load_images(store, key) if form == "images" else load_features(store, key)
+
+
+def drop(store: Store, request: SetRequest) -> None:
+    """Remove a set."""
+    drop_set(store, request.key, root_of(request))
 
 
 def _named(levels: dict[int, NDArray[np.float32]]) -> dict[str, NDArray[Any]]:
@@ -141,5 +128,5 @@ def _named(levels: dict[int, NDArray[np.float32]]) -> dict[str, NDArray[Any]]:
 
 
 def _by_stride(tensors: dict[str, NDArray[Any]]) -> dict[int, NDArray[np.float32]]:
-    levels = {int(name.removeprefix("level_")): array for name, array in tensors.items()}
+    levels = {int(name.removeprefix("level_")): array for name, array in tensors.items() if name not in _INSIDE}
     return dict(sorted(levels.items()))

@@ -135,6 +135,7 @@ def _bare(job: Job) -> Job:
             "pack": None,
             "checkpoint_seconds": 0.0,
             "lease_seconds": None,
+            "keep_scores": None,
             "settings": settings,
             "include": tuple(_bare(included) for included in job.include),
         }

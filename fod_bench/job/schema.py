@@ -25,6 +25,7 @@ from fod_bench.job.resources import Resources
 from fod_bench.job.settings import Given, Rows, check_rows, row_settings, setting_keys
 from fod_bench.methods.settings import MethodSettings
 from fod_bench.paper.tables import METHOD_TABLES, printed_tables
+from fod_bench.records.record import KeepScores
 from fod_bench.schema.fields import (
     Frozen,
     NonNegativeNumber,
@@ -49,7 +50,7 @@ MAX_ROWS = 20_000
 RESERVED_NAMES = ("all", "plain")
 """Words of `report --table`, which also takes numbers of tables, and names of jobs."""
 
-OUTER_KEYS = ("name", "description", "store", "resources", "pack", "checkpoint_seconds", "lease_seconds")
+OUTER_KEYS = ("name", "description", "store", "resources", "pack", "checkpoint_seconds", "lease_seconds", "keep_scores")
 """Keys that say something of the run as a whole: those of an included job are without effect."""
 
 
@@ -92,6 +93,9 @@ class Job(Frozen):
     """Time between two checkpoints of a trial, in seconds that its steps and evaluations take; 0 writes one after every step."""
     lease_seconds: Annotated[Number, Field(ge=1)] = 60.0
     """Time without a sign of life after which another run may take over a trial; a quarter of it passes between two signs."""
+    keep_scores: KeepScores = "selected"
+    """Whether the scores of the test images are kept beside a record, so that metrics and figures can be made without a training:
+    `selected` (of the epochs that are best on the test data, and of the last), `last`, or `none`. Without effect on results."""
     tables: Annotated[tuple[Annotated[WholeNumber, Field(ge=1, le=15)], ...], AfterValidator(without_repeats)] = ()
     """Tables of the paper that the job feeds, by number."""
     _written: dict[KeyPath, Any] = PrivateAttr(default_factory=dict)

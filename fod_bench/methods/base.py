@@ -127,15 +127,16 @@ class Method(Protocol):
         ...
 
     @classmethod
-    def load_detector(
-        cls, setting: dict[str, Any], weights: State, context: Context, device: torch.device
-    ) -> Detector:
+    def load_detector(cls, setting: dict[str, Any], weights: State, context: Context, device: torch.device) -> Detector:
         """The detector of kept weights. Raises ValueError for weights that are not of this setting."""
         ...
 
     @classmethod
-    def scorings(cls, setting: dict[str, Any], parts: Mapping[str, Tensor], image_size: int) -> Iterator[ScoreMaps]:
-        """Maps and image scores of a set of images from what `Detector.parts` gave of them, under one scoring after the other."""
+    def scorings(
+        cls, setting: dict[str, Any], parts: Mapping[str, Tensor], image_size: int, only: str = ""
+    ) -> Iterator[ScoreMaps]:
+        """Maps and image scores of a set of images from what `Detector.parts` gave of them, under one scoring after the other, or
+        under the one named `only`."""
         ...
 
     def state(self) -> State:

@@ -102,6 +102,15 @@ class ReferenceMaker(Protocol):
         """The stored references. Raises `ObjectMissingError`, `DamagedObjectError`."""
         ...
 
+    def rows(self, made: Any) -> tuple[dict[int, Any], dict[int, Any]]:
+        """Of references that depend on the image, what was found for the training and for the test images, `{stride: (n, H, W)}`;
+        nothing of others."""
+        ...
+
+    def complete(self, made: Any, train: Any) -> Any:
+        """The references with all that is needed for new images, given the training features `{stride: (n, H, W, C)}`."""
+        ...
+
 
 class Work(NamedTuple):
     """What a trial will take, from counts alone."""

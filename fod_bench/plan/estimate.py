@@ -10,7 +10,7 @@ from typing import Any
 from fod_bench.errors import DamagedObjectError
 from fod_bench.plan.plan import PartPlan, Plan
 from fod_bench.plan.training import TrialJob
-from fod_bench.records.names import FEATURES, REFERENCES, TRIALS, manifest_name, record_name, reference_name
+from fod_bench.records.names import FEATURES, IMAGES, REFERENCES, TRIALS, manifest_name, record_name, reference_name
 from fod_bench.records.record import COST_SCORE, Record
 from fod_bench.store import ObjectMissingError, Store
 
@@ -81,15 +81,18 @@ class Summary:
 def summarize(plan: Plan, store: Store) -> Summary:
     """Count `plan` against what `store` has. Raises `StoreError`."""
     trials = list(plan.trials.values())
-    there = {info.name for prefix in (FEATURES, REFERENCES, TRIALS) for info in store.list(prefix)}
-    recorded = {trial.key for trial in trials if trial.features is not None and record_name(trial.key) in there}
+    there = {info.name for prefix in (FEATURES, IMAGES, REFERENCES, TRIALS) for info in store.list(prefix)}
+    recorded = {trial.key for trial in trials if trial.wanted is not None and record_name(trial.key) in there}
     trainings = [trial for trial in trials if not trial.measures_cost]
     left = [trial for trial in trials if trial.key not in recorded]
-    features = {_source(trial): trial.counts for trial in trials}
-    stored = {key for key in plan.run.features if manifest_name(key) in there}
+    features = {source: trial.counts for trial in trials for source in _sources(trial)}
+    named = [(key, root) for keys, root in ((plan.run.features, FEATURES), (plan.run.images, IMAGES)) for key in keys]
+    stored = {key for key, root in named if manifest_name(key, root) in there}
     to_extract = [counts for source, counts in features.items() if source not in stored and counts is not None]
     references = {
-        (_source(trial), reference) for trial in trials if (reference := trial.settings.needs().reference) is not None
+        (_sources(trial)[0], reference)
+        for trial in trials
+        if (reference := trial.settings.needs().reference) is not None
     }
     counted = [(trial, trial.counts) for trial in left if trial.counts is not None]
     flops = sum(trial.settings.work(counts).operations for trial, counts in counted)
@@ -104,7 +107,7 @@ def summarize(plan: Plan, store: Store) -> Summary:
         trainings_apart=sum(part.trainings_apart for part in plan.parts),
         trainings=len(trainings),
         trainings_recorded=sum(trial.key in recorded for trial in trainings),
-        trainings_blocked=sum(trial.features is None for trial in trainings),
+        trainings_blocked=sum(trial.wanted is None for trial in trainings),
         measurements=sum(part.measurements for part in plan.parts),
         measurements_recorded=sum(cell.score == COST_SCORE and cell.key in recorded for cell in plan.run.cells),
         feature_sets=len(features),
@@ -123,11 +126,12 @@ def summarize(plan: Plan, store: Store) -> Summary:
     )
 
 
-def _source(trial: TrialJob) -> Hashable:
-    """What the training's features are made of: their key, or what stands for it while data or weights are missing."""
-    if trial.features is not None:
-        return trial.features.key
-    return (trial.dataset, trial.category, trial.settings.needs().features, trial.settings.resize_of(trial.layout))
+def _sources(trial: TrialJob) -> list[Hashable]:
+    """The sets that the training works on: their keys, or what stands for them while data or weights are missing."""
+    if trial.wanted is not None:
+        return [one.key for one in trial.wanted.sets]
+    needs, place = trial.settings.needs(), (trial.dataset, trial.category, trial.settings.resize_of(trial.layout))
+    return [(*place, need) for need in (*needs.features, *(["images"] if needs.images else []))]
 
 
 def _rates(plan: Plan, store: Store, recorded: set[str]) -> dict[str, list[float]]:

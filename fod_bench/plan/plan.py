@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
@@ -91,10 +92,18 @@ def make_plan(job: Job, *, download: bool) -> Plan:
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         tables=job.fed_tables(),
         cells=cells,
-        features=sorted({trial.features.key for trial in trials if trial.features is not None}),
+        features=_keys(trials, "pooled", "unpooled"),
+        images=_keys(trials, "images"),
+        truth=_keys(trials, "truth"),
         references=sorted({trial.reference_key for trial in trials if trial.reference_key is not None}),
     )
     return Plan(job, run, planner.trials, parts, planner.problems, planner.unusable, planner.data, expansion.notes)
+
+
+def _keys(trials: Iterable[TrialJob], *forms: str) -> list[str]:
+    """Keys of the sets of these forms that trainings work on."""
+    wanted = [trial.wanted.keys() for trial in trials if trial.wanted is not None]
+    return sorted({keys[form] for keys in wanted for form in forms if form in keys})
 
 
 def _part_plan(part: Job, planned: list[tuple[Cell, str]], before: set[str]) -> PartPlan:

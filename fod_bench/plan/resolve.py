@@ -12,13 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fod_bench.datasets import Category, expected_counts, open_category
+from fod_bench.datasets import Category, Resize, expected_counts, open_category
 from fod_bench.errors import DatasetError, WeightsError
 from fod_bench.features.offered import map_distinction
-from fod_bench.features.request import FeatureRequest
+from fod_bench.features.request import FeatureRequest, ImageRequest, SetRequest, Wanted
 from fod_bench.features.weights import Weights, resolve_weights
 from fod_bench.features.weights_file import check_weights
 from fod_bench.job import CellSpec, Limit
+from fod_bench.methods.settings import FeatureNeed, Needs, NetworkNeed
 from fod_bench.plan.training import TrialJob
 from fod_bench.records.record import Counts, train_key
 from fod_bench.records.run import Cell
@@ -38,13 +39,13 @@ class Planner:
         self._categories: dict[Hashable, tuple[Category, str] | None] = {}
         self._weights: dict[tuple[str, str, int], Weights | None] = {}
         self._fitting: dict[tuple[Weights, tuple[int, ...], int], Weights | None] = {}
-        self._features: dict[tuple[Any, ...], FeatureRequest | None] = {}
+        self._sets: dict[tuple[Any, ...], Wanted | None] = {}
 
     def cell(self, spec: CellSpec) -> tuple[Cell, str]:
         """The cell of a number asked for, and the key its training has, known or not, in `trials`, where it gains a row."""
         layout = spec.part.datasets[spec.dataset].layout
-        features = self._features_of(spec)
-        source = features.key if features else ["missing", *_supposed(spec), spec.settings.needs().features[0].weights]
+        wanted = self._wanted(spec)
+        source = wanted.key if wanted else ["missing", *_supposed(spec)]
         key = train_key(source, spec.seed, spec.settings.training(), spec.settings.version)
         trial = self.trials.get(key)
         if trial is None:
@@ -52,7 +53,7 @@ class Planner:
             if place not in self._counted:
                 self._counted[place] = self._counts(spec)
             counts = self._counted[place]
-            trial = TrialJob(key, spec.dataset, spec.category, layout, spec.seed, spec.settings, counts, features)
+            trial = TrialJob(key, spec.dataset, spec.category, layout, spec.seed, spec.settings, counts, wanted)
             self.trials[key] = trial
         if (key, spec.row) not in self._rows:
             self._rows.add((key, spec.row))
@@ -66,28 +67,51 @@ class Planner:
             category=spec.category,
             seed=spec.seed,
             score=spec.settings.score,
-            key=key if features else None,
+            key=key if wanted else None,
             part=spec.part.name,
             tables=list(spec.part.tables),
         )
         return cell, key
 
-    def _features_of(self, spec: CellSpec) -> FeatureRequest | None:
-        need = spec.settings.needs().features[0]
+    def _wanted(self, spec: CellSpec) -> Wanted | None:
+        """What the training works on; None when data or weights are missing."""
+        needs = spec.settings.needs()
         resize = spec.settings.resize_of(spec.part.datasets[spec.dataset].layout)
-        wanted = (need.backbone, need.weights, need.weights_seed)
-        identity = (_place(spec), need, resize)
-        if identity not in self._features:
-            opened = self._open(spec)
-            weights = self._fitting_weights(self._find_weights(*wanted), need.levels, resize.size)
-            self._features[identity] = None
-            if opened is not None and weights is not None:
-                category, fingerprint = opened
-                maps = map_distinction(need.backbone, resize.size, need.levels)
-                self._features[identity] = FeatureRequest(
-                    category, fingerprint, weights, resize.size, need.levels, need.precision, resize.shorter_side, maps
+        identity = (_place(spec), needs.features, needs.images, needs.network, resize)
+        if identity not in self._sets:
+            self._sets[identity] = self._resolved(spec, needs, resize)
+        return self._sets[identity]
+
+    def _resolved(self, spec: CellSpec, needs: Needs, resize: Resize) -> Wanted | None:
+        opened, network = self._open(spec), None
+        levels: tuple[int, ...] = ()
+        sets: list[SetRequest] = []
+        complete = opened is not None
+        for need in needs.features:
+            weights = self._usable_weights(need, resize)
+            if opened is None or weights is None:
+                complete = False
+                continue
+            maps = map_distinction(need.backbone, resize.size, need.levels)
+            sets.append(
+                FeatureRequest(
+                    *(*opened, weights, resize.size, need.levels),
+                    precision=need.precision,
+                    shorter_side=resize.shorter_side,
+                    maps=maps,
+                    pooled=need.pooled,
                 )
-        return self._features[identity]
+            )
+        if needs.images and opened is not None:
+            sets.append(ImageRequest(*opened, resize.size, resize.shorter_side))
+        if needs.network is not None:
+            network, levels = self._usable_weights(needs.network, resize), needs.network.levels
+            complete = complete and network is not None
+        return Wanted(tuple(sets), network, levels) if complete else None
+
+    def _usable_weights(self, need: FeatureNeed | NetworkNeed, resize: Resize) -> Weights | None:
+        found = self._find_weights(need.backbone, need.weights, need.weights_seed)
+        return self._fitting_weights(found, need.levels, resize.size)
 
     def _open(self, spec: CellSpec) -> tuple[Category, str] | None:
         """The category and its fingerprint, or None and an entry in `unusable`."""
@@ -161,7 +185,9 @@ def _supposed(spec: CellSpec) -> list[Any]:
     """What stands for a category's content while it cannot be read: data of one name, form and number are taken as equal."""
     data = spec.part.dataset(spec.dataset)
     known = data.model_dump(include={"layout", "limit", "synthetic"})
-    return [spec.dataset, spec.category, known, spec.settings.resize_of(data.layout).preprocessing]
+    needs = spec.settings.needs()
+    weights = [need.weights for need in needs.features] + ([needs.network.weights] if needs.network else [])
+    return [spec.dataset, spec.category, known, spec.settings.resize_of(data.layout).preprocessing, *weights]
 
 
 def _limited(counts: Counts, limit: Limit) -> Counts:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 
-from fod_bench.features.request import FeatureRequest
+from fod_bench.features.request import Wanted
 from fod_bench.methods.settings import MethodSettings
-from fod_bench.records.record import Counts, Trial
+from fod_bench.records.record import Counts, KeepScores, Trial
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class TrialJob:
     seed: int
     settings: MethodSettings
     counts: Counts | None
-    """Pictures of the category; None when they cannot be known."""
-    features: FeatureRequest | None
-    """None when data or weights are missing: then the trial is counted but cannot run."""
+    """Images of the category; None when they cannot be known."""
+    wanted: Wanted | None
+    """What it works on; None when data or weights are missing: then the trial is counted but cannot run."""
     rows: list[str] = field(default_factory=list)
     """Labels of the rows it serves."""
     cells: list[str] = field(default_factory=list)
@@ -45,7 +45,7 @@ class TrialJob:
     def reference_key(self) -> str | None:
         """Key of the reference features; None where there are none, or they cannot be known."""
         reference = self.settings.needs().reference
-        return None if self.features is None or reference is None else reference.key(self.features.key)
+        return None if self.wanted is None or reference is None else reference.key(self.wanted.sets[0].key)
 
     @cached_property
     def kind(self) -> str | None:
@@ -53,22 +53,25 @@ class TrialJob:
         common = self.settings.pack_key()
         return None if common is None else json.dumps(common, sort_keys=True)
 
-    def trial(self, checkpoint_seconds: float) -> Trial:
+    def trial(self, checkpoint_seconds: float, keep_scores: KeepScores = "selected") -> Trial:
         """What a worker is given. Only for a trial that can run."""
-        assert self.features is not None
-        setting, reference = self.settings.training(), self.reference_key
+        assert self.wanted is not None
+        setting, reference, network = self.settings.training(), self.reference_key, self.wanted.network
         return Trial(
             key=self.key,
             method=self.settings.method,
             dataset=self.dataset,
             layout=self.layout,
             category=self.category,
-            fingerprint=self.features.fingerprint,
+            fingerprint=self.wanted.truth.fingerprint,
             seed=self.seed,
             setting=setting,
-            features=self.features.describe(),
+            features=self.wanted.describe(),
+            sets=self.wanted.keys(),
             reference={**setting["reference"], "key": reference} if reference else None,
             checkpoint_seconds=checkpoint_seconds,
+            keep_scores=keep_scores,
+            network=None if network is None else {**asdict(network), "path": network.path and str(network.path)},
         )
 
     def steps(self) -> int | None:

@@ -1,9 +1,11 @@
 """Names of the objects of a store, spelled here and nowhere else, and the keys in them.
 
     features/<feature key>/manifest.json, <claim>/train.safetensors, <claim>/test.safetensors
+    images/<image key>/manifest.json, <claim>/train.safetensors, <claim>/test.safetensors
+    truth/<truth key>.safetensors
     references/<reference key>.safetensors
     trials/<train key>/record.json, failure.json, failure.log, checkpoints/<claim>-<number>.safetensors
-    trials/<train key>/<claim>/<epoch kept>.safetensors, curves.json
+    trials/<train key>/<claim>/<epoch kept>.safetensors, scores-<epoch kept>.safetensors, curves.json
     claims/<key>/<generation>.json, <generation>.beat
     runs/<run id>/job.yaml, plan.json, state/<driver>.json
 
@@ -17,14 +19,18 @@ import json
 import re
 from typing import Any, Literal, get_args
 
-FEATURES, REFERENCES, TRIALS, CLAIMS, RUNS = "features/", "references/", "trials/", "claims/", "runs/"
+FEATURES, IMAGES, TRUTH, REFERENCES = "features/", "images/", "truth/", "references/"
+TRIALS, CLAIMS, RUNS = "trials/", "claims/", "runs/"
 """Beginnings of names, for listings."""
 
 Kind = Literal[
     "features",
+    "images",
+    "truth",
     "references",
     "records",
     "weights",
+    "scores",
     "curves",
     "checkpoints",
     "failures",
@@ -39,9 +45,12 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 _CLAIM = r"\d+-[0-9a-f]+"
 _NAMES: dict[Kind, str] = {
     "features": rf"features/[^/]+/(manifest\.json|{_CLAIM}/(train|test)\.safetensors)",
+    "images": rf"images/[^/]+/(manifest\.json|{_CLAIM}/(train|test)\.safetensors)",
+    "truth": r"truth/[^/]+\.safetensors",
     "references": r"references/[^/]+\.safetensors",
     "records": r"trials/[^/]+/record\.json",
-    "weights": rf"trials/[^/]+/{_CLAIM}/[^/]+\.safetensors",
+    "weights": rf"trials/[^/]+/{_CLAIM}/(?!scores-)[^/]+\.safetensors",
+    "scores": rf"trials/[^/]+/{_CLAIM}/scores-[^/]+\.safetensors",
     "curves": rf"trials/[^/]+/{_CLAIM}/curves\.json",
     "checkpoints": r"trials/[^/]+/checkpoints/[^/]+\.safetensors",
     "failures": r"trials/[^/]+/failure\.(json|log)",
@@ -67,7 +76,7 @@ def kind_of(name: str) -> Kind | None:
 
 
 def key_of(name: str) -> str:
-    """The key in the name of features, references, anything of a trial, or a claim."""
+    """The key in the name of features, images, truth, references, anything of a trial, or a claim."""
     return name.split("/")[1].partition(".")[0]
 
 
@@ -78,22 +87,28 @@ def run_of(name: str) -> str:
 
 def is_first(name: str) -> bool:
     """Whether other objects belong to it: a record, a manifest or a plan. Where it is, they are whole."""
-    return is_plan(name) or (name.startswith((TRIALS, FEATURES)) and name.endswith(("/record.json", "/manifest.json")))
+    within = name.startswith((TRIALS, FEATURES, IMAGES))
+    return is_plan(name) or (within and name.endswith(("/record.json", "/manifest.json")))
 
 
-def features_folder(key: str) -> str:
-    """Beginning of the names of a feature set."""
-    return f"{FEATURES}{key}/"
+def set_folder(key: str, root: str = FEATURES) -> str:
+    """Beginning of the names of a set of features, or of `IMAGES`."""
+    return f"{root}{key}/"
 
 
-def manifest_name(key: str) -> str:
-    """Store name of the manifest of a feature set; where it exists, the set is whole."""
-    return f"{features_folder(key)}manifest.json"
+def manifest_name(key: str, root: str = FEATURES) -> str:
+    """Store name of the manifest of a set; where it exists, the set is whole."""
+    return f"{set_folder(key, root)}manifest.json"
 
 
-def feature_file_name(key: str, claim: str, part: str) -> str:
-    """Store name of the arrays of one split, made under a claim."""
-    return f"{features_folder(key)}{claim}/{part}.safetensors"
+def set_file_name(key: str, claim: str, part: str, root: str = FEATURES) -> str:
+    """Store name of the arrays of one split of a set, made under a claim."""
+    return f"{set_folder(key, root)}{claim}/{part}.safetensors"
+
+
+def truth_name(key: str) -> str:
+    """Store name of the labels and masks of a category at one size."""
+    return f"{TRUTH}{key}.safetensors"
 
 
 def reference_name(key: str) -> str:
@@ -119,6 +134,11 @@ def kept_folder(key: str, claim: str) -> str:
 def weights_name(key: str, claim: str, epoch: str) -> str:
     """Store name of a trial's weights of an epoch that is kept: `last`, `best_image`, `best_pixel`."""
     return f"{kept_folder(key, claim)}{epoch}.safetensors"
+
+
+def scores_name(key: str, claim: str, epoch: str) -> str:
+    """Store name of a trial's scores of the test images at an epoch that is kept, named as its weights are."""
+    return f"{kept_folder(key, claim)}scores-{epoch}.safetensors"
 
 
 def curves_name(key: str, claim: str) -> str:

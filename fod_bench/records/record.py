@@ -39,6 +39,10 @@ Selected = tuple[Share | None, Count | None, Share | None, Count | None]
 evaluated epochs (the first of equals; selected on the test data, each metric for itself), and that of the last one."""
 
 
+KeepScores = Literal["selected", "last", "none"]
+"""Of which epochs the scores of the test images are kept: the selected ones and the last, the last, or none."""
+
+
 class Training(_Frozen):
     """What is trained: all that is known of a trial before there is a result."""
 
@@ -55,7 +59,11 @@ class Training(_Frozen):
     setting: dict[str, Any]
     """Everything that changed the training, defaults spelled out."""
     features: dict[str, Any]
-    """Feature key, backbone, digest of its weights, image size, levels, preprocessing."""
+    """What it works on: key, image size, preprocessing, and where a backbone gives features, or is run, its name, the digest of
+    its weights and the levels."""
+    sets: dict[str, Part] = Field(default_factory=dict)
+    """Keys of the sets it works on: `pooled`, `unpooled`, `images`, and `truth`, the test images' labels and masks. Empty in
+    records of versions that kept masks beside the features."""
     reference: dict[str, Any] | None = None
     """Kind, settings and key of the reference features; None where the method needs none. In a record also `facts`, what is worth
     knowing of how they turned out: `{fact: {level: value}}`."""
@@ -71,6 +79,14 @@ class Trial(Training):
 
     checkpoint_seconds: float
     """Time between two checkpoints; 0 writes one after every step. Without effect on the result."""
+    keep_scores: KeepScores = "selected"
+    """Without effect on the result."""
+    network: dict[str, Any] | None = None
+    """Weights of the backbone that the method runs itself: backbone, digest, path, seed; None where it needs none."""
+
+    def training(self) -> dict[str, Any]:
+        """What a record says of it."""
+        return self.model_dump(exclude={"checkpoint_seconds", "keep_scores", "network"})
 
 
 class Counts(_Frozen):
@@ -141,8 +157,9 @@ class Record(Training):
         return self._selected(score, metric)[2:]
 
     def result_digest(self) -> str:
-        """SHA-256 over everything but `run` and `costs`: equal for two runs with the same result to the bit, in every epoch."""
-        return canonical_digest(self.model_dump(mode="json", exclude={"run", "costs"}))
+        """SHA-256 over everything but `run`, `costs` and `sets`, which follow from the rest: equal for two runs with the same
+        result to the bit, in every epoch."""
+        return canonical_digest(self.model_dump(mode="json", exclude={"run", "costs", "sets"}))
 
     def _selected(self, score: str, metric: MetricName) -> Selected:
         return self.selected.get(score, {}).get(metric, (None, None, None, None))

@@ -41,5 +41,9 @@ class RunPlan(_Frozen):
     cells: list[Cell]
     features: list[Part] = Field(default_factory=list)
     """Keys of the feature sets it needs, as far as they can be known."""
+    images: list[Part] = Field(default_factory=list)
+    """Keys of the sets of images it needs."""
+    truth: list[Part] = Field(default_factory=list)
+    """Keys of the labels and masks it needs."""
     references: list[Part] = Field(default_factory=list)
     """Keys of the reference features it needs."""

@@ -13,10 +13,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
-from fod_bench.features.request import FeatureRequest
-from fod_bench.methods.settings import Reference
 from fod_bench.records.record import Trial
-from fod_bench.runs.messages import Attempt, Outcome, Prepared, Status
+from fod_bench.runs.messages import Attempt, Outcome, Prepared, SetTask, Status
 from fod_bench.runs.resources import NodeResources, Share
 
 LossKind: TypeAlias = Literal["killed", "memory", "node", "unreachable", "startup"]
@@ -111,8 +109,8 @@ class Executor(Protocol):
         """Start a worker with this share, as soon as a node has room for it; its number."""
         ...
 
-    def prepare(self, worker: int, request: FeatureRequest, references: Sequence[Reference], attempt: Attempt) -> None:
-        """Have an idle worker see that the store has these features, and the references wanted of them."""
+    def prepare(self, worker: int, tasks: Sequence[SetTask]) -> None:
+        """Have an idle worker see that the store has these sets, which are made in one pass, and the references wanted of them."""
         ...
 
     def train(self, worker: int, tasks: Sequence[tuple[Trial, Attempt]]) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
+from fod_bench.features.request import SetRequest
+from fod_bench.methods.settings import Reference
 from fod_bench.records.failures import Failure
 
 
@@ -20,12 +23,20 @@ class Attempt:
     """Seconds without a heartbeat after which others may take over."""
 
 
+class SetTask(NamedTuple):
+    """A set that the store is to have, and the references wanted of it."""
+
+    request: SetRequest
+    references: Sequence[Reference]
+    attempt: Attempt
+
+
 @dataclass(frozen=True)
 class Prepared:
-    """Features lie in the store, and the references asked for but those that cannot be made."""
+    """A set lies in the store, and the references asked for but those that cannot be made."""
 
-    extracted: bool
-    """False when the store had them."""
+    made: bool
+    """False when the store had it."""
     nbytes: int
     unmade: dict[str, Failure] = field(default_factory=dict)
     """Key of a reference that cannot be made, and why; trainings that do not need it go on."""
@@ -70,7 +81,7 @@ class Status:
 
     doing: Literal["idle", "features", "trial"] = "idle"
     key: str = ""
-    """Feature key or train key."""
+    """Key of a set, or train key."""
     epoch: int = 0
     epochs: int = 0
     """0 while costs are measured."""

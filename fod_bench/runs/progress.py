@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from fod_bench.features.request import FeatureRequest
+from fod_bench.features.request import SetRequest
 from fod_bench.machine.process import ProcessId
 from fod_bench.machine.terminal import SafeConsole
 from fod_bench.plan import TrialJob
@@ -126,12 +126,14 @@ class Progress:
         """What will not run, and why; said even when quiet."""
         self._console.print(Text("failed    ", "bold red").append(hidden(text), "default"), soft_wrap=True)
 
-    def prepared(self, request: FeatureRequest, info: Prepared) -> None:
-        """Features are ready."""
-        if info.extracted or self._verbose:
-            how = "extracted" if info.extracted else "from the store"
-            pictures = len(request.category.samples)
-            self.note(f"features  {request.category.name}: {how}, {pictures} pictures, {info.nbytes / 2**20:.0f} MiB")
+    def prepared(self, request: SetRequest, info: Prepared) -> None:
+        """A set is ready."""
+        if info.made or self._verbose:
+            heading, made = ("images    ", "read") if request.form == "images" else ("features  ", "extracted")
+            form = "unpooled, " if request.form == "unpooled" else ""
+            how = made if info.made else "from the store"
+            images = len(request.category.samples)
+            self.note(f"{heading}{request.category.name}: {form}{how}, {images} images, {info.nbytes / 2**20:.0f} MiB")
 
     def done(self, trial: TrialJob) -> None:
         """A training has its record."""
@@ -245,7 +247,7 @@ class Progress:
 
 def _task(work: Work, status: Status, since: datetime) -> Task:
     return Task(
-        kind="features" if isinstance(work, FeatureRequest) else "trial",
+        kind="trial" if isinstance(work, TrialJob) else "features",
         name=work.name,
         key=work.key,
         node=status.node,

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from fod_bench.errors import FodBenchError, UsageError
+from fod_bench.features.feature_set import manifest_of
 from fod_bench.job import dump_job
 from fod_bench.plan import Plan, TrialJob
 from fod_bench.records.failures import failure_names, forget_failure, kept_failure
-from fod_bench.records.names import TRIALS, job_name, manifest_name, plan_name, record_name
+from fod_bench.records.names import TRIALS, job_name, plan_name, record_name
 from fod_bench.records.tidy import tidy_after_the_dead
 from fod_bench.runs.admission import admit
 from fod_bench.runs.executor import OpenExecutor
@@ -50,7 +51,7 @@ def run_plan(plan: Plan, store: Store, options: RunOptions, open_executor: OpenE
     """
     trials = _chosen(plan, options.only)
     obstacles = _obstacles(plan, trials, options.only)
-    if not any(trial.features for trial in trials):
+    if not any(trial.wanted for trial in trials):
         raise FodBenchError("\n  ".join(["nothing can run:", *obstacles]))
     progress = Progress(trials, stderr_console(), quiet=options.quiet, verbose=options.verbose)
     counts = progress.counts
@@ -69,8 +70,8 @@ def run_plan(plan: Plan, store: Store, options: RunOptions, open_executor: OpenE
     work = [trial for trial in trials if not _settled(trial, there, store, progress, options.retry_failed)]
     interrupted = _work(plan, store, options, open_executor, progress, work)
     if not interrupted:
-        features = {trial.features.key for trial in trials if trial.features is not None}
-        tidy_after_the_dead(store, [trial.key for trial in trials], [(key, manifest_name(key)) for key in features])
+        sets = {one.key: manifest_of(one) for trial in trials if trial.wanted for one in trial.wanted.sets}
+        tidy_after_the_dead(store, [trial.key for trial in trials], list(sets.items()))
     return counts, interrupted
 
 
@@ -136,6 +137,7 @@ def _work(
                     driver=driver,
                     pack=plan.job.pack,
                     checkpoint_seconds=plan.job.checkpoint_seconds,
+                    keep_scores=plan.job.keep_scores,
                     lease_seconds=plan.job.lease_seconds,
                 ).run(work)
     except KeyboardInterrupt:
@@ -161,7 +163,7 @@ def _obstacles(plan: Plan, trials: list[TrialJob], only: str | None) -> list[str
     """Why some of what was asked for cannot run."""
     if only is None:
         return plan.faults()
-    reasons = [plan.unusable.get((trial.dataset, trial.category)) for trial in trials if trial.features is None]
+    reasons = [plan.unusable.get((trial.dataset, trial.category)) for trial in trials if trial.wanted is None]
     return list(dict.fromkeys(reason for reason in reasons if reason is not None))
 
 
@@ -176,7 +178,7 @@ def _settled(trial: TrialJob, there: Set[str], store: Store, progress: Progress,
 
     `there`: names of the store's objects; none is read unless it tells of a failure.
     """
-    if trial.features is None:
+    if trial.wanted is None:
         progress.counts.failed[trial.name] = "its data are missing"  # that has been told
         return True
     if record_name(trial.key) in there:

@@ -1,7 +1,7 @@
-"""Who does what next: hands features and trials to workers, reuses workers, retries what was lost, and stops cleanly.
+"""Who does what next: hands sets and trials to workers, reuses workers, retries what was lost, and stops cleanly.
 
-The work is a list of trainings, each needing one feature set. A feature set is put into the store once, by whichever
-worker is free; a worker prefers trainings on the features it used last. What is done is known from the store alone, so a
+The work is a list of trainings, each needing some sets of features or images. A set is put into the store once, by whichever
+worker is free; a worker prefers trainings on the sets it used last. What is done is known from the store alone, so a
 new driver goes on where a dead one stood, and several share the work: each piece is claimed by its worker in the store.
 
 The workers are an executor's, and so is the time: the same scheduler runs on a cluster and on a simulated one.
@@ -15,9 +15,10 @@ from contextlib import suppress
 from fod_bench.errors import ClusterError
 from fod_bench.plan import TrialJob
 from fod_bench.records.failures import Failure
+from fod_bench.records.record import KeepScores
 from fod_bench.runs.backlog import Backlog
 from fod_bench.runs.executor import Event, Executor, StatusTold, WorkEnded, WorkerLost
-from fod_bench.runs.messages import Done, Stopped
+from fod_bench.runs.messages import Done, SetTask, Stopped
 from fod_bench.runs.progress import Progress
 from fod_bench.runs.resources import Share
 from fod_bench.runs.retries import Attempts, Cause, StartupFailures, cause_of
@@ -46,13 +47,15 @@ class Scheduler:
         driver: str,
         pack: int = 1,
         checkpoint_seconds: float,
+        keep_scores: KeepScores = "selected",
         lease_seconds: float,
         tick_seconds: float = TICK_SECONDS,
     ) -> None:
         """`pack`: most trials at once for a worker. `tick_seconds` may be longer where hours are simulated."""
         self._executor, self._clock = executor, executor.clock
         self._share, self._progress, self._pack = share, progress, pack
-        self._checkpoint_seconds, self._lease, self._tick = checkpoint_seconds, lease_seconds, tick_seconds
+        self._checkpoint_seconds, self._keep_scores = checkpoint_seconds, keep_scores
+        self._lease, self._tick = lease_seconds, tick_seconds
         self._backlog = Backlog(self._clock)
         self._attempts = Attempts(driver, lease_seconds)
         self._settlement = Settlement(store, self._backlog, progress, self._attempts, lease_seconds)
@@ -110,23 +113,20 @@ class Scheduler:
             self._slots[worker] = Slot(worker)
 
     def _assign(self, slot: Slot) -> None:
-        """Give an idle worker trainings whose features are there, best those it holds, or features to prepare."""
+        """Give an idle worker trainings whose sets are there, best those it holds, or sets to prepare."""
         free = sum(not other.work for other in self._slots.values())
         fair = -(-self._backlog.waiting_to_begin() // free)  # no worker takes what others would stand idle for
         trials = self._backlog.next_trials(slot.holds, max(1, min(self._pack, fair)))
         if trials:
             tasks = [(trial, self._attempts.next(trial.key)) for trial in trials]
-            slot.begin(trials[0].features.key, *tasks)  # type: ignore[union-attr]
-            self._executor.train(
-                slot.worker, [(trial.trial(self._checkpoint_seconds), attempt) for trial, attempt in tasks]
-            )
+            slot.begin(trials[0].wanted.key, *tasks)  # type: ignore[union-attr]
+            given = [(trial.trial(self._checkpoint_seconds, self._keep_scores), attempt) for trial, attempt in tasks]
+            self._executor.train(slot.worker, given)
             return
-        features = self._backlog.next_features()
-        if features is not None:
-            request, references = features
-            attempt = self._attempts.next(request.key)
-            slot.begin(request.key, (request, attempt))
-            self._executor.prepare(slot.worker, request, references, attempt)
+        sets = [SetTask(*one, self._attempts.next(one[0].key)) for one in self._backlog.next_sets()]
+        if sets:
+            slot.begin(sets[0].request.key, *((task.request, task.attempt) for task in sets))
+            self._executor.prepare(slot.worker, sets)
 
     def _heed(self, event: Event) -> None:
         slot = self._slots.get(event.worker)

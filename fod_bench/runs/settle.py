@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from fod_bench.errors import StoreError
-from fod_bench.features.request import FeatureRequest
+from fod_bench.features.request import SetRequest
 from fod_bench.plan import TrialJob
 from fod_bench.records.failures import Failure, keep_failure, kept_failure
 from fod_bench.records.names import record_name
@@ -82,20 +82,20 @@ class Settlement:
     def _settle(self, work: Work, outcome: Done | Prepared | Taken | Failure | Retry) -> None:
         if isinstance(outcome, Retry | Taken):
             pause = outcome.pause if isinstance(outcome, Retry) else self._look_seconds
-            if isinstance(work, FeatureRequest):
-                self._backlog.prepared(work.key, False, pause)
-            else:
+            if isinstance(work, TrialJob):
                 self._backlog.put_off(work, pause, elsewhere=isinstance(outcome, Taken))
+            else:
+                self._backlog.prepared(work.key, False, pause)
         elif isinstance(work, TrialJob):
             assert not isinstance(outcome, Prepared)
             self._tell(work, outcome)
             self._close(work)
         else:
             assert not isinstance(outcome, Done)
-            self._settle_features(work, outcome)
+            self._settle_set(work, outcome)
 
-    def _settle_features(self, request: FeatureRequest, outcome: Prepared | Failure) -> None:
-        """Trainings can begin on the features, but for those that need what could not be made."""
+    def _settle_set(self, request: SetRequest, outcome: Prepared | Failure) -> None:
+        """Trainings can begin on the set, but for those that need what could not be made."""
         self._backlog.prepared(request.key, isinstance(outcome, Prepared))
         if isinstance(outcome, Prepared):
             self._note(outcome)
@@ -109,7 +109,7 @@ class Settlement:
     def _again(self, work: Work, cause: Cause, mark: Mark, failure: Failure) -> Failure | Retry:
         """Whether, and after how long, the work is to be tried again. Raises `StoreError` when the store fails too often."""
         if cause == "features" and isinstance(work, TrialJob):
-            self._backlog.spoilt(work.features.key)  # type: ignore[union-attr]
+            self._backlog.spoilt(work)
         if self._retries.again(work.key, cause, mark):
             self._progress.note(f"again     {work.name}: {failure.reason}")
             return Retry(self._retries.pause(work.key))

@@ -20,9 +20,9 @@ class Slot:
     started: bool = False
     """Whether it has been heard of. One that waits for its share of a busy cluster is given no work."""
     work: tuple[tuple[Work, Attempt], ...] = ()
-    """What it is doing: features, or trainings that share their steps. Empty when idle."""
+    """What it is doing: sets made in one pass, or trainings that share their steps. Empty when idle."""
     holds: str | None = None
-    """Key of the features it used last."""
+    """Key of what it worked on last, see `Wanted`."""
     marks: dict[str, Mark] = field(default_factory=dict)
     """How far each piece of its work was when last heard of."""
     silent: float = 0.0
@@ -33,9 +33,9 @@ class Slot:
         """Whether it can be given work."""
         return self.started and not self.work
 
-    def begin(self, features: str, *work: tuple[Work, Attempt]) -> None:
+    def begin(self, holds: str, *work: tuple[Work, Attempt]) -> None:
         """Note what it is about to do."""
-        self.work, self.holds, self.marks = work, features, {}
+        self.work, self.holds, self.marks = work, holds, {}
 
     def end(self) -> tuple[tuple[Work, Attempt], ...]:
         """What it was doing; it is idle now."""

@@ -164,7 +164,7 @@ class StatusReader:
     def _run(
         self, plan: RunPlan, runs: Runs, tasks: dict[str, Running], claimed: set[str], there: set[str]
     ) -> RunStatus:
-        names, features = trained_keys(plan), set(plan.features)
+        names, features = trained_keys(plan), {*plan.features, *plan.images}
         drivers = runs.of(plan.run_id)
         recorded = {key for key in names if record_name(key) in there}
         running = [work for key, work in tasks.items() if (key in names and key not in recorded) or key in features]

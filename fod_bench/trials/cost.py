@@ -1,7 +1,7 @@
 """What a method costs on this machine: the numbers of Table 5, as a trial that is measured instead of trained to its end.
 
 It needs what a training needs, a category's features, and leaves a record with `costs` and no epochs. It takes a minute, so it is
-not resumed but begun anew. Weights and pictures are random: neither changes what is counted or timed.
+not resumed but begun anew. Images are random: they change nothing of what is counted or timed.
 """
 
 from __future__ import annotations
@@ -11,22 +11,24 @@ import socket
 import statistics
 import time
 from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from fod_bench.features.backbone import Backbone
 from fod_bench.features.weights import Weights
 from fod_bench.machine.provenance import device_name, now, versions
-from fod_bench.methods.base import Method, TrialData
+from fod_bench.methods.base import Batch, Split
 from fod_bench.methods.registry import method_class
 from fod_bench.records.claims import Claim
 from fod_bench.records.names import record_name
-from fod_bench.records.record import COST_SCORE, Record, RunInfo, Trial
+from fod_bench.records.record import COST_SCORE, Record, RunInfo, Training, Trial
 from fod_bench.records.tidy import tidy_trial
+from fod_bench.trials.data import TrialData
+from fod_bench.trials.scores import scorings
 from fod_bench.trials.trial import Control, Interrupted, stored_record
 
 WARM_UP = 2
@@ -52,11 +54,9 @@ def measure_trial(trial: Trial, data: TrialData, claim: Claim, control: Control,
         started, clock = now(), time.perf_counter()
         method = _method(trial, data, device)
         counted = _method(trial, data, torch.device("cpu"), precision="float32").countable()
-        costs = measure(
-            method, counted, trial.setting["batch_size"], trial.features, device, lambda: _pause(claim, control)
-        )
+        costs = measure(method, counted, trial, data, device, lambda: _pause(claim, control))
         record = Record(
-            **trial.model_dump(exclude={"checkpoint_seconds"}),
+            **trial.training(),
             counts=data.counts(),
             primary_score=COST_SCORE,
             costs=costs,
@@ -68,7 +68,7 @@ def measure_trial(trial: Trial, data: TrialData, claim: Claim, control: Control,
                 seconds_per_step=costs["train_s_per_epoch"] / method.steps_per_epoch,
                 device=device_name(device),
                 threads=torch.get_num_threads(),
-                correlation=method.correlation,
+                correlation=getattr(method, "correlation", ""),
                 host=socket.gethostname(),
                 claim=claim.name,
                 versions=versions(),
@@ -80,8 +80,10 @@ def measure_trial(trial: Trial, data: TrialData, claim: Claim, control: Control,
     return record
 
 
-def _method(trial: Trial, data: TrialData, device: torch.device, **changes: Any) -> Method:
-    return method_class(trial.method)({**trial.setting, **changes}, data, trial.seed, device)
+def _method(trial: Trial, data: TrialData, device: torch.device, **changes: Any) -> Any:
+    """A `Method` that is `Costed`, too."""
+    setting = {**trial.setting, **{key: value for key, value in changes.items() if key in trial.setting}}
+    return method_class(trial.method)(setting, data.train, data.context, trial.seed, device)
 
 
 def _pause(claim: Claim, control: Control) -> None:
@@ -94,71 +96,125 @@ def _pause(claim: Claim, control: Control) -> None:
 
 
 def measure(
-    method: Method,
-    counted: Method,
-    batch_size: int,
-    features: dict[str, Any],
+    method: Any,
+    counted: Any,
+    trial: Trial,
+    data: TrialData,
     device: torch.device,
     pause: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:
-    """The costs of `method` on `device`.
+    """The costs of `method`, which is `Costed`, on `device`.
 
     Args:
-        counted: the same on the CPU, see `Method.countable`.
-        batch_size: pictures of a training step.
-        features: what a trial says of its features: backbone, levels, picture size.
+        counted: the same on the CPU, see `Costed.countable`.
         pause: called between two calls that are timed; what it raises ends the measurement.
     """
-    size = features["image_size"]
-    backbone = Backbone(Weights(features["backbone"], "random:0", None, 0), features["levels"], image_size=size)
-    pictures = torch.randn(batch_size, 3, size, size, generator=torch.Generator().manual_seed(0))
-
-    layers, everything = count_flops(backbone, counted, pictures[:1])
-
-    backbone.precision = features.get("precision", "float32")  # which the CPU need not have
-    backbone, pictures = backbone.to(device), pictures.to(device)
-    steps = method.steps_per_epoch
-    done = iter(range(1 << 62))
-
-    def step() -> None:
-        number = next(done)
-        method.step(number // steps, number % steps)
-
-    def infer() -> Any:
-        maps, scores = method.score_pictures(dict(zip(backbone.levels, backbone(pictures[:1]), strict=True)))
-        return maps, scores.cpu()
-
-    step_seconds = median_seconds(step, device, pause, ROUND_SECONDS)
-    return {
+    epoch_seconds = _epoch_seconds(method, device, pause)
+    if not counted.networks and counted is not method:
+        _fit(counted, pause)
+    inference = Inference(trial, data.test, device, method.batch_size)
+    layers, everything = count_flops(Inference(trial, data.test, torch.device("cpu"), 1), counted)
+    costs = {
         "gflops": layers / 2 / 1e9,
         "learnable_params_m": sum(p.numel() for network in method.networks for p in network.parameters()) / 1e6,
-        "train_s_per_epoch": step_seconds * steps,
-        "inference_fps": 1 / median_seconds(infer, device, pause),
+        "train_s_per_epoch": epoch_seconds,
+        "inference_fps": 1 / median_seconds(lambda: inference.score(method), device, pause),
         "gflops_all": everything / 1e9,
-        "backbone_s_per_epoch": median_seconds(lambda: backbone(pictures), device, pause) * steps,
     }
+    if inference.backbone is not None:
+        steps = -(-len(data.train) // method.batch_size)
+        costs["backbone_s_per_epoch"] = median_seconds(inference.backbone_pass, device, pause) * steps
+    return costs
 
 
-def count_flops(backbone: Backbone, method: Method, picture: Tensor) -> tuple[int, int]:
-    """Floating-point operations of backbone and networks for `picture` (1, 3, s, s), by torch's counter: those of the layers
-    with weights, and all, the products of attention included. A multiply-add counts as two.
+def _epoch_seconds(method: Any, device: torch.device, pause: Callable[[], None]) -> float:
+    """Time of an epoch: of a step, when warm, times the steps; where no network is trained, and steps differ, that of the whole
+    fitting."""
+    if not method.networks:
+        start = time.perf_counter()
+        _fit(method, pause)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter() - start
+    steps, done = method.steps_per_epoch, count()
 
-    Neither includes what comes after the networks, nor element-wise operations, which the counter leaves out.
+    def step() -> None:
+        epoch, number = divmod(next(done), steps)
+        method.step(epoch % method.epochs, number)
+
+    return median_seconds(step, device, pause, ROUND_SECONDS) * float(steps)
+
+
+def _fit(method: Any, pause: Callable[[], None]) -> None:
+    for epoch in range(method.epochs):
+        for step in range(method.steps_per_epoch):
+            method.step(epoch, step)
+            pause()
+
+
+class Inference:
+    """From random images to maps and scores, by a method's own scoring."""
+
+    def __init__(self, trial: Training, test: Split, device: torch.device, batch_size: int) -> None:
+        """`test`: tells which forms of images the method works on. `batch_size`: images of `backbone_pass`."""
+        features, self._trial = trial.features, trial
+        size = features["image_size"]
+        generator = torch.Generator().manual_seed(0)
+        self._images = torch.randn(batch_size, 3, size, size, generator=generator).to(device)
+        pixels = torch.randint(0, 256, (1, size, size, 3), generator=generator, dtype=torch.uint8)
+        self._pixels = pixels.to(device) if test.images is not None else None
+        self.backbone: Backbone | None = None
+        self._forms = [form for form in ("pooled", "unpooled") if getattr(test, form)]
+        if self._forms:
+            weights = Weights(features["backbone"], "random:0", None, 0)
+            self.backbone = Backbone(weights, features["levels"], image_size=size).to(device)
+            if device.type != "cpu" or features.get("precision") != "tf32":  # which a CPU does not have
+                self.backbone.precision = features.get("precision", "float32")
+
+    def score(self, method: Any) -> Any:
+        """One image's map and score; the score is on the CPU in the end."""
+        forms: dict[str, Any] = {}
+        if self.backbone is not None:
+            maps = self.backbone.maps_of(self._images[:1])
+            for form in self._forms:
+                found = self.backbone.features(maps, pooled=form == "pooled")
+                forms[form] = dict(zip(self.backbone.levels, found, strict=True))
+        parts = method.detector().parts(Batch(**forms, images=self._pixels))
+        scored = next(scorings(self._trial, parts, method.primary_score))
+        return scored.pixels, scored.images.cpu()
+
+    def backbone_pass(self) -> None:
+        """The backbone's pass over the images of a step."""
+        assert self.backbone is not None
+        self.backbone.maps_of(self._images)
+
+
+def count_flops(inference: Inference, method: Any) -> tuple[int, int]:
+    """Floating-point operations of backbone and networks for an image, by torch's counter: those of the layers with weights, and
+    all, the products of attention or of distances included. A multiply-add counts as two.
+
+    Neither includes element-wise operations, which the counter leaves out.
     """
     # The fused kernels of plain attention have no formula on every device; the products that they stand for have. The counter
     # sees one thread.
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    if inference.backbone is not None:
+        inference.backbone.precision = "float32"
     try:
         with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-            method.score_pictures(dict(zip(backbone.levels, backbone(picture), strict=True)))
+            inference.score(method)
     finally:
         torch.set_num_threads(threads)
     counts = counter.get_flop_counts()  # {module: {operation: count}}; a module's are named by its class
-    roots = {type(module).__name__ for module in (backbone, *method.networks)}
-    found = [(operation, count) for root in roots for operation, count in counts[root].items()]
+    networks = (*([inference.backbone.network] if inference.backbone is not None else []), *method.networks)
+    roots = {type(module).__name__ for module in networks}
     batched = (torch.ops.aten.bmm, torch.ops.aten.baddbmm)
-    return sum(count for operation, count in found if operation not in batched), sum(count for _, count in found)
+    found = [(operation, count) for root in roots for operation, count in counts.get(root, {}).items()]
+    layers = sum(count for operation, count in found if operation not in batched)
+    if not method.networks:  # what it computes, it computes outside of any module
+        return layers, sum(counts["Global"].values())
+    return layers, sum(count for _, count in found)
 
 
 def median_seconds(

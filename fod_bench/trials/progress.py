@@ -13,21 +13,24 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from fod_bench.errors import DamagedObjectError, DivergedError
-from fod_bench.evaluation.evaluate import Truth, evaluate
+from fod_bench.evaluation.evaluate import evaluate
 from fod_bench.evaluation.metric import MetricName
 from fod_bench.evaluation.ranking import NonFiniteScoresError
 from fod_bench.machine.provenance import device_name, now, versions
-from fod_bench.methods.base import Method, TrialData
+from fod_bench.methods.base import Method
 from fod_bench.methods.registry import method_class
 from fod_bench.records.checkpoints import Checkpoints, State
 from fod_bench.records.claims import Claim
 from fod_bench.records.curves import Curves, EpochResult
 from fod_bench.records.names import checkpoints_prefix, curves_name, kept_folder, record_name, weights_name
 from fod_bench.records.record import SELECTED_WEIGHTS, Record, RunInfo, Trial
+from fod_bench.records.scores import EPOCHS, LAST, save_scores
 from fod_bench.records.tidy import tidy_trial
 from fod_bench.store import ObjectMissingError
 from fod_bench.store.reading import Amount, Count, reading
 from fod_bench.store.tensors import load_tensors, save_tensors
+from fod_bench.trials.data import TrialData
+from fod_bench.trials.scores import TestImages, as_arrays, scorings
 
 _LOG = logging.getLogger(__name__)
 
@@ -52,15 +55,16 @@ class TrialProgress:
 
     def __init__(self, trial: Trial, data: TrialData, claim: Claim, device: torch.device) -> None:
         self.trial, self.data, self.claim, self.device = trial, data, claim, device
-        self.truth = Truth(data.labels, data.masks, data.masked)
+        self.test = TestImages(data.test, device)
         self.checkpoints = Checkpoints(claim)
-        self.method: Method = method_class(trial.method)(trial.setting, data, trial.seed, device)
+        self.method: Method = method_class(trial.method)(trial.setting, data.train, data.context, trial.seed, device)
         self.epoch = 0  # finished ones
         self.step = 0  # finished ones of the epoch under way
         self.losses: list[torch.Tensor] = []  # of those steps, each (len(loss_names),)
         self.results: list[EpochResult] = []
         self.undefined: dict[str, str] = {}
         self.kept: dict[str, State] = {}  # weights of the selected epochs
+        self.scores: dict[str, State] = {}  # of the epochs that are kept
         self.resumed_after: list[int] = []
         self.packed = 1  # most trials that shared a step, this one included
         self.seconds = {"train": 0.0, "evaluate": 0.0}
@@ -90,7 +94,8 @@ class TrialProgress:
         if self.method.evaluates_after(self.epoch):
             start = time.perf_counter()
             try:
-                metrics, self.undefined = evaluate(self.method.score_maps(), self.truth)
+                parts = self.test.parts(self.method.detector())
+                metrics, self.undefined = evaluate(scorings(self.trial, parts), self.data.truth)
             except NonFiniteScoresError as error:
                 raise DivergedError(f"diverged: {error} after epoch {self.epoch}") from error
             self.seconds["evaluate"] += time.perf_counter() - start
@@ -100,6 +105,13 @@ class TrialProgress:
             best = [name for name, metric in SELECTED_WEIGHTS.items() if self._is_best(metric)]
             if best:
                 self.kept |= dict.fromkeys(best, self.method.weights())
+            scored = [*best, LAST] if self.epoch == self.method.epochs else best
+            scored = [name for name in scored if self._keeps_scores_of(name)]
+            if scored:
+                self.scores |= dict.fromkeys(scored, as_arrays(parts))
+
+    def _keeps_scores_of(self, epoch: str) -> bool:
+        return self.trial.keep_scores == "selected" or (self.trial.keep_scores, epoch) == ("last", LAST)
 
     def _is_best(self, metric: MetricName) -> bool:
         """Whether the last result is the first to reach the highest value so far of the primary score's `metric`."""
@@ -126,6 +138,8 @@ class TrialProgress:
         arrays = {f"method/{name}": array for name, array in self.method.state().items()}
         for part, weights in self.kept.items():
             arrays |= {f"{part}/{name}": array for name, array in weights.items()}
+        for part, scores in self.scores.items():
+            arrays |= {f"scores-{part}/{name}": array for name, array in scores.items()}
         if self.losses:
             arrays["losses"] = torch.stack(self.losses).cpu().numpy()
         about = _About(
@@ -170,6 +184,7 @@ class TrialProgress:
             part, _, rest = name.partition("/")
             parts.setdefault(part, {})[rest] = array.copy()
         state, weights = parts.pop("method"), {name: array.shape for name, array in self.method.weights().items()}
+        scores = {part: parts.pop(f"scores-{part}") for part in EPOCHS if f"scores-{part}" in parts}
         for part, kept in parts.items():
             if part not in SELECTED_WEIGHTS or {name: array.shape for name, array in kept.items()} != weights:
                 raise ValueError(f"the kept weights {part} are of other networks")
@@ -180,12 +195,17 @@ class TrialProgress:
         self.resumed_after = [*about.resumed_after, about.epoch]
         self.saved_at = sum(seconds.values())
         self.packed = about.packed
+        self.scores = {part: found for part, found in scores.items() if self._keeps_scores_of(part)}
 
     def finish(self, started: str) -> None:
-        """Store the weights worth keeping and the curves, then the record, if the claim still stands; then only they are left."""
+        """Store weights, scores and curves worth keeping, then the record, if the claim stands; then only they are left."""
         for part, weights in {**self.kept, "last": self.method.weights()}.items():
             name = weights_name(self.trial.key, self.claim.name, part)
             save_tensors(self.claim.store, name, weights, {"key": self.trial.key})
+        if self._keeps_scores_of(LAST) and LAST not in self.scores:  # the checkpoint was of a version that kept none
+            self.scores[LAST] = as_arrays(self.test.parts(self.method.detector()))
+        for part, scores in self.scores.items():
+            save_scores(self.claim.store, self.trial.key, self.claim.name, part, scores)
         curves = Curves.of(self.trial.key, self.results)
         self.claim.store.put(curves_name(self.trial.key, self.claim.name), curves.model_dump_json().encode())
         self.claim.commit(record_name(self.trial.key), self._record(started, curves).model_dump_json().encode())
@@ -200,13 +220,12 @@ class TrialProgress:
                 store.delete(info.name)
 
     def _record(self, started: str, curves: Curves) -> Record:
-        trial, reference = self.trial, self.trial.reference
-        if reference is not None and self.data.reference is not None and self.data.reference.facts:
-            reference = {**reference, "facts": self.data.reference.facts}
+        trial, reference, made = self.trial, self.trial.reference, self.data.context.reference
+        if reference is not None and made is not None and made.facts:
+            reference = {**reference, "facts": made.facts}
         steps = self.method.epochs * self.method.steps_per_epoch
         return Record(
-            **trial.model_dump(exclude={"checkpoint_seconds", "reference"}),
-            reference=reference,
+            **{**trial.training(), "reference": reference},
             counts=self.data.counts(),
             primary_score=self.method.primary_score,
             epochs=self.epoch,
@@ -222,7 +241,7 @@ class TrialProgress:
                 device=device_name(self.device),
                 threads=torch.get_num_threads(),
                 packed=self.packed,
-                correlation=self.method.correlation,
+                correlation=getattr(self.method, "correlation", ""),
                 host=socket.gethostname(),
                 claim=self.claim.name,
                 versions=versions(),

@@ -16,12 +16,13 @@ import torch
 
 from fod_bench.errors import DivergedError
 from fod_bench.machine.provenance import now
-from fod_bench.methods.base import Pack, TrialData
+from fod_bench.methods.base import Pack, Packable
 from fod_bench.records.claims import Claim, LostClaimError
 from fod_bench.records.names import record_name
 from fod_bench.records.record import Record, Trial
 from fod_bench.records.tidy import tidy_trial
 from fod_bench.store import Store
+from fod_bench.trials.data import TrialData
 from fod_bench.trials.progress import TrialProgress
 
 
@@ -170,7 +171,9 @@ class _Steps:
             methods = [progress.method for progress in members]
             pack = self._packs.get(tuple(group))
             if pack is None:
-                pack = self._packs[tuple(group)] = type(methods[0]).pack(methods)
+                first = methods[0]
+                assert isinstance(first, Packable)
+                pack = self._packs[tuple(group)] = type(first).pack(methods)
             taken, together = pack.step(moves), pack.together
             if self._device.type == "cuda" and any(m.step + 1 == m.method.steps_per_epoch for m in members):
                 torch.cuda.synchronize(self._device)  # or the first to average its losses would be charged for all
@@ -182,10 +185,12 @@ class _Steps:
 
 
 def _by_kind(waiting: dict[int, TrialProgress]) -> list[list[int]]:
-    """Numbers of those that can share a step, in groups."""
+    """Numbers of those that can share a step, in groups; one that cannot be packed is a group by itself."""
     groups: dict[object, list[int]] = {}
     for number, progress in waiting.items():
-        groups.setdefault((type(progress.method), progress.method.kind), []).append(number)
+        method = progress.method
+        kind = (type(method), method.kind) if isinstance(method, Packable) else number
+        groups.setdefault(kind, []).append(number)
     return list(groups.values())
 
 

@@ -19,7 +19,7 @@ from fod_bench.records.claims import Claim, Held, take
 from fod_bench.records.failures import Failure
 from fod_bench.records.names import record_name
 from fod_bench.records.record import Record
-from fod_bench.runs.messages import Attempt, Done, Stopped, Taken
+from fod_bench.runs.messages import Attempt, Done, SetTask, Stopped, Taken
 from fod_bench.store import Store, open_store
 from fod_bench.trials.trial import Assignment, run_trials
 from tests.helpers.commands import DRAWN, TINY
@@ -48,8 +48,8 @@ def trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, worker: Worker) -> l
         yaml.safe_dump({"name": "tiny", "datasets": datasets, "settings": TINY, "variants": variants})
     )
     made = list(make_plan(load_job("job.yaml"), download=False).trials.values())
-    for request in {trial.features.key: trial.features for trial in made if trial.features}.values():
-        worker.prepare(request, [made[0].settings.reference], Attempt("features", None, LEASE))
+    for request in {one.key: one for trial in made if trial.wanted for one in trial.wanted.sets}.values():
+        worker.prepare([SetTask(request, [made[0].settings.reference], Attempt("features", None, LEASE))])
     return [trial for trial in made if trial.rows == ["short"] or trial.category == "weave"]
 
 
@@ -74,14 +74,14 @@ def test_one_whose_features_are_gone_or_that_another_has_leaves_the_others(
 ) -> None:
     gone = next(trial for trial in trials if trial.category == "board")
     here = [trial for trial in trials if trial is not gone]
-    for info in list(store.list(f"features/{gone.features.key}")):  # type: ignore[union-attr]
+    for info in list(store.list(f"features/{gone.wanted.sets[0].key}")):  # type: ignore[union-attr]
         store.delete(info.name)
     fresh = Worker(store.uri, 1, gpu=False)  # which holds nothing yet
     assert not isinstance(take(store, here[0].key, attempt="another", lease=600.0), Held)
     outcomes = dict(zip([trial.key for trial in trials], fresh.train(tasks(trials)), strict=True))
     assert isinstance(outcomes[here[0].key], Taken) and isinstance(outcomes[here[1].key], Done)
     failure = outcomes[gone.key]
-    assert isinstance(failure, Failure) and failure.kind == "features" and "the features are gone" in failure.reason
+    assert isinstance(failure, Failure) and failure.kind == "features" and "are gone from the store" in failure.reason
 
 
 def test_the_claim_of_one_that_has_ended_is_renewed_no_more_while_others_go_on(

@@ -306,14 +306,14 @@ class TestKeys:
         settings = {"backbone": "test_mambaout", "weights": "random", "image_size": 64}
         job = Job.model_validate({"name": "j", "datasets": {"d": dataset}, "settings": settings})
         (trial,) = make_plan(job, download=False).trials.values()
-        assert trial.features is not None and trial.features.maps == "NHWC"
-        made = extract(trial.features, CPU)
-        assert made.key == trial.features.key and json.loads(json.dumps(made.manifest))["maps"] == "NHWC"
+        assert trial.wanted is not None and trial.wanted.sets[0].maps == "NHWC"
+        made = extract([trial.wanted.sets[0]], CPU)[0]
+        assert made.key == trial.wanted.sets[0].key and json.loads(json.dumps(made.manifest))["maps"] == "NHWC"
         assert {level: array.shape[1:] for level, array in made.train.items()} == {8: (8, 8, 32), 16: (4, 4, 48)}
         with pytest.raises(
             TrialError, match=r"timm .* reads test_mambaout otherwise \(NHWC\) than .*planned \(plainly\)"
         ):
-            extract(replace(trial.features, maps=""), CPU)
+            extract([replace(trial.wanted.sets[0], maps="")], CPU)[0]
 
 
 class TestWeights:

@@ -17,8 +17,9 @@ from fod_bench.datasets import Category, SyntheticSettings, open_category
 from fod_bench.errors import DatasetError, JobError, TrialError, WeightsError
 from fod_bench.features import extract as extraction
 from fod_bench.features.backbone import Backbone
-from fod_bench.features.extract import extract
-from fod_bench.features.request import FeatureRequest
+from fod_bench.features.extract import extract, read_images
+from fod_bench.features.request import FeatureRequest, ImageRequest
+from fod_bench.features.truth import make_truth
 from fod_bench.features.weights import Weights, resolve_weights
 from tests.helpers import trial_builders  # noqa: F401  sets the number of threads
 from tests.helpers.dataset_builders import folder_category
@@ -111,7 +112,7 @@ class TestExtraction:
         self, folder: Path, category: Category, monkeypatch: pytest.MonkeyPatch, backbone: str, levels: Callable
     ) -> None:
         monkeypatch.setattr(extraction, "BATCH", 2)  # several batches, the last one smaller
-        found = extract(request(category, from_file(folder, backbone)), CPU)
+        found = extract([request(category, from_file(folder, backbone))], CPU)[0]
         model = timm.create_model(backbone, pretrained=False).eval()
         model.load_state_dict(load_file(folder / f"{backbone}.safetensors"))
         for split, features in (("train", found.train), ("test", found.test)):
@@ -127,9 +128,9 @@ class TestExtraction:
                     np.testing.assert_allclose(features[stride][index], twin, atol=1e-5 * scale, rtol=1e-5)
 
     def test_masks_and_labels_stand_in_the_order_of_the_pictures(self, folder: Path, category: Category) -> None:
-        found = extract(request(category), CPU)
-        assert found.labels.tolist() == [sample.label for sample in category.test] == [1, 1, 1, 0, 0]
-        for sample, mask in zip(category.test, found.masks, strict=True):
+        truth = make_truth(request(category).truth).truth
+        assert truth.labels.tolist() == [sample.label for sample in category.test] == [1, 1, 1, 0, 0]
+        for sample, mask in zip(category.test, truth.masks, strict=True):
             assert mask.shape == (SIZE, SIZE) and mask.dtype == np.uint8
             if not sample.label:
                 assert not mask.any()
@@ -143,7 +144,7 @@ class TestExtraction:
 
     def test_manifest_tells_what_the_features_are_made_of(self, category: Category) -> None:
         asked = request(category)
-        found = extract(asked, CPU)
+        found = extract([asked], CPU)[0]
         assert found.key == asked.key
         expected = {
             "key": asked.key,
@@ -157,7 +158,7 @@ class TestExtraction:
             found.manifest["channels"] == {"8": 128, "16": 256} and found.manifest["fingerprint"] == asked.fingerprint
         )
         assert (found.manifest["layout"], found.manifest["category"]) == ("folder", "nut")
-        parts = [*found.train.values(), *found.test.values(), found.masks, found.labels]
+        parts = [*found.train.values(), *found.test.values()]
         assert found.nbytes() == sum(part.size * part.itemsize for part in parts)
 
     def test_a_lower_precision_is_another_feature_set_near_the_exact_one(self, category: Category) -> None:
@@ -165,7 +166,7 @@ class TestExtraction:
         rough = replace(exact, precision="bfloat16")
         assert rough.key != exact.key == replace(exact, precision="float32").key
         assert "precision" not in exact.describe() and rough.describe()["precision"] == "bfloat16"
-        expected, found = extract(exact, CPU), extract(rough, CPU)
+        expected, found = extract([exact], CPU)[0], extract([rough], CPU)[0]
         assert found.manifest["precision"] == "bfloat16"
         for level, features in found.train.items():
             assert features.dtype == np.float32
@@ -174,13 +175,13 @@ class TestExtraction:
 
     def test_a_precision_that_the_device_lacks_is_refused(self, category: Category) -> None:
         with pytest.raises(TrialError, match="backbone_precision tf32: this processor does not multiply in it"):
-            extract(replace(request(category), precision="tf32"), CPU)
+            extract([replace(request(category), precision="tf32")], CPU)[0]
 
     def test_random_weights_follow_their_seed_alone(self, category: Category) -> None:
         def digest(seed: int) -> bytes:
             torch.rand(seed + 3)
             weights = resolve_weights("resnet18", "random", seed, download=False)
-            return extract(request(category, weights, (8,)), CPU).train[8].tobytes()
+            return extract([request(category, weights, (8,))], CPU)[0].train[8].tobytes()
 
         before = torch.random.get_rng_state()
         assert digest(0) == digest(0) != digest(1)
@@ -192,8 +193,9 @@ class TestExtraction:
 
     def test_synthetic_pictures_need_no_files(self) -> None:
         settings = SyntheticSettings(train=2, test_good=1, test_defect_per_type=1, size=SIZE)
-        found = extract(request(open_category("synthetic", None, "weave", synthetic=settings), levels=(16,)), CPU)
-        assert found.train[16].shape == (2, 4, 4, 256) and found.masks[found.labels == 1].any((1, 2)).all()
+        asked = request(open_category("synthetic", None, "weave", synthetic=settings), levels=(16,))
+        found, truth = extract([asked], CPU)[0], make_truth(asked.truth).truth
+        assert found.train[16].shape == (2, 4, 4, 256) and truth.masks[truth.labels == 1].any((1, 2)).all()
 
     def test_a_broken_picture_or_mask_is_named(self, tmp_path: Path) -> None:
         root = folder_category(tmp_path)
@@ -203,17 +205,51 @@ class TestExtraction:
         asked = FeatureRequest(opened, "f0", resolve_weights("resnet18", "random", 0, download=False), SIZE, (16,))
         broken.write_bytes(kept[:50])
         with pytest.raises(DatasetError, match=r"train/good/001\.png cannot be read"):
-            extract(asked, CPU)
+            extract([asked], CPU)[0]
         broken.write_bytes(kept)
         Image.new("L", (3, 4)).save(root / "ground_truth/dent/000_mask.png")
         with pytest.raises(DatasetError, match=r"000_mask\.png is 3×4, its picture .*000\.png is 12×10"):
-            extract(asked, CPU)
+            make_truth(asked.truth)
 
     @pytest.mark.parametrize("split", ["training", "test"])
     def test_an_empty_split_is_named(self, category: Category, split: str) -> None:
         limited = category.limited(SampleLimits(*(0 if split == name else None for name in ("training", "test"))))
-        with pytest.raises(DatasetError, match=f"category nut: no {split} picture"):
-            extract(request(limited), CPU)
+        with pytest.raises(DatasetError, match=f"category nut: no {split} image"):
+            extract([request(limited)], CPU)[0]
+
+
+class TestForms:
+    def test_one_pass_gives_pooled_and_unpooled_features(
+        self, category: Category, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        smooth = request(category)
+        plain = replace(smooth, pooled=False)
+        assert plain.key != smooth.key and plain.made_with == smooth.made_with and plain.truth.key == smooth.truth.key
+        passes: list[int] = []
+        forward = Backbone.maps_of
+        monkeypatch.setattr(
+            Backbone, "maps_of", lambda self, images: (passes.append(len(images)), forward(self, images))[1]
+        )
+        both = extract([smooth, plain], CPU)
+        assert sum(passes) == len(category.samples), "every image went through the network once"
+        assert [found.key for found in both] == [smooth.key, plain.key]
+        assert [found.manifest["pooling"] for found in both] == ["mean3x3", "none"]
+        for level, array in both[0].train.items():
+            expected = np.stack(
+                [pooled(torch.from_numpy(image.transpose(2, 0, 1))[None]) for image in both[1].train[level]]
+            )
+            np.testing.assert_allclose(array, expected, atol=1e-5 * np.abs(expected).max())
+            assert np.array_equal(extract([smooth], CPU)[0].train[level], array)
+
+    def test_images_are_those_that_features_are_made_of(self, folder: Path, category: Category) -> None:
+        asked = ImageRequest(category, category.fingerprint(), SIZE)
+        found = read_images(asked)
+        assert found.key == asked.key and found.train.shape == (len(category.train), SIZE, SIZE, 3)
+        assert found.manifest["test"] == [sample.name for sample in category.test]
+        for sample, image in zip(category.test, found.test, strict=True):
+            expected = picture_tensor(folder / "set/nut" / sample.name)[0].numpy()  # normalised
+            values = (image / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+            np.testing.assert_allclose(values.transpose(2, 0, 1), expected, atol=1e-5)
 
 
 class SampleLimits:

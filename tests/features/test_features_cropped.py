@@ -15,6 +15,7 @@ from fod_bench.datasets import open_category
 from fod_bench.features.backbone import Backbone
 from fod_bench.features.extract import extract
 from fod_bench.features.request import FeatureRequest
+from fod_bench.features.truth import make_truth
 from fod_bench.features.weights import resolve_weights
 from tests.helpers import trial_builders  # noqa: F401  sets the number of threads
 from tests.helpers.commands import Bench
@@ -55,7 +56,7 @@ def test_features_are_those_of_the_upright_images_centre(root: Path, shorter_sid
         ]
     )
     asked = request(root, shorter_side)
-    found = extract(asked, CPU)
+    found = extract([asked], CPU)[0]
     backbone = Backbone(asked.weights, [8])
     for sample, features in zip(asked.category.train, found.train[8], strict=True):
         image = Image.open(root / "03" / sample.name)
@@ -67,21 +68,23 @@ def test_features_are_those_of_the_upright_images_centre(root: Path, shorter_sid
 
 
 def test_a_defect_that_is_cropped_away_keeps_its_label_and_is_named(root: Path) -> None:
-    found = extract(request(root, SIZE), CPU)
-    assert found.labels.tolist() == [1, 1, 1, 1, 0, 0]
-    for (start, end), mask in zip(WIDE_DEFECTS.values(), found.masks, strict=False):
+    asked = request(root, SIZE)
+    found = make_truth(asked.truth)
+    assert found.truth.labels.tolist() == [1, 1, 1, 1, 0, 0]
+    for (start, end), mask in zip(WIDE_DEFECTS.values(), found.truth.masks, strict=False):
         expected = np.zeros((SIZE, SIZE), np.uint8)
         expected[20:50, max(start - 16, 0) : max(end - 16, 0)] = 1
         assert np.array_equal(mask, expected)
-    assert found.manifest["left_out"] == {
+    assert found.about["left_out"] == {
         "defects": 4,
         "wholly": ["test/ko/0001.bmp", "test/ko/0003.bmp"],
         "partly": ["test/ko/0002.bmp"],
     }
-    assert "shorter side of 64, centre crop" in found.manifest["preprocessing"]
-    stretched = extract(request(root, None), CPU)
-    assert stretched.key != found.key and stretched.masks[:4].any((1, 2)).all()
-    assert "left_out" not in stretched.manifest and stretched.left_out().summary("03") is None
+    assert "shorter side of 64, centre crop" in found.about["preprocessing"]
+    assert any("of 4 defects the centre crop leaves out 2 wholly and 1 partly" in line for line in found.told())
+    stretched = make_truth(request(root, None).truth)
+    assert stretched.key != found.key and stretched.truth.masks[:4].any((1, 2)).all()
+    assert "left_out" not in stretched.about and not any("crop" in line for line in stretched.told())
 
 
 def test_a_check_names_what_a_crop_leaves_out_and_finds_no_fault(root: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,16 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from fod_bench.datasets import FolderSettings, open_category
+from fod_bench.datasets import open_category
 from fod_bench.errors import DamagedObjectError
 from fod_bench.features.extract import extract
-from fod_bench.features.feature_set import FeatureSet, drop_features, load_features, save_features
+from fod_bench.features.feature_set import FeatureSet, ImageSet, drop, load_features, load_images
 from fod_bench.features.request import FeatureRequest
+from fod_bench.features.stored_set import save_set
 from fod_bench.features.weights import resolve_weights
-from fod_bench.methods.base import TrialData
 from fod_bench.records.claims import LostClaimError
-from fod_bench.records.names import manifest_name
-from fod_bench.records.record import Counts
+from fod_bench.records.names import FEATURES, manifest_name
 from fod_bench.store import Store, open_store
 from tests.helpers.dataset_builders import folder_category
 from tests.helpers.trial_builders import claim
@@ -76,49 +74,23 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture(scope="module")
 def features(asked: FeatureRequest) -> FeatureSet:
-    return extract(asked, torch.device("cpu"))
+    return extract([asked], torch.device("cpu"))[0]
 
 
 class TestStored:
     def test_read_back_as_written(self, store: Store, features: FeatureSet) -> None:
-        save_features(features, claim(store, features.key))
+        features.save(claim(store, features.key))
         found = load_features(open_store(store.uri), features.key)
         assert found is not None and (found.key, found.manifest) == (features.key, features.manifest)
         for one, other in ((found.train, features.train), (found.test, features.test)):
             assert list(one) == list(other) == [8, 16]
             assert all(np.array_equal(one[level], other[level]) for level in one)
-        assert np.array_equal(found.masks, features.masks) and np.array_equal(found.labels, features.labels)
 
-    def test_which_masks_there_are_is_read_back(self, store: Store, asked: FeatureRequest, tmp_path: Path) -> None:
-        nut = folder_category(tmp_path)
-        (nut / "ground_truth/crack/001_mask.png").unlink()
-        category = open_category("folder", tmp_path, "nut", own=FolderSettings(masks="optional"))
-        request = replace(asked, category=category, fingerprint=category.fingerprint())
-        save_features(extract(request, torch.device("cpu")), claim(store, request.key))
-        found = load_features(store, request.key)
-        assert found is not None and found.masked is not None
-        assert found.masked.tolist() == [True, False, True, True, True] and found.labels.tolist() == [1, 1, 1, 0, 0]
-        assert found.masks.shape == (4, 64, 64) and found.masks.any((1, 2)).tolist() == [True, True, False, False]
-        assert (found.manifest["masks"], found.manifest["without_mask"]) == ("some", ["test/crack/001.png"])
-        counts = TrialData(found.train, found.test, found.masks, found.labels, None, found.masked).counts()
-        assert counts == Counts(train=3, test_good=2, test_defect=3, test_unmasked=1)
-
-    def test_a_set_without_masks_has_none_to_read(self, store: Store, asked: FeatureRequest, tmp_path: Path) -> None:
-        nut = folder_category(tmp_path)
-        shutil.rmtree(nut / "ground_truth")
-        shutil.rmtree(nut / "test/good")
-        category = open_category("folder", tmp_path, "nut")
-        request = replace(asked, category=category, fingerprint=category.fingerprint())
-        save_features(extract(request, torch.device("cpu")), claim(store, request.key))
-        found = load_features(store, request.key)
-        assert found is not None and found.masked is not None and not found.masked.any()
-        assert found.masks.shape == (0, 64, 64) and found.manifest["masks"] == "none"
-        counts = TrialData(found.train, found.test, found.masks, found.labels, None, found.masked).counts()
-        assert (counts.test_defect, counts.test_unmasked, counts.test_vanished) == (3, 3, 0)
-
-    def test_without_its_manifest_a_set_is_not_there(self, store: Store, features: FeatureSet) -> None:
+    def test_without_its_manifest_a_set_is_not_there(
+        self, store: Store, features: FeatureSet, asked: FeatureRequest
+    ) -> None:
         assert load_features(store, features.key) is None
-        save_features(features, claim(store, features.key))
+        features.save(claim(store, features.key))
         manifest = store.get(manifest_name(features.key))
         store.delete(manifest_name(features.key))
         assert load_features(store, features.key) is None
@@ -127,12 +99,33 @@ class TestStored:
         store.delete(part_name(store, "test"))
         with pytest.raises(DamagedObjectError, match=r"there is no object .*test\.safetensors"):
             load_features(store, features.key)
-        drop_features(store, features.key)
+        drop(store, asked)
         assert load_features(store, features.key) is None and list(store.list("features/")) == []
+
+    def test_a_set_with_masks_inside_is_read(self, store: Store, features: FeatureSet) -> None:
+        """As versions before had it."""
+        inside = {"masks": np.zeros((5, 64, 64), np.uint8), "labels": np.zeros(5, np.uint8), "masked": np.ones(5, bool)}
+        levels = (
+            {f"level_{level}": array for level, array in split.items()} for split in (features.train, features.test)
+        )
+        train, test = levels
+        save_set(claim(store, features.key), FEATURES, train, test | inside, features.manifest)
+        found = load_features(store, features.key)
+        assert found is not None and list(found.test) == [8, 16]
+        assert np.array_equal(found.test[8], features.test[8])
+
+    def test_images_are_read_back_as_written(self, store: Store) -> None:
+        rng = np.random.default_rng(0)
+        train, test = (rng.integers(0, 256, (count, 8, 8, 3), np.uint8) for count in (3, 2))
+        ImageSet("i1", train, test, {"category": "nut"}).save(claim(store, "i1"))
+        found = load_images(store, "i1")
+        assert found is not None and found.manifest == {"category": "nut"}
+        assert np.array_equal(found.train, train) and np.array_equal(found.test, test)
+        assert {info.name.split("/")[0] for info in store.list() if not info.name.startswith("claims/")} == {"images"}
 
     @pytest.mark.parametrize("part", ["train", "test", "manifest.json"])
     def test_damage_is_found_and_named(self, store: Store, features: FeatureSet, part: str) -> None:
-        save_features(features, claim(store, features.key))
+        features.save(claim(store, features.key))
         name = manifest_name(features.key) if part == "manifest.json" else part_name(store, part)
         path = Path(store.location(name))
         content = bytearray(path.read_bytes())
@@ -142,17 +135,17 @@ class TestStored:
             load_features(open_store(store.uri), features.key)
 
     def test_a_manifest_that_is_none_is_damage(self, store: Store, features: FeatureSet) -> None:
-        save_features(features, claim(store, features.key))
+        features.save(claim(store, features.key))
         store.put(manifest_name(features.key), b"not json")
         with pytest.raises(DamagedObjectError, match="no manifest"):
             load_features(store, features.key)
 
     def test_the_late_files_of_a_claim_taken_over_do_not_count(self, store: Store, features: FeatureSet) -> None:
         late, newer = claim(store, features.key), claim(store, features.key)
-        save_features(features, newer)
+        features.save(newer)
         stored = {info.name: store.get(info.name) for info in store.list("features/")}
         with pytest.raises(LostClaimError):
-            save_features(replace(features, labels=1 - features.labels), late)
+            replace(features, manifest={}).save(late)
         assert {info.name: store.get(info.name) for info in store.list("features/")} == stored
 
 

@@ -39,9 +39,7 @@ def score_maps(method: Method, settings: MethodSettings, test: Split, context: C
     """Every scoring of the test images."""
     detector = method.detector()
     with torch.no_grad():
-        given = [
-            detector.parts(test.batch(slice(start, start + BATCH), CPU)) for start in range(0, len(test), BATCH)
-        ]
+        given = [detector.parts(test.batch(slice(start, start + BATCH), CPU)) for start in range(0, len(test), BATCH)]
         parts = {name: torch.cat([each[name] for each in given]) for name in given[0]}
         yield from type(method).scorings(settings.training(), parts, context.image_size)
 

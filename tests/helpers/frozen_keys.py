@@ -53,12 +53,12 @@ def _keys(plan: Plan, part: str) -> Keys:
         if cell.part == part:
             assert cell.key is not None
             trial = plan.trials[cell.key]
-            assert trial.features is not None
+            assert trial.wanted is not None
             lists = found.setdefault(
                 f"{cell.row} · {cell.dataset}", {"trainings": [], "features": [], "references": []}
             )
             lists["trainings"].append(cell.key)
-            lists["features"].append(trial.features.key)
+            lists["features"].append(trial.wanted.sets[0].key)
             lists["references"].append(trial.reference_key or "none")
     return {row: {kind: _digest(*keys) for kind, keys in lists.items()} for row, lists in found.items()}
 

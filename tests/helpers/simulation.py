@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from rich.console import Console
 
-from fod_bench.features.request import FeatureRequest
+from fod_bench.features.request import SetRequest
 from fod_bench.job import load_job
 from fod_bench.methods.fod.references.specs import ReferenceSpec
 from fod_bench.plan import Plan, TrialJob, make_plan
@@ -51,7 +51,7 @@ class Scripted(Behaviour):
         seconds: float = 60.0,
         *,
         fails: Callable[[Trial, Share, int], Failure | None] = lambda trial, share, together: None,
-        prepares: Callable[[FeatureRequest], Prepared | Failure] = lambda request: Prepared(True, 0),
+        prepares: Callable[[SetRequest], Prepared | Failure] = lambda request: Prepared(True, 0),
         starts: Callable[[int], LossKind | None] = lambda worker: None,
         **times: float,
     ) -> None:
@@ -67,7 +67,7 @@ class Scripted(Behaviour):
     def train(self, trial: Trial, share: Share, together: int) -> Failure | None:
         return self._fails(trial, share, together)
 
-    def prepare(self, request: FeatureRequest, references: Sequence[ReferenceSpec]) -> Prepared | Failure:
+    def prepare(self, request: SetRequest, references: Sequence[ReferenceSpec]) -> Prepared | Failure:
         return self._prepares(request)
 
     def startup_loss(self, worker: int) -> LossKind | None:

@@ -9,16 +9,22 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from fod_bench.methods.base import TrialData
+from fod_bench.evaluation.evaluate import Truth
+from fod_bench.evaluation.maps import ScoreMaps
+from fod_bench.methods.base import Context, Split
 from fod_bench.methods.fod.method import FodMethod
 from fod_bench.methods.fod.network import FODNetwork, NetworkShape, View
+from fod_bench.methods.fod.references.base import References
 from fod_bench.methods.fod.references.build import build_references
+from fod_bench.methods.fod.references.maker import rows
 from fod_bench.methods.fod.references.specs import reference_spec
 from fod_bench.records.claims import Claim, take
 from fod_bench.records.curves import Curves, EpochResult, read_curves
 from fod_bench.records.names import checkpoints_prefix
 from fod_bench.records.record import Record, Trial
 from fod_bench.store import Store
+from fod_bench.trials.data import TrialData
+from fod_bench.trials.scores import TestImages
 from fod_bench.trials.trial import Assignment, Control, run_trials
 
 torch.set_num_threads(1)  # tensors are tiny, and bits are compared
@@ -64,7 +70,29 @@ def trial_data(train: int = 5, good: int = 3, defective: int = 4, seed: int = 2,
     for array in (masks, labels, *learnt.values(), *tested.values()):
         array.flags.writeable = False
     references = build_references(reference_spec(reference), learnt, tested, CPU)
-    return TrialData(learnt, tested, masks, labels, references)
+    return feature_data(learnt, tested, masks, labels, references)
+
+
+def feature_data(
+    train: dict[int, np.ndarray],
+    test: dict[int, np.ndarray],
+    masks: np.ndarray,
+    labels: np.ndarray,
+    references: References | None,
+    masked: np.ndarray | None = None,
+) -> TrialData:
+    """Data of a trial on pooled features, from their parts."""
+    found = ({}, {}) if references is None else rows(references)
+    learnt, tested = (Split(pooled=part, reference_rows=found[side]) for side, part in enumerate((train, test)))
+    return TrialData(learnt, tested, Truth(labels, masks, masked), Context(masks.shape[-1], references))
+
+
+def score_maps(trained: FodMethod, data: TrialData | None = None) -> list[ScoreMaps]:
+    """Every scoring of the test images."""
+    data = data or trial_data()
+    given = setting(levels=trained.levels, views=trained.view)
+    parts = TestImages(data.test, trained.device).parts(trained.detector())
+    return list(FodMethod.scorings(given, parts, data.context.image_size))
 
 
 def setting(**changes: Any) -> dict[str, Any]:
@@ -90,7 +118,8 @@ def setting(**changes: Any) -> dict[str, Any]:
 
 def method(data: TrialData | None = None, seed: int = 3407, **changes: Any) -> FodMethod:
     """The method on small data."""
-    return FodMethod(setting(**changes), data or trial_data(), seed, CPU)
+    data = data or trial_data()
+    return FodMethod(setting(**changes), data.train, data.context, seed, CPU)
 
 
 def trial(checkpoint_seconds: float = 1e9, key: str = "a1", **changes: Any) -> Trial:
@@ -104,7 +133,7 @@ def trial(checkpoint_seconds: float = 1e9, key: str = "a1", **changes: Any) -> T
         fingerprint="f0",
         seed=3407,
         setting=setting(**changes),
-        features={"key": "b2", "backbone": "resnet18"},
+        features={"key": "b2", "backbone": "resnet18", "image_size": SIZE},
         reference={"kind": "mean", "key": "c3"},
         checkpoint_seconds=checkpoint_seconds,
     )

@@ -11,7 +11,6 @@ import torch
 
 from benchmarks import plain_fod
 from fod_bench.job import load_job
-from fod_bench.methods.base import TrialData
 from fod_bench.methods.fod.method import FodMethod
 from fod_bench.methods.fod.network import FODNetwork, NetworkShape
 from fod_bench.methods.fod.references.build import build_references
@@ -19,7 +18,8 @@ from fod_bench.methods.fod.references.specs import MeanReference
 from fod_bench.methods.fod.rules import rules
 from fod_bench.methods.fod.settings import FodSettings
 from fod_bench.methods.fod.train import LossWeights, losses
-from tests.helpers.trial_builders import CPU, VIEWS, features
+from fod_bench.trials.data import TrialData
+from tests.helpers.trial_builders import CPU, VIEWS, feature_data, features, score_maps
 
 JOBS = Path(__file__).parents[2] / "jobs"
 CHANNELS = {4: 3, 8: 5, 16: 7}
@@ -39,7 +39,7 @@ def data() -> TrialData:
     labels = np.array([0, 0, 1, 1], np.uint8)
     masks = np.zeros((4, SIZE, SIZE), np.uint8)
     masks[2:, : SIZE // 2] = 1
-    return TrialData(learnt, tested, masks, labels, build_references(MeanReference(), learnt, tested, CPU))
+    return feature_data(learnt, tested, masks, labels, build_references(MeanReference(), learnt, tested, CPU))
 
 
 def rows() -> list[Any]:
@@ -55,14 +55,14 @@ def rows() -> list[Any]:
 @pytest.mark.parametrize("settings", rows())
 def test_a_row_is_trained_by_the_equations_it_names(settings: FodSettings, data: TrialData) -> None:
     """The first step's loss terms against the plain implementation, for the setting as the job file has it."""
-    detector = FodMethod(settings.training(), data, 3407, CPU)
-    twins = FodMethod(settings.training(), data, 3407, CPU).trainers
+    detector = FodMethod(settings.training(), data.train, data.context, 3407, CPU)
+    twins = FodMethod(settings.training(), data.train, data.context, 3407, CPU).trainers
     found = dict(zip(detector.loss_names, detector.step(0, 0).tolist(), strict=True))
     assert list(twins) == list(settings.levels)
     for level, twin in twins.items():
         shape = twin.network.shape
         assert (shape.d_model, shape.heads, shape.layers) == (settings.widths[level], settings.heads, settings.layers)
-        given = torch.from_numpy(data.train[level]).flatten(1, 2)
+        given = torch.from_numpy(data.train.pooled[level]).flatten(1, 2)
         reference = given.mean(0, keepdim=True)
         weight = settings.lambda2 if settings.entropy else 0.0
         with torch.no_grad():
@@ -81,8 +81,8 @@ def test_a_row_is_trained_by_the_equations_it_names(settings: FodSettings, data:
 @pytest.mark.parametrize("settings", rows())
 def test_a_row_is_scored_by_the_rule_and_levels_it_names(settings: FodSettings, data: TrialData) -> None:
     """The score that the table shows is one of those its training has."""
-    detector = FodMethod(settings.training(), data, 3407, CPU)
-    assert settings.score in {maps.score for maps in detector.score_maps()}
+    detector = FodMethod(settings.training(), data.train, data.context, 3407, CPU)
+    assert settings.score in {maps.score for maps in score_maps(detector, data)}
 
 
 @pytest.mark.parametrize("heads", [2, 4, 8])
@@ -104,11 +104,11 @@ def test_a_larger_training_holds_its_subsets_of_levels_to_the_bit(views: str, da
 
     def trained(*levels: int) -> dict[str, torch.Tensor]:
         settings = FodSettings(views=views, levels=levels, d_model={4: 8, 8: 8, 16: 16}, heads=2, layers=1)
-        detector = FodMethod(settings.training(), data, 3407, CPU)
+        detector = FodMethod(settings.training(), data.train, data.context, 3407, CPU)
         for epoch in range(2):
             for step in range(detector.steps_per_epoch):
                 detector.step(epoch, step)
-        return {maps.score: maps.pixels for maps in detector.score_maps()}
+        return {maps.score: maps.pixels for maps in score_maps(detector, data)}
 
     together = trained(4, 8, 16)
     assert len(together) == 7 * len(rules(views))  # type: ignore[arg-type]

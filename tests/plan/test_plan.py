@@ -65,7 +65,7 @@ def test_rows_that_differ_in_scoring_only_share_a_training() -> None:
 
 
 def only_features(plan: Plan) -> FeatureRequest:
-    (request,) = {trial.features.key: trial.features for trial in plan.trials.values() if trial.features}.values()
+    (request,) = {one.key: one for trial in plan.trials.values() if trial.wanted for one in trial.wanted.sets}.values()
     return request
 
 
@@ -97,7 +97,7 @@ def test_how_images_become_squares_depends_on_the_layout_and_on_the_row(folder: 
     drawn = plan_of(variants=variants)
     assert [trial.rows for trial in drawn.trials.values()] == [["Auto", "Stretch"], ["Crop"], ["Crop of more"]]
     for plan, known in ((cropped, there), (drawn, True)):
-        requests = {request.key: request for trial in plan.trials.values() if (request := trial.features) is not None}
+        requests = {one.key: one for trial in plan.trials.values() if trial.wanted for one in trial.wanted.sets}
         assert summary_of(plan).feature_sets == 3 and len(requests) == (3 if known else 0)
         assert {request.resize.shorter_side for request in requests.values()} == ({None, 64, 96} if known else set())
 
@@ -232,7 +232,7 @@ def recorded(job: TrialJob, device: str, train: float, evaluate: float, threads:
     run = {"started": "2026-11-25T00:00:00Z", "finished": "2026-11-25T00:00:00Z", "train_seconds": train}
     run |= {"evaluate_seconds": evaluate, "seconds_per_step": 0.1, "device": device, "threads": threads}
     return Record(
-        **job.trial(1.0).model_dump(exclude={"checkpoint_seconds"}),
+        **job.trial(1.0).training(),
         counts=job.counts,
         primary_score="rec_div@8+16",
         run=RunInfo(**run, host="here", versions={}),

@@ -18,7 +18,7 @@ from fod_bench.job import load_job
 from fod_bench.plan import Plan, make_plan
 from fod_bench.records.failures import Failure
 from fod_bench.records.names import manifest_name, plan_name, record_name
-from fod_bench.runs.messages import Attempt
+from fod_bench.runs.messages import Attempt, SetTask
 from fod_bench.store import Store, open_store
 from tests.helpers.commands import TINY
 from tests.helpers.dataset_builders import folder_category, picture
@@ -55,12 +55,16 @@ def run(store: Store, *overrides: str) -> Plan:
     for cell in plan.run.cells:
         assert cell.key is not None
         job = plan.trials[cell.key]
-        assert job.features is not None and job.counts is not None
-        category = job.features.category
-        about = {"layout": category.layout, "category": category.name, "fingerprint": job.features.fingerprint}
+        assert job.wanted is not None and job.counts is not None
+        category = job.wanted.sets[0].category
+        about = {"layout": category.layout, "category": category.name, "fingerprint": job.wanted.sets[0].fingerprint}
         about |= {part: [sample.name for sample in getattr(category, part)] for part in ("train", "test")}
-        store.put(manifest_name(job.features.key), json.dumps({**about, "files": {}}).encode())
-        changes: dict[str, Any] = {"fingerprint": job.features.fingerprint, "counts": job.counts, "layout": "folder"}
+        store.put(manifest_name(job.wanted.sets[0].key), json.dumps({**about, "files": {}}).encode())
+        changes: dict[str, Any] = {
+            "fingerprint": job.wanted.sets[0].fingerprint,
+            "counts": job.counts,
+            "layout": "folder",
+        }
         made = record(cell.key, cell, [(0.9, 0.8)], **changes)
         store.put(record_name(cell.key), made.model_dump_json().encode())
     return plan
@@ -69,8 +73,8 @@ def run(store: Store, *overrides: str) -> Plan:
 def of(plan: Plan, category: str) -> set[str]:
     """Store names of a category's features and record."""
     trial = next(trial for trial in plan.trials.values() if trial.category == category)
-    assert trial.features is not None
-    return {manifest_name(trial.features.key), record_name(trial.key)}
+    assert trial.wanted is not None
+    return {manifest_name(trial.wanted.sets[0].key), record_name(trial.key)}
 
 
 def verify(*arguments: str, code: int) -> dict[str, str]:
@@ -158,10 +162,10 @@ def test_options_that_do_not_go_together(folder: Path) -> None:
 
 def test_a_worker_keeps_no_features_of_images_that_changed_since_the_plan(folder: Path) -> None:
     trial = next(iter(planned().trials.values()))
-    assert trial.features is not None
+    assert trial.wanted is not None
     worker = Worker("store", 1, gpu=False)
     forge(folder / "parts/nut/test/good/000.png", (folder / "parts/nut/test/good/001.png").read_bytes())
-    failure = worker.prepare(trial.features, [], Attempt("d:1", None, 60))
+    (failure,) = worker.prepare([SetTask(trial.wanted.sets[0], [], Attempt("d:1", None, 60))])
     assert isinstance(failure, Failure) and failure.kind == "data"
     assert "nut are not those that the run was planned with" in failure.reason
     assert not list(open_store("store").list("features/"))
@@ -170,8 +174,8 @@ def test_a_worker_keeps_no_features_of_images_that_changed_since_the_plan(folder
 def test_nor_of_weights_that_did(folder: Path) -> None:
     (folder / "w.safetensors").write_bytes(b"some weights")
     trial = next(iter(planned().trials.values()))
-    assert trial.features is not None
-    request = replace(trial.features, weights=resolve_weights("resnet18", "w.safetensors", 0, download=False))
+    assert trial.wanted is not None
+    request = replace(trial.wanted.sets[0], weights=resolve_weights("resnet18", "w.safetensors", 0, download=False))
     (folder / "w.safetensors").write_bytes(b"more weights")
-    failure = Worker("store", 1, gpu=False).prepare(request, [], Attempt("d:1", None, 60))
+    (failure,) = Worker("store", 1, gpu=False).prepare([SetTask(request, [], Attempt("d:1", None, 60))])
     assert isinstance(failure, Failure) and failure.kind == "data" and "is not the file that" in failure.reason

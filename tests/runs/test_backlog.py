@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
+from fod_bench.features.request import FeatureRequest, ImageRequest, SetRequest, Wanted
 from fod_bench.methods.fod.references.specs import MeanReference
+from fod_bench.methods.settings import Reference
 from fod_bench.plan import Plan, TrialJob
 from fod_bench.runs.backlog import Backlog
 from fod_bench.runs.simulate import SimulatedClock
@@ -31,14 +34,21 @@ def backlog(trials: list[TrialJob], clock: SimulatedClock) -> Backlog:
 
 
 def key(trial: TrialJob) -> str:
-    assert trial.features is not None
-    return trial.features.key
+    assert trial.wanted is not None
+    return trial.wanted.key
+
+
+def next_set(backlog: Backlog) -> tuple[SetRequest, list[Reference]] | None:
+    """The one set that is next to be prepared, if there is one."""
+    found = backlog.next_sets()
+    assert len(found) <= 1
+    return found[0] if found else None
 
 
 def test_trainings_begin_when_their_features_are_there(backlog: Backlog, trials: list[TrialJob]) -> None:
     assert len(backlog) == 4 and backlog.next_trial(None) is None
-    first, second = backlog.next_features(), backlog.next_features()
-    assert first is not None and second is not None and backlog.next_features() is None
+    first, second = next_set(backlog), next_set(backlog)
+    assert first is not None and second is not None and next_set(backlog) is None
     assert {first[0].key, second[0].key} == {key(trial) for trial in trials} and first[1] == [MeanReference()]
     backlog.prepared(second[0].key, True)
     begun = backlog.next_trial(None)
@@ -57,24 +67,25 @@ def test_trainings_begin_when_their_features_are_there(backlog: Backlog, trials:
 
 
 def test_features_that_were_not_to_be_had_are_tried_again_later(backlog: Backlog, clock: SimulatedClock) -> None:
-    (request, _), other = backlog.next_features() or pytest.fail(), backlog.next_features()
+    (request, _), other = next_set(backlog) or pytest.fail(), next_set(backlog)
     assert other is not None
     backlog.prepared(request.key, False, pause=1000)
     clock.sleep(999)
-    assert backlog.next_features() is None
+    assert next_set(backlog) is None
     clock.sleep(1)
-    assert backlog.next_features() == (request, [MeanReference()])
+    assert next_set(backlog) == (request, [MeanReference()])
     backlog.prepared(request.key, False)
-    assert backlog.next_features() == (request, [MeanReference()])
+    assert next_set(backlog) == (request, [MeanReference()])
 
 
 def test_what_fails_with_its_features_is_what_waits_and_not_what_is_at_work(
     backlog: Backlog, trials: list[TrialJob]
 ) -> None:
-    request, _ = backlog.next_features() or pytest.fail()
+    request, _ = next_set(backlog) or pytest.fail()
     backlog.prepared(request.key, True)
     at_work = backlog.next_trial(None)
-    backlog.spoilt(request.key)
+    assert at_work is not None
+    backlog.spoilt(at_work)
     (waiting,) = backlog.waiting(request.key)
     assert at_work is not None and waiting != at_work
     backlog.put_off(at_work, 1000)
@@ -86,7 +97,7 @@ def test_what_fails_with_its_features_is_what_waits_and_not_what_is_at_work(
 
 
 def test_what_was_put_off_comes_back_first(backlog: Backlog, clock: SimulatedClock) -> None:
-    request, _ = backlog.next_features() or pytest.fail()
+    request, _ = next_set(backlog) or pytest.fail()
     backlog.prepared(request.key, True)
     one = backlog.next_trial(None)
     assert one is not None
@@ -101,7 +112,7 @@ def test_what_was_put_off_comes_back_first(backlog: Backlog, clock: SimulatedClo
 
 
 def ready(backlog: Backlog) -> None:
-    while (found := backlog.next_features()) is not None:
+    while (found := next_set(backlog)) is not None:
         backlog.prepared(found[0].key, True)
 
 
@@ -133,3 +144,36 @@ def test_what_lost_a_worker_together_goes_on_alone(backlog: Backlog) -> None:
     for trial in pack:
         backlog.put_back(trial)
     assert [len(backlog.next_trials(None, 8)) for _ in range(3)] == [1, 1, 2]
+
+
+def test_a_training_waits_for_all_its_sets_and_those_of_one_pass_are_made_together(
+    trials: list[TrialJob], clock: SimulatedClock
+) -> None:
+    (weave, _), (board, _) = trials[:2], trials[2:]
+    assert weave.wanted is not None
+    pooled = weave.wanted.sets[0]
+    assert isinstance(pooled, FeatureRequest)
+    plain = replace(pooled, pooled=False)
+    images = ImageRequest(pooled.category, pooled.fingerprint, pooled.image_size)
+    both = replace(weave, key="both", wanted=Wanted((pooled, plain, images)))
+    backlog = Backlog(clock)
+    backlog.add([weave, both, board])
+    first, second, third = backlog.next_sets(), backlog.next_sets(), backlog.next_sets()
+    assert [request for request, _ in first] == [pooled, plain] and [wanted for _, wanted in first] == [
+        [MeanReference()],
+        [],
+    ]
+    assert {second[0][0].key, third[0][0].key} == {images.key, key(board)}
+    backlog.prepared(plain.key, True)
+    assert backlog.next_trial(None) is None
+    backlog.prepared(pooled.key, True)
+    assert backlog.next_trial(None) is weave and backlog.next_trial(None) is None
+    backlog.prepared(images.key, True)
+    assert backlog.next_trial(None) is both
+    assert {one.key for one in backlog.waiting(images.key)} == set()
+    backlog.put_back(both)
+    backlog.spoilt(both)  # and with it what the other stands on
+    assert backlog.next_trial(None) is None and backlog.waiting(images.key) == [both]
+    backlog.close(both)
+    backlog.prepared(images.key, True)  # which nobody needs any more
+    assert len(backlog) == 2

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from fod_bench.errors import ClusterError, StoreError
-from fod_bench.features.request import FeatureRequest
+from fod_bench.features.request import SetRequest
 from fod_bench.plan import Plan, TrialJob
 from fod_bench.records.failures import Failure, keep_failure, kept_failure
 from fod_bench.records.names import record_name
@@ -38,8 +38,8 @@ def mixed(plan_of: Callable[..., Plan]) -> list[TrialJob]:
 
 
 def features(trial: TrialJob) -> str:
-    assert trial.features is not None
-    return trial.features.key
+    assert trial.wanted is not None
+    return trial.wanted.key
 
 
 def keys(trials: list[TrialJob]) -> list[str]:
@@ -80,7 +80,7 @@ class TestCalm:
         made = Prepared(True, 1 << 20, notes=("damaged   so",))
         simulation = Simulation(trials, behaviour=Scripted(prepares=lambda request: made))
         simulation.run()
-        assert "damaged   so\nfeatures  weave: extracted, 14 pictures, 1 MiB\n" in simulation.said
+        assert "damaged   so\nfeatures  weave: extracted, 14 images, 1 MiB\n" in simulation.said
         assert [line for line in simulation.said.splitlines() if line.startswith("done")] == [
             f"done      {trial.name}   [{number}/3]" for number, trial in enumerate(trials, 1)
         ]
@@ -98,7 +98,7 @@ class TestCalm:
         assert kept_failure(simulation.store, doomed[0].key) is not None
 
     def test_features_that_cannot_be_made_end_their_trainings_and_no_others(self, mixed: list[TrialJob]) -> None:
-        def prepares(request: FeatureRequest) -> Prepared | Failure:
+        def prepares(request: SetRequest) -> Prepared | Failure:
             return Failure("unreadable", "", "data") if request.category.name == "board" else Prepared(True, 0)
 
         counts = Simulation(mixed, behaviour=Scripted(prepares=prepares)).run()

@@ -11,7 +11,7 @@ from fod_bench.plan import Plan, TrialJob
 from fod_bench.records.failures import Failure
 from fod_bench.records.names import record_name
 from fod_bench.runs.executor import StatusTold, WorkEnded, WorkerLost
-from fod_bench.runs.messages import Attempt, Done, Taken
+from fod_bench.runs.messages import Attempt, Done, SetTask, Taken
 from fod_bench.runs.resources import NodeResources, Share
 from fod_bench.runs.simulate import SimulatedExecutor
 from tests.helpers.memory_store import MemoryStore
@@ -36,8 +36,8 @@ class Cluster(SimulatedExecutor):
         self.workers = [self.start(ONE), self.start(ONE)]
         self.work_on = trial
         assert self.heard(10) == []
-        if features and trial.features is not None:
-            self.prepare(self.workers[0], trial.features, [], Attempt("features", None, LEASE))
+        if features and trial.wanted is not None:
+            self.prepare(self.workers[0], [SetTask(trial.wanted.sets[0], [], Attempt("features", None, LEASE))])
             self.heard(30)
 
     def begin(self, worker: int, attempt: str, lost: str | None = None) -> None:

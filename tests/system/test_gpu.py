@@ -22,7 +22,6 @@ from fod_bench.evaluation.evaluate import Truth, evaluate
 from fod_bench.evaluation.maps import ScoreMaps
 from fod_bench.features.extract import extract
 from fod_bench.job import load_job
-from fod_bench.methods.base import TrialData
 from fod_bench.methods.fod.correlation import VARIABLE
 from fod_bench.methods.fod.method import FodMethod
 from fod_bench.methods.fod.precision import matrix_products
@@ -34,6 +33,7 @@ from fod_bench.plan import TrialJob, make_plan
 from fod_bench.records.record import Record
 from fod_bench.store import open_store
 from fod_bench.trials import cost as measurement
+from fod_bench.trials.data import TrialData
 from tests.helpers.correlation_cases import HERE, TOLERANCE, Case, compare, outcome, written_down
 from tests.helpers.trial_builders import CPU, DEVICE, STEPS, Watcher, claim, run_trial, setting, trial_data
 
@@ -254,8 +254,8 @@ def test_costs_are_measured(implementation: str, tmp_path: Path, monkeypatch: py
 @pytest.mark.parametrize("backbone", ["resnet18", "mobilenetv2_100"])
 def test_features_are_a_cpus(backbone: str) -> None:
     job = next(iter(quickstart(f"backbone={backbone}", "d_model={8: 64, 16: 64}")))
-    assert job.features is not None
-    found, expected = (extract(job.features, device) for device in (DEVICE, CPU))
+    assert job.wanted is not None
+    found, expected = (extract([job.wanted.sets[0]], device)[0] for device in (DEVICE, CPU))
     for level, array in expected.train.items():
         assert np.abs(found.train[level] - array).max() <= 1e-3 * np.abs(array).max()
     assert np.array_equal(found.masks, expected.masks)
@@ -289,7 +289,7 @@ def quickstart(*settings: str) -> list[TrialJob]:
 
 
 def data_of(job: TrialJob, device: torch.device) -> TrialData:
-    assert job.features is not None
-    made = extract(job.features, device)
+    assert job.wanted is not None
+    made = extract([job.wanted.sets[0]], device)[0]
     references = build_references(job.settings.reference, made.train, made.test, device, job.category)
     return TrialData(made.train, made.test, made.masks, made.labels, references)

@@ -16,21 +16,33 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks import plain_fod
 from fod_bench.evaluation.metric import COSTS
 from fod_bench.features.backbone import Backbone
-from fod_bench.features.weights import Weights
-from fod_bench.methods.base import TrialData
 from fod_bench.methods.fod.correlation import VARIABLE
 from fod_bench.methods.fod.cost import forward_flops
+from fod_bench.methods.fod.detector import FodDetector
 from fod_bench.methods.fod.method import FodMethod
 from fod_bench.methods.fod.network import View
 from fod_bench.methods.fod.references.build import build_references
-from fod_bench.methods.fod.references.specs import MeanReference, NearestReference, PrototypeReference, ReferenceSpec
+from fod_bench.methods.fod.references.specs import MeanReference, PrototypeReference, ReferenceSpec
 from fod_bench.records.names import record_name
 from fod_bench.records.record import Record, Trial
 from fod_bench.store import Store, open_store
 from fod_bench.trials import cost as measurement
-from fod_bench.trials.cost import count_flops, measure, measure_trial
+from fod_bench.trials.cost import Inference, count_flops, measure, measure_trial
+from fod_bench.trials.data import TrialData
 from fod_bench.trials.trial import Interrupted
-from tests.helpers.trial_builders import CPU, SIZE, VIEWS, Watcher, claim, names, run, trial, trial_data
+from tests.helpers.trial_builders import (
+    CPU,
+    SIZE,
+    VIEWS,
+    Watcher,
+    claim,
+    feature_data,
+    names,
+    run,
+    score_maps,
+    trial,
+    trial_data,
+)
 
 CHANNELS = {8: 128, 16: 256}
 """Of the backbone, ResNet-18."""
@@ -68,7 +80,7 @@ def data(
     masks, labels = np.zeros((4, size, size), np.uint8), np.array([0, 0, 1, 1], np.uint8)
     masks[2:, :9, :9] = 1
     learnt, tested = made(train), made(4)
-    return TrialData(learnt, tested, masks, labels, build_references(reference, learnt, tested, CPU))
+    return feature_data(learnt, tested, masks, labels, build_references(reference, learnt, tested, CPU))
 
 
 def setting(**changes: Any) -> dict[str, Any]:
@@ -79,11 +91,17 @@ def setting(**changes: Any) -> dict[str, Any]:
 
 def method(reference: ReferenceSpec | None = None, **changes: Any) -> FodMethod:
     given = data(reference=reference or MeanReference())
-    return FodMethod(setting(**changes) | {"measure": "cost"}, given, 0, CPU)
+    return FodMethod(setting(**changes) | {"measure": "cost"}, given.train, given.context, 0, CPU)
 
 
-def backbone(name: str = "resnet18", levels: tuple[int, ...] = (8, 16)) -> Backbone:
-    return Backbone(Weights(name, "random:0", None, 0), levels)
+def asked(name: str = "resnet18", levels: tuple[int, ...] = (8, 16), size: int = SIZE, **changes: Any) -> Trial:
+    """A measurement with features of a backbone."""
+    features = {"key": "b2", "backbone": name, "levels": list(levels), "image_size": size}
+    return trial().model_copy(update={"setting": setting(**changes), "features": features})
+
+
+def inference(measurement: Trial, given: TrialData | None = None) -> Inference:
+    return Inference(measurement, (given or data()).test, CPU, 2)
 
 
 @contextmanager
@@ -121,11 +139,12 @@ def attention_flops(view: View) -> int:
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_operations_are_those_of_layers_and_attention_by_hand(view: View) -> None:
-    feature_levels, measured = backbone(), method(views=view)
+    made, measured = inference(asked(views=view)), method(views=view)
+    assert made.backbone is not None
     torch.set_num_threads(2)  # as a worker may have
     try:
-        with layer_flops(feature_levels, *measured.networks) as by_hand:
-            layers, everything = count_flops(feature_levels, measured, torch.randn(1, 3, SIZE, SIZE))
+        with layer_flops(made.backbone, *measured.networks) as by_hand:
+            layers, everything = count_flops(made, measured)
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(1)
@@ -137,12 +156,14 @@ def test_operations_are_those_of_layers_and_attention_by_hand(view: View) -> Non
 def test_the_estimate_of_a_plan_is_what_the_counter_finds(view: View, references: int) -> None:
     measured = method(PrototypeReference(per_position=references), views=view)
     given = {level: torch.randn(1, SIZE // level, SIZE // level, width) for level, width in CHANNELS.items()}
+    made = data(reference=PrototypeReference(per_position=references)).context.reference.levels
+    references_of = {level: torch.from_numpy(each.features).flatten(0, 2)[None] for level, each in made.items()}
     for level, network in zip(measured.levels, measured.networks, strict=True):
         patches, d_model = (SIZE // level) ** 2, SHAPE["d_model"][str(level)]
         counts = []
         for forward in (network, lambda *parts, network=network: plain_fod.forward(network, *parts)):
             with torch.no_grad(), FlopCounterMode(display=False) as counter:
-                forward(given[level].flatten(1, 2), measured.references[level].of_any())
+                forward(given[level].flatten(1, 2), references_of[level])
             counts.append(counter.get_total_flops())
         if view == "patch":  # its attention is one kernel, which not every device has a count for
             counts.pop(0)
@@ -153,11 +174,13 @@ def test_the_estimate_of_a_plan_is_what_the_counter_finds(view: View, references
 def test_the_papers_figures_are_ours_with_what_it_computes_for_nothing() -> None:
     """10.9 G and 16.2 M of Table 5: multiply-adds of the layers, and the parameters."""
     widths = {8: 72, 16: 200}
-    asked = setting(d_model={"8": 256, "16": 512}, heads=8, layers=3)
-    measured = FodMethod(asked | {"measure": "cost"}, data(256, widths, train=1), 0, CPU)
-    picture = torch.randn(1, 3, 256, 256)
-    ours, _ = count_flops(backbone("tf_efficientnet_b6"), measured, picture)
-    layers, _ = count_flops(backbone("tf_efficientnet_b6", (8, 16, 32)), measured, picture)  # all stages
+    shape = {"d_model": {"8": 256, "16": 512}, "heads": 8, "layers": 3}
+    given = data(256, widths, train=1)
+    measured = FodMethod(setting(**shape), given.train, given.context, 0, CPU)
+    ours, layers = (
+        count_flops(inference(asked("tf_efficientnet_b6", levels, 256, **shape), given), measured)[0]
+        for levels in ((8, 16), (8, 16, 32))  # the second is of all stages
+    )
     dropped = [(32 * 32, 256), (16 * 16, 512)] * 2 * 3  # (patches, d_m) of both levels, two branches, three layers
     assert round((layers / 2 + sum(patches * d * d for patches, d in dropped)) / 1e9, 1) == 10.9
     assert round(layers / 2 / 1e9, 1) == 10.1 and round(ours / 2 / 1e9, 1) == 8.4
@@ -176,18 +199,13 @@ def test_the_papers_figures_are_ours_with_what_it_computes_for_nothing() -> None
 
 
 def test_a_score_of_a_picture_is_that_of_the_test_split() -> None:
-    detector = method()
-    expected = next(maps for maps in detector.score_maps() if maps.score == detector.primary_score)
-    given = {level: torch.from_numpy(array) for level, array in data().test.items()}
-    pixels, images = detector.score_pictures(given)
-    np.testing.assert_allclose(pixels.numpy(), expected.pixels, rtol=1e-5)
-    np.testing.assert_allclose(images.numpy(), expected.images, rtol=1e-5)
-
-
-def test_a_picture_of_no_split_has_no_reference_that_depends_on_it() -> None:
-    given = {level: torch.from_numpy(array) for level, array in data().test.items()}
-    with pytest.raises(ValueError, match="the references depend on the picture"):
-        method(NearestReference()).score_pictures(given)
+    trained, given = method(), data()
+    expected = next(maps for maps in score_maps(trained, given) if maps.score == trained.primary_score)
+    for number in range(len(given.test)):
+        parts = trained.detector().parts(given.test.batch(slice(number, number + 1), CPU))
+        (found,) = FodMethod.scorings(setting(), parts, SIZE, trained.primary_score)
+        np.testing.assert_allclose(found.pixels[0].numpy(), expected.pixels[number], rtol=1e-5)
+        np.testing.assert_allclose(found.images[0].numpy(), expected.images[number], rtol=1e-5)
 
 
 def test_times_follow_from_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,10 +223,10 @@ def test_times_follow_from_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
         return called
 
     monkeypatch.setattr(FodMethod, "step", slow(2.0, FodMethod.step))
-    monkeypatch.setattr(FodMethod, "score_pictures", slow(0.15, FodMethod.score_pictures))
-    monkeypatch.setattr(Backbone, "forward", slow(0.1, Backbone.forward))
+    monkeypatch.setattr(FodDetector, "parts", slow(0.15, FodDetector.parts))
+    monkeypatch.setattr(Backbone, "maps_of", slow(0.1, Backbone.maps_of))
     measured = method()
-    found = measure(measured, measured, 2, {"backbone": "resnet18", "levels": [8, 16], "image_size": SIZE}, CPU)
+    found = measure(measured, measured, asked(), data(), CPU)
     assert found["train_s_per_epoch"] == pytest.approx(2.0 * 3)  # five pictures, two by two
     assert found["inference_fps"] == pytest.approx(1 / 0.25)
     assert found["backbone_s_per_epoch"] == pytest.approx(0.1 * 3)
@@ -216,13 +234,8 @@ def test_times_follow_from_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class TestTrial:
-    def asked(self) -> Trial:
-        made = trial()
-        features = {"key": "b2", "backbone": "resnet18", "levels": [8, 16], "image_size": SIZE}
-        return made.model_copy(update={"setting": setting(), "features": features})
-
     def run(self, store: Store, watcher: Watcher | None = None) -> Record:
-        return measure_trial(self.asked(), data(), claim(store), watcher or Watcher(), CPU)
+        return measure_trial(asked(), data(), claim(store), watcher or Watcher(), CPU)
 
     def test_leaves_a_record_with_costs_and_nothing_else(self, store: Store) -> None:
         record = self.run(store)
@@ -244,7 +257,7 @@ class TestTrial:
     def test_counts_the_same_whatever_is_timed(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         """The products of Triton's kernels are hidden from the counter. (Interpreted they take long, so no clock is started.)"""
         monkeypatch.setattr(measurement, "median_seconds", lambda *_: 1.0)
-        expected = count_flops(backbone(), method().countable(), torch.randn(1, 3, SIZE, SIZE))
+        expected = count_flops(inference(asked()), method().countable())
         monkeypatch.setenv(VARIABLE, "triton")
         record = self.run(store)
         assert record.run.correlation == "triton"

@@ -12,10 +12,11 @@ from sklearn.metrics import roc_auc_score
 
 from fod_bench.errors import DivergedError
 from fod_bench.evaluation.metric import METRICS
+from fod_bench.methods.base import Split
 from fod_bench.records.claims import LostClaimError
 from fod_bench.records.curves import EpochResult
 from fod_bench.records.names import record_name
-from fod_bench.records.record import Counts, Record, Trial
+from fod_bench.records.record import Counts, Record, Training
 from fod_bench.store import Store, open_store
 from fod_bench.store.tensors import load_tensors
 from tests.helpers.trial_builders import (
@@ -27,6 +28,7 @@ from tests.helpers.trial_builders import (
     method,
     names,
     run,
+    score_maps,
     trial,
     trial_data,
     weights_name,
@@ -58,9 +60,12 @@ class TestRecord:
             "*/best_pixel.safetensors",
             "*/curves.json",
             "*/last.safetensors",
+            "*/scores-best_image.safetensors",
+            "*/scores-best_pixel.safetensors",
+            "*/scores-last.safetensors",
             "record.json",
         ]
-        for field in Trial.model_fields.keys() - {"checkpoint_seconds"}:
+        for field in Training.model_fields:
             assert getattr(record, field) == getattr(asked, field)
         assert record.counts == Counts(train=5, test_good=3, test_defect=4)
         assert record.primary_score == "rec_div@8+16" and record.undefined == {}
@@ -88,9 +93,9 @@ class TestRecord:
         for epoch, result in enumerate(results):
             losses = torch.stack([detector.step(epoch, step) for step in range(STEPS)])
             assert list(result.losses.values()) == losses.double().mean(0).tolist()
-            maps = next(maps for maps in detector.score_maps() if maps.score == "rec_div@8+16")
-            images.append(roc_auc_score(data.labels, maps.images))
-            pixels.append(roc_auc_score(data.masks.ravel(), maps.pixels.ravel()))
+            maps = next(maps for maps in score_maps(detector, data) if maps.score == "rec_div@8+16")
+            images.append(roc_auc_score(data.truth.labels, maps.images))
+            pixels.append(roc_auc_score(data.truth.masks.ravel(), maps.pixels.ravel()))
         for metric, values in (("image_auroc", images), ("pixel_auroc", pixels)):
             best = int(np.argmax(values))  # the first of equals
             for found, epoch in ((record.best, best), (record.last, EPOCHS - 1)):
@@ -111,14 +116,16 @@ class TestRecord:
             assert about == {"key": "a1"}
             detector = method(seed=1)
             detector.load_state(weights)
-            maps = next(maps for maps in detector.score_maps() if maps.score == score)
-            truth, scores = (data.labels, maps.images) if metric == "image_auroc" else (data.masks, maps.pixels)
+            maps = next(maps for maps in score_maps(detector, data) if maps.score == score)
+            truth, scores = (
+                (data.truth.labels, maps.images) if metric == "image_auroc" else (data.truth.masks, maps.pixels)
+            )
             assert roc_auc_score(truth.ravel(), scores.ravel()) == pytest.approx(expected, abs=1e-12)
 
     def test_of_equal_epochs_the_first_is_kept(self, store: Store) -> None:
         data = trial_data()
-        far = {level: array + 30 * data.labels[:, None, None, None] for level, array in data.test.items()}
-        data = replace(data, test={level: array.astype(np.float32) for level, array in far.items()})
+        far = {level: array + 30 * data.truth.labels[:, None, None, None] for level, array in data.test.pooled.items()}
+        data = replace(data, test=Split(pooled={level: array.astype(np.float32) for level, array in far.items()}))
         record, detector = run(store, data=data), method(data)
         assert curves(store, record).metrics["rec_div@8+16"]["image_auroc"] == [1.0] * EPOCHS
         for step in range(STEPS):
@@ -153,7 +160,12 @@ class TestRecord:
         for name, reason in record.undefined.items():
             assert reason.startswith(undefined[name.split("_")[0]])
             assert record.best(record.primary_score, name) == record.last(record.primary_score, name) == (None, None)  # type: ignore[arg-type]
-        assert names(store) == [*sorted([*(f"*/{part}.safetensors" for part in kept), "*/curves.json"]), "record.json"]
+        assert names(store) == [
+            *sorted(
+                [*(f"*/{before}{part}.safetensors" for part in kept for before in ("", "scores-")), "*/curves.json"]
+            ),
+            "record.json",
+        ]
 
 
 def value(result: EpochResult) -> float:
@@ -187,9 +199,9 @@ class TestTwice:
 class TestDiverged:
     def test_a_loss_that_is_not_finite_is_named_with_epoch_and_step(self, store: Store) -> None:
         data = trial_data()
-        spoilt = {level: array.copy() for level, array in data.train.items()}
+        spoilt = {level: array.copy() for level, array in data.train.pooled.items()}
         spoilt[8][3] = np.nan
-        data = replace(data, train=spoilt)
+        data = replace(data, train=Split(pooled=spoilt))
         detector = method(data)
         step = next(step for step in range(STEPS) if not bool(detector.step(0, step).isfinite().all()))
         with pytest.raises(DivergedError, match=rf"a loss is not finite in epoch 1, step {step + 1}$"):
@@ -206,8 +218,8 @@ class TestDiverged:
 
     def test_a_score_that_is_not_finite(self, store: Store) -> None:
         data = trial_data()
-        spoilt = {level: array.copy() for level, array in data.test.items()}
+        spoilt = {level: array.copy() for level, array in data.test.pooled.items()}
         spoilt[16][2, 0, 0, 0] = np.inf
         with pytest.raises(DivergedError, match=r"scores are not finite after epoch 1$"):
-            run(store, data=replace(data, test=spoilt))
+            run(store, data=replace(data, test=Split(pooled=spoilt)))
         assert names(store) == []

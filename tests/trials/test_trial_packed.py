@@ -11,13 +11,14 @@ import pytest
 import torch
 
 from fod_bench.errors import DivergedError
-from fod_bench.methods.base import TrialData
+from fod_bench.methods.base import Split
 from fod_bench.methods.fod import packed
 from fod_bench.methods.fod.train import LevelTrainer
 from fod_bench.records.claims import LostClaimError
 from fod_bench.records.names import record_name
 from fod_bench.records.record import Record, Trial
 from fod_bench.store import Store, open_store
+from fod_bench.trials.data import TrialData
 from fod_bench.trials.trial import Assignment, Interrupted, run_trials
 from tests.helpers.trial_builders import (
     CPU,
@@ -145,9 +146,9 @@ def test_killed_and_continued(store: Store, other: Store) -> None:
 
 def test_one_that_diverges_leaves_the_others(store: Store, other: Store) -> None:
     data = data_of()
-    spoilt = {level: array.copy() for level, array in data[1].train.items()}
+    spoilt = {level: array.copy() for level, array in data[1].train.pooled.items()}
     spoilt[8][3] = np.nan
-    data[1] = replace(data[1], train=spoilt)
+    data[1] = replace(data[1], train=Split(pooled=spoilt))
     outcomes = run_together(store, trials(), data)
     assert isinstance(outcomes[1], DivergedError) and "a loss is not finite in epoch 1" in str(outcomes[1])
     assert not list(store.list("trials/b2/")) and not list(store.list("claims/"))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import combinations
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,16 +11,16 @@ from torch import Tensor, nn
 from fod_bench.errors import TrialError
 from fod_bench.evaluation.maps import ScoreMaps
 from fod_bench.features.arrays import as_tensor
-from fod_bench.methods.base import TrialData
+from fod_bench.methods.base import Context, Split
 from fod_bench.methods.fod.correlation import implementation
 from fod_bench.methods.fod.correlation.tiled import correlate_tiled
-from fod_bench.methods.fod.network import Branch, NetworkShape
+from fod_bench.methods.fod.detector import FodDetector, loaded_networks, scorings
+from fod_bench.methods.fod.network import Branch, FODNetwork, NetworkShape
 from fod_bench.methods.fod.pack import FodPack
-from fod_bench.methods.fod.precision import Precision, check_precision, matrix_products
+from fod_bench.methods.fod.precision import Precision, check_precision
 from fod_bench.methods.fod.recorded import CudaGraphs, graphs_wanted
 from fod_bench.methods.fod.references.lookup import Lookup
-from fod_bench.methods.fod.rules import Rule, rules
-from fod_bench.methods.fod.score import PatchScores, image_scores, patch_scores, upsample, upsample_smoothed
+from fod_bench.methods.fod.rules import rules, uses_reference
 from fod_bench.methods.fod.train import LevelTrainer, Losses, LossWeights, build_network
 from fod_bench.records.checkpoints import State
 from fod_bench.records.record import score_name
@@ -36,14 +35,14 @@ _TERMS = (
     "phase2",
 )
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
-_TEST_BATCH = 8
-"""Pictures per forward pass when scoring. Fixed, so that scores do not depend on the machine."""
 
 
 class FodMethod:
     """See `fod_bench.methods.base.Method`. `setting` is the canonical training setting of a job."""
 
-    def __init__(self, setting: dict[str, Any], data: TrialData, seed: int, device: torch.device) -> None:
+    def __init__(
+        self, setting: dict[str, Any], train: Split, context: Context, seed: int, device: torch.device
+    ) -> None:
         self.levels: list[int] = sorted(setting["levels"])
         self.view = setting["views"]
         self.batch_size: int = setting["batch_size"]
@@ -51,7 +50,6 @@ class FodMethod:
         self.seed = seed
         self.device = device
         self._ordered = (-1, torch.empty(0, dtype=torch.long))  # an epoch and its order of the pictures
-        self.image_size = data.masks.shape[-1]
         self.precision: Precision = setting.get("precision", "float32")
         try:
             self.correlation = "" if self.view == "patch" else implementation(device)
@@ -59,14 +57,18 @@ class FodMethod:
             recorder = CudaGraphs() if graphs_wanted(device) else None
         except ValueError as error:
             raise TrialError(str(error)) from None
-        # (n, N, C) and (m, N, C) per level, on the device for good. What a network is given is always a copy in
-        # torch's own aligned memory: where shared arrays happen to lie would change the last bits of a product on a CPU.
-        self.train = {level: as_tensor(data.train[level]).flatten(1, 2).to(device) for level in self.levels}
-        self.test = {level: as_tensor(data.test[level]).flatten(1, 2).to(device) for level in self.levels}
+        # (n, N, C) per level, on the device for good. What a network is given is always a copy in torch's own memory:
+        # see `Split.batch`.
+        self.train = {level: as_tensor(train.pooled[level]).flatten(1, 2).to(device) for level in self.levels}
         self.references: dict[int, Lookup] = {}
-        if data.reference is not None:
-            found = data.reference.levels
-            self.references = {level: Lookup(found[level], self.train[level], device) for level in self.levels}
+        if uses_reference(self.view):
+            self.references = {
+                level: Lookup(context.reference.levels[level], setting.get("reference", {}), device, self.train[level])
+                for level in self.levels
+            }
+        self._rows = {  # (n, N) per level, where references depend on the image
+            level: as_tensor(rows).flatten(1).to(device) for level, rows in train.reference_rows.items()
+        }
         # A measurement of cost leaves out what its cost does not depend on: any values but 0 do.
         measured = setting.get("measure") == "cost"
         weight = 0.5 if measured else 0.0
@@ -74,15 +76,11 @@ class FodMethod:
             setting.get("lambda1", weight), setting.get("lambda2", weight), setting.get("optimization", "two_phase")
         )
         learning_rate: float = 1e-4 if measured else setting["learning_rate"]
-        widths = {int(level): width for level, width in setting["d_model"].items()}
         self.trainers: dict[int, LevelTrainer] = {}
-        self.grids: dict[int, tuple[int, int]] = {}
         for level in self.levels:
-            height, width, channels = data.train[level].shape[1:]
-            shape = NetworkShape(height, width, channels, widths[level], setting["heads"], setting["layers"], self.view)
+            shape = network_shape(setting, level, *train.pooled[level].shape[1:])
             network = build_network(shape, seed).to(device)
             self.trainers[level] = LevelTrainer(network, weights, learning_rate, self.precision, recorder)
-            self.grids[level] = (height, width)
         self.networks: list[nn.Module] = [trainer.network for trainer in self.trainers.values()]
         self.pictures = len(self.train[self.levels[0]])
         self.epochs: int = setting.get("epochs", 1)
@@ -124,7 +122,10 @@ class FodMethod:
 
     def batch(self, level: int, chosen: Tensor) -> tuple[Tensor, Tensor | None]:
         """Features (B, N, C) of training pictures, and their references where the view has some."""
-        reference = self.references[level].of("train", chosen) if self.references else None
+        reference = None
+        if self.references:
+            rows = self._rows.get(level)
+            reference = self.references[level].of(None if rows is None else rows[chosen])
         return self.train[level][chosen], reference
 
     def row(self, taken: Sequence[Losses]) -> Tensor:
@@ -138,51 +139,36 @@ class FodMethod:
         generator = torch.Generator().manual_seed((self.seed << 20) + epoch)
         return torch.randperm(self.pictures, generator=generator)
 
-    @torch.inference_mode()
-    def score_maps(self) -> Iterator[ScoreMaps]:
-        """Every rule the view allows, on every subset of levels (Table 14); the paper's map is the mean over levels."""
-        parts = {level: self._test_scores(level) for level in self.levels}
-        for rule in rules(self.view):
-            maps, smoothed = self._maps(parts, rule)
-            for count in range(1, len(self.levels) + 1):
-                for subset in combinations(self.levels, count):
-                    images = image_scores(_mean(smoothed, subset))
-                    yield ScoreMaps(score_name(rule, subset), _mean(maps, subset), images)
+    def detector(self) -> FodDetector:
+        """See `Method`."""
+        networks = {level: trainer.network for level, trainer in self.trainers.items()}
+        return FodDetector(networks, self.references, self.precision)
 
-    @torch.inference_mode()
-    def score_pictures(self, features: dict[int, Tensor]) -> tuple[Tensor, Tensor]:
-        """See `Method`: Eq. 12, or the view's own form of it, mean over levels."""
-        parts = {}
-        for level in self.levels:
-            given = features[level].flatten(1, 2)  # (n, N, C)
-            reference = self.references[level].of_any() if self.references else None
-            parts[level] = self._scores(level, given, reference)
-        maps, smoothed = self._maps(parts, rules(self.view)[-1])
-        return _mean(maps, self.levels), image_scores(_mean(smoothed, self.levels))
+    @classmethod
+    def load_detector(
+        cls, setting: dict[str, Any], weights: State, context: Context, device: torch.device
+    ) -> FodDetector:
+        """See `Method`. The references are complete, see `references.maker.complete`."""
+        networks: dict[int, FODNetwork] = {}
+        references: dict[int, Lookup] = {}
+        precision: Precision = setting.get("precision", "float32")
+        for level in sorted(setting["levels"]):
+            embedding = weights.get(f"{level}/embed.weight")
+            if embedding is None or embedding.ndim != 2:
+                raise ValueError(f"the weights are of other networks: {level}/embed.weight is absent")
+            side = context.image_size // level
+            networks[level] = build_network(network_shape(setting, level, side, side, embedding.shape[1]), 0).to(device)
+            if uses_reference(setting["views"]):
+                references[level] = Lookup(context.reference.levels[level], setting.get("reference", {}), device)
+        loaded_networks(networks, weights)
+        return FodDetector(networks, references, precision)
 
-    def _maps(self, parts: dict[int, PatchScores], rule: Rule) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
-        """Every level's maps of a rule, as they are and smoothed, each (n, s, s)."""
-        grids = {level: parts[level].score(rule).unflatten(-1, self.grids[level]) for level in self.levels}
-        maps = {level: upsample(grid, self.image_size) for level, grid in grids.items()}
-        smoothed = {level: upsample_smoothed(grid, self.image_size) for level, grid in grids.items()}
-        return maps, smoothed
-
-    def _scores(self, level: int, features: Tensor, reference: Tensor | None) -> PatchScores:
-        """Score parts of pictures (n, N, C), each (n, N)."""
-        with matrix_products(self.precision, features.device):
-            output = self.trainers[level].network(features, reference)
-        return patch_scores(output, features)
-
-    def _test_scores(self, level: int) -> PatchScores:
-        """Score parts of all test pictures, each (m, N)."""
-        batches = []
-        for start in range(0, len(self.test[level]), _TEST_BATCH):
-            batch = slice(start, start + _TEST_BATCH)
-            features = self.test[level][batch].clone()  # into torch's own memory: see `__init__`
-            reference = self.references[level].of("test", batch) if self.references else None
-            batches.append(self._scores(level, features, reference))
-        parts: list[Any] = [None if part[0] is None else torch.cat(part) for part in zip(*batches, strict=True)]
-        return PatchScores(*parts)
+    @classmethod
+    def scorings(
+        cls, setting: dict[str, Any], parts: Mapping[str, Tensor], image_size: int, only: str = ""
+    ) -> Iterator[ScoreMaps]:
+        """See `Method`."""
+        return scorings(setting, parts, image_size, only)
 
     def countable(self) -> FodMethod:
         """See `Method`."""
@@ -237,12 +223,7 @@ class FodMethod:
                 yield f"{level}/{name}", parameter, trainer.optimizer
 
 
-def _mean(maps: dict[int, Tensor], levels: Sequence[int]) -> Tensor:
-    """Mean over levels of (n, s, s) maps; a single level's map is returned as it is."""
-    first, *others = (maps[level] for level in levels)
-    if not others:
-        return first
-    total = first + others[0]
-    for other in others[1:]:
-        total += other
-    return total.div_(len(levels))
+def network_shape(setting: dict[str, Any], level: int, height: int, width: int, channels: int) -> NetworkShape:
+    """Sizes of a level's network on a grid of `height`×`width` patches."""
+    d_model = {int(stride): size for stride, size in setting["d_model"].items()}[level]
+    return NetworkShape(height, width, channels, d_model, setting["heads"], setting["layers"], setting["views"])

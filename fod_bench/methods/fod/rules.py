@@ -10,6 +10,11 @@ View = Literal["patch", "intra", "inter", "full"]
 Rule = Literal["rec", "div", "rec_div_printed", "rec_div"]
 
 
+def uses_reference(view: View) -> bool:
+    """Whether the view looks at reference features."""
+    return view in ("inter", "full")
+
+
 def rules(view: View) -> tuple[Rule, ...]:
     """The scoring rules a view can be evaluated under; the last is its own (Eq. 12 where it has a divergence)."""
     if view == "patch":

@@ -22,12 +22,21 @@ class PatchScores(NamedTuple):
     """Parts of the anomaly score, each (B, N); the parts of a branch the view lacks are None."""
 
     reconstruction: Tensor
-    intra_divergence: Tensor | None
-    intra_weight: Tensor | None
-    """softmax over patches of −Div^g: an anomaly's intra-correlation stays close to the target."""
-    inter_divergence: Tensor | None
-    inter_weight: Tensor | None
-    """max(w) − w, w = softmax over patches of −Div^e: an anomaly correlates with no reference."""
+    intra_divergence: Tensor | None = None
+    inter_divergence: Tensor | None = None
+
+    @property
+    def intra_weight(self) -> Tensor | None:
+        """softmax over patches of −Div^g: an anomaly's intra-correlation stays close to the target."""
+        return None if self.intra_divergence is None else torch.softmax(-self.intra_divergence, -1)
+
+    @property
+    def inter_weight(self) -> Tensor | None:
+        """max(w) − w, w = softmax over patches of −Div^e: an anomaly correlates with no reference."""
+        if self.inter_divergence is None:
+            return None
+        weight = torch.softmax(-self.inter_divergence, -1)
+        return weight.amax(-1, keepdim=True) - weight
 
     def score(self, rule: Rule) -> Tensor:
         """Anomaly score of every patch (B, N), larger is more anomalous.
@@ -55,15 +64,9 @@ class PatchScores(NamedTuple):
 
 def patch_scores(output: NetworkOutput, features: Tensor) -> PatchScores:
     """Score parts of `features` (B, N, C) from the network's output."""
-    intra = inter = intra_weight = inter_weight = None
-    if output.intra is not None:
-        intra = output.intra.target_divergence
-        intra_weight = torch.softmax(-intra, -1)
-    if output.inter is not None:
-        inter = output.inter.target_divergence
-        weight = torch.softmax(-inter, -1)
-        inter_weight = weight.amax(-1, keepdim=True) - weight
-    return PatchScores(reconstruction_error(output.reconstruction, features), intra, intra_weight, inter, inter_weight)
+    intra = None if output.intra is None else output.intra.target_divergence
+    inter = None if output.inter is None else output.inter.target_divergence
+    return PatchScores(reconstruction_error(output.reconstruction, features), intra, inter)
 
 
 def upsample(level_map: Tensor, size: int) -> Tensor:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, field_validator
 from fod_bench.features.offered import backbone_strides
 from fod_bench.methods.fod.cost import forward_flops, step_flops
 from fod_bench.methods.fod.references.specs import MAKER, REFERENCES, MeanReference, ReferenceSpec, reference_spec
-from fod_bench.methods.fod.rules import View, rules
+from fod_bench.methods.fod.rules import View, rules, uses_reference
 from fod_bench.methods.settings import BackboneSettings, Levels, Needs, Precision, Work
 from fod_bench.records.record import Counts
 from fod_bench.schema.fields import NonNegativeNumber, PositiveNumber, PositiveWholeNumber, Switch, WholeNumber
@@ -96,7 +96,7 @@ class FodSettings(BackboneSettings):
     @property
     def uses_reference(self) -> bool:
         """Whether the views look at reference features."""
-        return self.views in ("inter", "full")
+        return uses_reference(self.views)
 
     def rules(self) -> tuple[str, ...]:
         return rules(self.views)

@@ -45,16 +45,16 @@ def check_content(store: Store, name: str, content: bytes) -> Checked:
             [*record_parts(record), *_selected_weights(record)],
             [*_key_faults(record), *_curves_faults(store, record)],
         )
-    if kind == "features":
+    if kind in ("features", "images"):
         return Checked(parts=manifest_parts(name, content))
     if is_plan(name):
         return Checked(plan_of(name, content))
-    if kind == "weights":
+    if kind in ("weights", "scores"):
         _, about = parse_tensors(name, content, store.location(name))
         if about.get("key") != key_of(name):
             other = about.get("key", "which is not named")
             return Checked(
-                faults=[f"these are weights of another trial, {other}; delete the trial's record to train anew"]
+                faults=[f"these are {kind} of another trial, {other}; delete the trial's record to train anew"]
             )
     elif kind == "states":
         with reading(name, "state of a run"):
@@ -97,5 +97,6 @@ def _curves_faults(store: Store, record: Record) -> list[str]:
         return []
     if curves.key != record.key:
         return [f"its curves {curves_name(record.key, record.run.claim)} are those of another trial, {curves.key}"]
-    fits = len(next(iter(curves.losses.values()), [])) == record.epochs and curves.selected() == record.selected
+    epochs = {len(values) for values in curves.losses.values()} or {record.epochs}  # a method may have no loss
+    fits = epochs == {record.epochs} and curves.selected() == record.selected
     return [] if fits else ["its values are not those of its curves"]

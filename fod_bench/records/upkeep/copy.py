@@ -12,12 +12,14 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from fod_bench.errors import DamagedObjectError, StoreError
 from fod_bench.records.names import (
-    features_folder,
+    FEATURES,
+    IMAGES,
     key_of,
     kind_of,
     manifest_name,
@@ -25,6 +27,7 @@ from fod_bench.records.names import (
     record_name,
     run_folder,
     run_of,
+    set_folder,
     trial_folder,
 )
 from fod_bench.records.run import RunPlan
@@ -35,7 +38,7 @@ from fod_bench.records.upkeep.progress import Meter
 from fod_bench.store import ObjectInfo, ObjectMissingError, Store
 
 _WORKERS = 4
-_COPIED = ("features", "references", "records", "weights", "curves", "runs")
+_COPIED = ("features", "images", "truth", "references", "records", "weights", "scores", "curves", "runs")
 
 
 class _Set(NamedTuple):
@@ -112,21 +115,28 @@ def _sets(infos: list[ObjectInfo]) -> Iterator[_Set]:
     of_runs: dict[str, list[ObjectInfo]] = {}
     for info in kinds["runs"]:
         of_runs.setdefault(run_of(info.name), []).append(info)
-    of_trials = by_key([*kinds["records"], *kinds["weights"], *kinds["curves"]])
-    groups = [(run_folder, plan_name, of_runs), (features_folder, manifest_name, by_key(kinds["features"]))]
+    of_trials = by_key(info for kind in ("records", "weights", "scores", "curves") for info in kinds[kind])
+    groups: list[tuple[Callable[[str], str], Callable[[str], str], dict[str, list[ObjectInfo]]]] = [
+        (run_folder, plan_name, of_runs)
+    ]
+    for kind, root in (("features", FEATURES), ("images", IMAGES)):
+        groups.append((partial(set_folder, root=root), partial(manifest_name, root=root), by_key(kinds[kind])))
     groups.append((trial_folder, record_name, of_trials))
     for folder_of, head_of, found in groups:
         for key, objects in found.items():
             head = head_of(key)
             if any(info.name == head for info in objects):  # without it the rest counts for nothing
                 yield _Set(folder_of(key).rstrip("/"), head, objects)
-    for info in kinds["references"]:
+    for info in (*kinds["truth"], *kinds["references"]):
         yield _Set(info.name, "", [info])
 
 
 def _needed(sets: list[_Set], plans: tuple[RunPlan, ...], source: Store) -> Iterator[_Set]:
     needs, runs = needs_of(plans, source), {plan.run_id for plan in plans}
-    keys = {"trials": needs.trials, "features": needs.features, "references": needs.references}
+    keys = {
+        **{"trials": needs.trials, "features": needs.features, "images": needs.images},
+        **{"truth": needs.truth, "references": needs.references},
+    }
     for one in sets:
         kind = one.name.split("/")[0]
         if run_of(one.name) in runs if kind == "runs" else key_of(one.name) in keys[kind]:
@@ -185,7 +195,7 @@ class _Copier:
         if kind == "runs":
             plan_of(one.head, content)
             return list(there.values())
-        if kind == "features":
+        if kind in ("features", "images"):
             needed = manifest_parts(one.head, content)
             belonging = [there[name] for name in needed if name in there]
         else:
@@ -231,8 +241,6 @@ def _covers(content: bytes, other: bytes) -> bool:
         mine, theirs = RunPlan.model_validate_json(content), RunPlan.model_validate_json(other)
     except ValueError:  # a plan that cannot be read names nothing
         return True
-    return (
-        trained_keys(theirs).keys() <= trained_keys(mine).keys()
-        and set(theirs.features) <= set(mine.features)
-        and set(theirs.references) <= set(mine.references)
+    return trained_keys(theirs).keys() <= trained_keys(mine).keys() and all(
+        set(getattr(theirs, kind)) <= set(getattr(mine, kind)) for kind in ("features", "images", "truth", "references")
     )

@@ -19,6 +19,8 @@ class Needs:
 
     trials: set[str] = field(default_factory=set)
     features: set[str] = field(default_factory=set)
+    images: set[str] = field(default_factory=set)
+    truth: set[str] = field(default_factory=set)
     references: set[str] = field(default_factory=set)
     untold: set[str] = field(default_factory=set)
     """Runs of which not all features are known: their plan is an older one that does not name them."""
@@ -31,8 +33,10 @@ def needs_of(plans: Iterable[RunPlan], store: Store) -> Needs:
         keys = trained_keys(plan)
         needs.trials |= keys.keys()
         needs.features |= set(plan.features)
+        needs.images |= set(plan.images)
+        needs.truth |= set(plan.truth)
         needs.references |= set(plan.references)
-        if plan.features:
+        if plan.features or plan.images:
             continue
         for key in keys:
             try:

@@ -23,11 +23,11 @@ def by_key(infos: Iterable[ObjectInfo]) -> dict[str, list[ObjectInfo]]:
 
 def manifest_parts(name: str, content: bytes) -> list[str]:
     """Names of the files that the manifest `name` stands for. Raises `DamagedObjectError` when it is no manifest."""
-    with reading(name, "manifest of a feature set"):
+    with reading(name, "manifest of a set"):
         parts = sorted(json.loads(content)["files"].values())
-        if all(kind_of(part) == "features" and key_of(part) == key_of(name) for part in parts) and parts:
+        if all(kind_of(part) == kind_of(name) and key_of(part) == key_of(name) for part in parts) and parts:
             return parts
-    raise DamagedObjectError(f"object {name} is damaged: no manifest of a feature set: its files do not belong to it")
+    raise DamagedObjectError(f"object {name} is damaged: no manifest of a set: its files do not belong to it")
 
 
 def record_of(name: str, content: bytes) -> Record:

@@ -7,9 +7,10 @@ from collections.abc import Collection, Iterator
 from fod_bench.errors import DamagedObjectError, FodBenchError
 from fod_bench.records.claims import held_keys
 from fod_bench.records.names import (
+    FEATURES,
+    IMAGES,
     Kind,
     claim_folder,
-    features_folder,
     is_first,
     is_plan,
     key_of,
@@ -18,6 +19,7 @@ from fod_bench.records.names import (
     record_name,
     run_folder,
     run_of,
+    set_folder,
     state_name,
     trial_folder,
 )
@@ -114,15 +116,15 @@ class _Search:
         return (
             any(driver.alive for driver in self.runs.of(plan.run_id))
             or any(info.modified > self.limit for info in self.of_runs.get(plan.run_id, []))
-            or not self.alive.isdisjoint([*trained_keys(plan), *plan.features])
+            or not self.alive.isdisjoint([*trained_keys(plan), *plan.features, *plan.images])
         )
 
     def heaps(self) -> Iterator[Heap]:
         """Everything that can go but for its age, runs first."""
         yield from self._of_runs()
         yield from self._of_trials()
-        yield from self._of_features()
-        known = self.needs.trials | self.needs.features
+        yield from self._of_sets()
+        known = self.needs.trials | self.needs.features | self.needs.images
         for key, claims in self.claims.items():
             if key not in known | self.alive:
                 yield _heap(claim_folder(key), self.why, claims, key)
@@ -144,7 +146,8 @@ class _Search:
                 yield Heap(info.name, "its driver has gone", [info], "", info.name)
 
     def _of_trials(self) -> Iterator[Heap]:
-        parts: tuple[Kind, ...] = ("records", "failures", "weights", "curves", "checkpoints")
+        beside: tuple[Kind, ...] = ("weights", "scores", "curves")
+        parts: tuple[Kind, ...] = ("records", "failures", *beside, "checkpoints")
         for key, objects in by_key(info for kind in parts for info in self.kinds.get(kind, [])).items():
             around = trial_folder(key)
             if key in self.alive:
@@ -152,7 +155,7 @@ class _Search:
             if key not in self.needs.trials:
                 yield _heap(around, self.why, sorted(objects, key=_order), key)
                 continue
-            results = [info for info in objects if kind_of(info.name) in ("weights", "curves")]
+            results = [info for info in objects if kind_of(info.name) in beside]
             if not any(info.name == record_name(key) for info in objects):
                 if key not in self.claims:  # a silent holder may still come back and commit
                     yield from self._stray(results, "", key, around, "no record stands for them")
@@ -174,12 +177,13 @@ class _Search:
         except (ObjectMissingError, DamagedObjectError):
             return None
 
-    def _of_features(self) -> Iterator[Heap]:
-        named = {key for plan in self.runs.plans for key in (*trained_keys(plan), *plan.features)}
+    def _of_sets(self) -> Iterator[Heap]:
+        named = {key for plan in self.runs.plans for key in (*trained_keys(plan), *plan.features, *plan.images)}
         strays = sorted(self.alive - named)
         if strays:
             self.garbage.notes.append(
-                f"somebody is at work on {', '.join(strays)}, which no run names: features and references are left alone"
+                f"somebody is at work on {', '.join(strays)}, which no run names: features, images, masks and references are "
+                "left alone"
             )
         if self.needs.untold:
             self.garbage.notes.append(
@@ -187,13 +191,23 @@ class _Search:
                 "features and references are left alone; `fod-bench run` writes the plan anew"
             )
         told = not strays and not self.needs.untold
-        for key, objects in by_key(self.kinds.get("features", [])).items():
-            around = features_folder(key)
-            manifest = next((info.name for info in objects if info.name == manifest_name(key)), None)
+        yield from self._of_sets_in("features", FEATURES, self.needs.features, told)
+        yield from self._of_sets_in("images", IMAGES, self.needs.images, told)
+        single: dict[Kind, set[str]] = {"truth": self.needs.truth, "references": self.needs.references}
+        for kind, needed in single.items():
+            for info in self.kinds.get(kind, []) if told else ():
+                if key_of(info.name) not in needed:
+                    yield Heap(info.name, self.why, [info], "", info.name)
+
+    def _of_sets_in(self, kind: Kind, root: str, needed: set[str], told: bool) -> Iterator[Heap]:
+        """Sets of one kind; `told`: whether all that is needed is known."""
+        for key, objects in by_key(self.kinds.get(kind, [])).items():
+            around = set_folder(key, root)
+            manifest = next((info.name for info in objects if info.name == manifest_name(key, root)), None)
             files = [info for info in objects if info.name != manifest]
             if key in self.alive:
                 continue
-            if key not in self.needs.features:
+            if key not in needed:
                 if told:
                     yield _heap(around, self.why, sorted(objects, key=_order), key)
             elif manifest is None:
@@ -202,12 +216,9 @@ class _Search:
                 yield from self._stray(files, "", key, around, "no manifest stands for them")
             else:
                 if key in self.claims:
-                    yield Heap(claim_folder(key).rstrip("/"), "the features are whole", self.claims[key], key, around)
+                    yield Heap(claim_folder(key).rstrip("/"), f"the {kind} are whole", self.claims[key], key, around)
                 if len({_folder(info.name) for info in files}) > 1:
                     yield from self._stray(files, self._files_kept(manifest), key, around, "their claim was lost")
-        for info in self.kinds.get("references", []) if told else ():
-            if key_of(info.name) not in self.needs.references:
-                yield Heap(info.name, self.why, [info], "", info.name)
 
     def _files_kept(self, manifest: str) -> str | None:
         try:

@@ -22,6 +22,10 @@ WORKERS = 8
 """Objects read at the same time."""
 
 
+_LARGE = ("features", "images", "truth", "references", "checkpoints", None)
+"""What is read for its checksum alone."""
+
+
 @dataclass(frozen=True)
 class Verified:
     """What a walk through a store found."""
@@ -74,7 +78,7 @@ def verify_store(store: Store, prefix: str, meter: Meter, found: Callable[[str],
 def _faults(store: Store, info: ObjectInfo, names: set[str], seen: _Seen, meter: Meter) -> list[str]:
     """What is wrong with one object; nothing if it is gone by now."""
     try:
-        if kind_of(info.name) in ("references", "features", "checkpoints", None) and not info.name.endswith(".json"):
+        if kind_of(info.name) in _LARGE and not info.name.endswith(".json"):
             for piece in store.stream(info.name):  # large: what is in them shows when they are used
                 meter.add(len(piece))
             return []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fod_bench.features.request import FeatureRequest
+from fod_bench.features.request import SetRequest
 from fod_bench.methods.settings import Reference
 from fod_bench.records.failures import Failure
 from fod_bench.records.record import Trial
@@ -25,7 +25,7 @@ class Behaviour:
     notice_seconds = 14.0
     """Until the loss of a node is noticed; Ray takes as long."""
 
-    def prepare_seconds(self, request: FeatureRequest) -> float:
+    def prepare_seconds(self, request: SetRequest) -> float:
         """To extract features and make references."""
         return 20.0
 
@@ -37,7 +37,7 @@ class Behaviour:
         """How a worker fails to start; None for one that starts."""
         return None
 
-    def prepare(self, request: FeatureRequest, references: Sequence[Reference]) -> Prepared | Failure:
+    def prepare(self, request: SetRequest, references: Sequence[Reference]) -> Prepared | Failure:
         """What preparing features comes to."""
         return Prepared(True, 0)
 

@@ -9,11 +9,9 @@ from heapq import heappop, heappush
 from itertools import count
 from random import Random
 
-from fod_bench.features.request import FeatureRequest
-from fod_bench.methods.settings import Reference
 from fod_bench.records.record import Trial
 from fod_bench.runs.executor import Event, LossKind, StatusTold, WorkEnded, WorkerLost
-from fod_bench.runs.messages import Attempt, Status
+from fod_bench.runs.messages import Attempt, SetTask, Status
 from fod_bench.runs.resources import NodeResources, Share
 from fod_bench.runs.simulate.behaviour import Behaviour
 from fod_bench.runs.simulate.work import SimulatedWork, Task
@@ -90,10 +88,13 @@ class SimulatedExecutor:
         self._place()
         return worker.number
 
-    def prepare(self, worker: int, request: FeatureRequest, references: Sequence[Reference], attempt: Attempt) -> None:
+    def prepare(self, worker: int, tasks: Sequence[SetTask]) -> None:
         """See `Executor`."""
-        finish = partial(self._behaviour.prepare, request, references)
-        self._begin(worker, [Task(request.key, attempt, None, self._behaviour.prepare_seconds(request), finish)])
+        begun = []
+        for request, references, attempt in tasks:
+            finish = partial(self._behaviour.prepare, request, references)
+            begun.append(Task(request.key, attempt, None, self._behaviour.prepare_seconds(request), finish))
+        self._begin(worker, begun)
 
     def train(self, worker: int, tasks: Sequence[tuple[Trial, Attempt]]) -> None:
         """See `Executor`."""

@@ -74,12 +74,13 @@ class SimulatedWork:
         """Claim what is to be done, or settle it at once; when its time will be over."""
         now, key, claim = self._clock.now(), task.key, self._claims.get(task.key)
         made = self._features.get(key)
-        if task.trial is not None and task.trial.features["key"] not in self._features:
+        wanted = () if task.trial is None else (key for form, key in task.trial.sets.items() if form != "truth")
+        if any(one not in self._features for one in wanted):
             task.outcome = Failure("the features are gone", "", "features")
         elif task.trial is not None and self._store.exists(record_name(key)):
             task.outcome = Done(key, False)
         elif made is not None:
-            task.outcome = replace(made, extracted=False, notes=())
+            task.outcome = replace(made, made=False, notes=())
         elif claim is not None and claim.until > now and claim.attempt != task.attempt.lost:
             task.outcome = Taken(key, "elsewhere")
         else:

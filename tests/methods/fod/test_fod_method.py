@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from fod_bench.errors import JobError, TrialError
-from fod_bench.methods.base import TrialData
+from fod_bench.methods.base import Split
 from fod_bench.methods.fod.method import FodMethod
 from fod_bench.methods.fod.network import View
 from fod_bench.methods.fod.references.base import References
@@ -22,7 +23,8 @@ from fod_bench.methods.fod.score import SMOOTHING_SIGMA, patch_scores, upsample
 from fod_bench.methods.fod.train import LevelTrainer, LossWeights, losses
 from fod_bench.methods.registry import BUILT_IN, method_class
 from fod_bench.records.checkpoints import State
-from tests.helpers.trial_builders import CHANNELS, CPU, SIZE, VIEWS, method, trial_data
+from fod_bench.trials.data import TrialData
+from tests.helpers.trial_builders import CHANNELS, CPU, SIZE, VIEWS, feature_data, method, score_maps, trial_data
 
 
 def train(detector: FodMethod, epochs: int, first: int = 0) -> list[torch.Tensor]:
@@ -52,17 +54,19 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
 def countable(pictures: int) -> TrialData:
     """Training pictures whose first feature is their number."""
     data = trial_data(train=pictures)
-    learnt = {level: array.copy() for level, array in data.train.items()}
+    learnt = {level: array.copy() for level, array in data.train.pooled.items()}
     for array in learnt.values():
         array[:, 0, 0, 0] = np.arange(pictures)
-    return TrialData(learnt, data.test, data.masks, data.labels, data.reference)
+    return replace(data, train=Split(pooled=learnt))
 
 
 def with_level_4(data: TrialData) -> TrialData:
     """The same with a third level, which is level 8 twice as fine."""
-    learnt, tested = (part | {4: part[8].repeat(2, axis=-2).repeat(2, axis=-3)} for part in (data.train, data.test))
+    learnt, tested = (
+        part | {4: part[8].repeat(2, axis=-2).repeat(2, axis=-3)} for part in (data.train.pooled, data.test.pooled)
+    )
     references = build_references(MeanReference(), learnt, tested, CPU)
-    return TrialData(learnt, tested, data.masks, data.labels, references)
+    return feature_data(learnt, tested, data.truth.masks, data.truth.labels, references)
 
 
 class TestBatches:
@@ -97,7 +101,7 @@ class TestBatches:
                 warnings.simplefilter("error")
                 detector = method()
                 train(detector, 1)
-                list(detector.score_maps())
+                score_maps(detector)
                 method().load_state({name: frozen(array) for name, array in detector.state().items()})
         finally:
             torch.set_warn_always(False)
@@ -105,22 +109,24 @@ class TestBatches:
     @pytest.mark.parametrize("kind", ["mean", "nearest", "codebook"])
     def test_where_shared_arrays_lie_changes_no_bit(self, kind: str) -> None:
         data = trial_data(good=8, defective=8, reference=kind)
-        assert data.reference is not None
-        detectors = [method(data)]
+        assert data.context.reference is not None
+        detectors, placed = [method(data)], []
         for offset in (4, 8):
             learnt, tested = (
-                {level: misplaced(array, offset) for level, array in part.items()} for part in (data.train, data.test)
+                {level: misplaced(array, offset) for level, array in part.items()}
+                for part in (data.train.pooled, data.test.pooled)
             )
             references = {
                 level: type(part)(**{name: misplaced(array, offset) for name, array in part.arrays().items()})
-                for level, part in data.reference.levels.items()
+                for level, part in data.context.reference.levels.items()
             }
-            moved = TrialData(learnt, tested, data.masks, data.labels, References(references, {}))
+            moved = feature_data(learnt, tested, data.truth.masks, data.truth.labels, References(references, {}))
+            placed.append(moved)
             detectors.append(method(moved))
         scores = []
-        for detector in detectors:
+        for detector, shown in zip(detectors, [data, *placed], strict=True):
             train(detector, 2)
-            scores.append({maps.score: maps.pixels for maps in detector.score_maps()})
+            scores.append({maps.score: maps.pixels for maps in score_maps(detector, shown)})
         for detector, found in zip(detectors[1:], scores[1:], strict=True):
             assert equal(detector.state(), detectors[0].state())
             assert equal(found, scores[0])
@@ -147,9 +153,9 @@ class TestLevels:
         losses_alone = train(alone, 3)
         weights = {name: array for name, array in together.weights().items() if name.startswith("16/")}
         assert equal(weights, alone.weights())
-        scores = {maps.score: maps.pixels for maps in together.score_maps()}
+        scores = {maps.score: maps.pixels for maps in score_maps(together)}
         assert equal(
-            {maps.score: maps.pixels for maps in alone.score_maps()}, {k: scores[k] for k in scores if k[-3:] == "@16"}
+            {maps.score: maps.pixels for maps in score_maps(alone)}, {k: scores[k] for k in scores if k[-3:] == "@16"}
         )
         assert len(losses_alone[0]) == len(alone.loss_names) == 8
 
@@ -168,9 +174,7 @@ class TestLevels:
             detector.step(epoch, 0)
             for level, trainer in twin.trainers.items():
                 given = twin.train[level]
-                terms = losses(
-                    trainer.network(given, twin.references[level].of("train", slice(None))), given, LossWeights()
-                )
+                terms = losses(trainer.network(given, twin.references[level].of(None)), given, LossWeights())
                 adam.zero_grad(set_to_none=False)  # on the first round the later level's gradients are still None
                 terms.total.backward()
                 adam.step()
@@ -258,7 +262,7 @@ class TestScoring:
         data = with_level_4(trial_data(good=6, defective=5))  # more than one pass of the network
         detector = method(data, views=view, levels=levels, d_model={"4": 4, "8": 8, "16": 16})
         train(detector, 1)
-        scored = {maps.score: maps for maps in detector.score_maps()}
+        scored = {maps.score: maps for maps in score_maps(detector, data)}
         subsets = [subset for count in (1, 2, 3) for subset in combinations(levels, count)]
         assert list(scored) == [f"{rule}@{'+'.join(map(str, subset))}" for rule in rules(view) for subset in subsets]
         assert detector.primary_score == list(scored)[-1]
@@ -267,8 +271,9 @@ class TestScoring:
                 maps = []
                 for level in subset:
                     network, side = detector.trainers[level].network, SIZE // level
-                    given = torch.from_numpy(data.test[level].copy()).flatten(1, 2)
-                    reference = detector.references[level].of("test", slice(None))
+                    given = torch.from_numpy(data.test.pooled[level].copy()).flatten(1, 2)
+                    lookup = detector.references.get(level)
+                    reference = lookup.of(None) if lookup else None
                     with torch.no_grad():
                         patches = patch_scores(network(given, reference), given).score(rule)
                     maps.append(upsample(patches.reshape(-1, side, side), SIZE))
@@ -282,7 +287,7 @@ class TestScoring:
         watched, undisturbed = method(), method()
         for epoch in range(2):
             train(watched, 1, first=epoch)
-            list(watched.score_maps())
+            score_maps(watched)
             train(undisturbed, 1, first=epoch)
         assert equal(watched.state(), undisturbed.state())
 

@@ -6,19 +6,22 @@ are zero, such as those of a key's bias.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from fod_bench.methods.base import TrialData
+from fod_bench.methods.base import Split
 from fod_bench.methods.fod import packed
 from fod_bench.methods.fod.correlation import VARIABLE
 from fod_bench.methods.fod.method import FodMethod
 from fod_bench.methods.fod.references.base import References
+from fod_bench.methods.fod.references.specs import reference_spec
 from fod_bench.methods.fod.train import LevelTrainer
-from tests.helpers.trial_builders import STEPS, VIEWS, method, trial_data
+from fod_bench.trials.data import TrialData
+from tests.helpers.trial_builders import STEPS, VIEWS, feature_data, method, score_maps, trial_data
 
 TOLERANCE: dict[str, float] = {"rtol": 1e-6, "atol": 1e-7}
 LAMBDAS = ((0.5, 0.5), (0.1, 0.0), (0.0, 0.7), (2.0, 1.0))
@@ -26,15 +29,18 @@ LAMBDAS = ((0.5, 0.5), (0.1, 0.0), (0.0, 0.7), (2.0, 1.0))
 
 def precise(data: TrialData, seed: int, **changes: Any) -> FodMethod:
     """The method in float64."""
-    assert data.reference is not None
+    assert data.context.reference is not None
     learnt, tested = (
-        {level: array.astype(np.float64) for level, array in part.items()} for part in (data.train, data.test)
+        {level: array.astype(np.float64) for level, array in part.items()}
+        for part in (data.train.pooled, data.test.pooled)
     )
     references = {}
-    for level, part in data.reference.levels.items():
+    for level, part in data.context.reference.levels.items():
         arrays = {name: a.astype(np.float64) if a.dtype.kind == "f" else a for name, a in part.arrays().items()}
         references[level] = type(part)(**arrays)
-    made = method(TrialData(learnt, tested, data.masks, data.labels, References(references, {})), seed, **changes)
+    made = method(
+        feature_data(learnt, tested, data.truth.masks, data.truth.labels, References(references, {})), seed, **changes
+    )
     for network in made.networks:
         network.double()
     return made
@@ -53,12 +59,14 @@ def moves(count: int, epochs: int = 2) -> list[list[tuple[int, int]]]:
 
 
 def compare(together: list[FodMethod], apart: list[FodMethod]) -> None:
+    test = {level: array.astype(np.float64) for level, array in trial_data().test.pooled.items()}
+    shown = replace(trial_data(), test=Split(pooled=test))  # images that are new to all of them
     for one, other in zip(together, apart, strict=True):
         found, expected = one.state(), other.state()
         assert found.keys() == expected.keys()
         for name, array in expected.items():
             np.testing.assert_allclose(found[name], array, **TOLERANCE, err_msg=name)
-        for ours, theirs in zip(one.score_maps(), other.score_maps(), strict=True):
+        for ours, theirs in zip(score_maps(one, shown), score_maps(other, shown), strict=True):
             torch.testing.assert_close(ours.pixels, theirs.pixels, **TOLERANCE)
 
 
@@ -101,7 +109,10 @@ def test_every_implementation_of_the_operator(implementation: str, monkeypatch: 
 @pytest.mark.parametrize("kind", ["nearest", "codebook", {"kind": "coreset", "per_position": 2}])
 def test_references_that_depend_on_the_picture_and_several_per_position(kind: Any) -> None:
     def made() -> list[FodMethod]:
-        return [precise(trial_data(seed=seed, reference=kind), seed) for seed in (1, 2)]
+        return [
+            precise(trial_data(seed=seed, reference=kind), seed, reference=reference_spec(kind).model_dump())
+            for seed in (1, 2)
+        ]
 
     together, apart = made(), made()
     assert together[0].kind == together[1].kind

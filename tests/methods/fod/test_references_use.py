@@ -16,16 +16,29 @@ from fod_bench.job import load_job
 from fod_bench.methods.fod.cost import forward_flops
 from fod_bench.methods.fod.references.base import ChosenReference, FixedReference
 from fod_bench.methods.fod.references.lookup import Lookup
+from fod_bench.methods.fod.references.maker import complete
 from fod_bench.methods.fod.references.specs import reference_spec
 from fod_bench.methods.fod.train import LevelTrainer
 from fod_bench.plan import Plan, make_plan
 from fod_bench.records.failures import Failure
 from fod_bench.records.names import record_name
 from fod_bench.records.record import Record
-from fod_bench.runs.messages import Attempt, Done, Prepared
+from fod_bench.runs.messages import Attempt, Done, Prepared, SetTask
 from fod_bench.store import Store, open_store
 from tests.helpers.commands import DRAWN, TINY
-from tests.helpers.trial_builders import CPU, EPOCHS, STEPS, Killed, Watcher, curves, method, run, trial, trial_data
+from tests.helpers.trial_builders import (
+    CPU,
+    EPOCHS,
+    STEPS,
+    Killed,
+    Watcher,
+    curves,
+    method,
+    run,
+    score_maps,
+    trial,
+    trial_data,
+)
 
 KINDS: list[Any] = [
     "mean",
@@ -47,22 +60,35 @@ class TestLookup:
 
     def test_of_one_reference_for_all(self) -> None:
         features = np.arange(2 * 2 * 3 * 2, dtype=np.float32).reshape(2, 2, 3, 2)  # three per position
-        lookup = Lookup(FixedReference(features), self.TRAIN, CPU)
-        for asked in (lookup.of("train", torch.tensor([2, 0])), lookup.of("test", slice(0, 1))):
+        lookup = Lookup(FixedReference(features), {"kind": "mean"}, CPU, self.TRAIN)
+        assert lookup.find(self.TRAIN.view(3, 2, 2, 2)) is None
+        for asked in (lookup.of(None), lookup.of(torch.tensor([[2, 0, 1, 1]]))):
             assert asked.shape == (1, 12, 2)
             for y, x, m in np.ndindex(2, 2, 3):  # a position's references stand side by side
                 assert asked[0, (y * 2 + x) * 3 + m].tolist() == features[y, x, m].tolist()
 
     @pytest.mark.parametrize("table", [None, 100 + np.arange(24, dtype=np.float32).reshape(12, 2)])
     def test_of_rows_of_a_table(self, table: np.ndarray | None) -> None:
-        lookup = Lookup(ChosenReference(self.ROWS, self.ROWS[:2] + 0, table), self.TRAIN, CPU)
+        lookup = Lookup(ChosenReference(self.ROWS, self.ROWS[:2], table), {"kind": "nearest"}, CPU, self.TRAIN)
         rows = self.TRAIN.reshape(12, 2) if table is None else torch.from_numpy(table)
-        found = lookup.of("train", torch.tensor([2, 0]))
+        found = lookup.of(torch.from_numpy(self.ROWS[[2, 0]]).flatten(1))
         assert found.tolist() == [
             [rows[at].tolist() for at in (4, 3, 2, 1)],
             [rows[at].tolist() for at in (5, 5, 0, 11)],
         ]
-        assert lookup.of("test", slice(1, 9)).tolist() == [[rows[at].tolist() for at in (0, 1, 2, 3)]]
+
+    @pytest.mark.parametrize(
+        "kind", ["nearest", {"kind": "codebook", "codes": 9}, {"kind": "codebook", "encoder": "linear"}]
+    )
+    def test_new_images_are_looked_up_as_the_test_images_were(self, kind: Any) -> None:
+        """With what the store keeps of the references, the training features being the table of those that have no other."""
+        data, spec = trial_data(good=6, defective=5, reference=kind), reference_spec(kind)
+        assert data.context.reference is not None
+        kept = complete(data.context.reference, data.train.pooled)
+        for level, reference in kept.levels.items():
+            lookup = Lookup(reference, spec.model_dump(), CPU)
+            found = lookup.find(torch.from_numpy(data.test.pooled[level].copy()))
+            assert found is not None and np.array_equal(found.numpy(), data.test.reference_rows[level].reshape(11, -1))
 
 
 def test_a_picture_is_shown_its_own_references(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,19 +106,19 @@ def test_a_picture_is_shown_its_own_references(monkeypatch: pytest.MonkeyPatch) 
     detector = method(data)
     for number in range(detector.steps_per_epoch):
         detector.step(0, number)
-    assert data.reference is not None
-    level = data.reference.levels[8]
+    assert data.context.reference is not None
+    level = data.context.reference.levels[8]
     assert isinstance(level, ChosenReference)
-    table = data.train[8].reshape(-1, 6)
+    table = data.train.pooled[8].reshape(-1, 6)
     for features, reference in shown:
         for picture, known in zip(features, reference, strict=True):
-            number = next(n for n in range(5) if np.array_equal(data.train[8][n].reshape(16, 6), picture))
+            number = next(n for n in range(5) if np.array_equal(data.train.pooled[8][n].reshape(16, 6), picture))
             assert np.array_equal(known, table[level.train[number].ravel()])
 
     network = detector.trainers[8].network
     shown.clear()
     network.register_forward_pre_hook(lambda module, given: shown.append((given[0], given[1])))
-    list(detector.score_maps())
+    score_maps(detector, data)
     assert np.array_equal(torch.cat([known for _, known in shown]), table[level.test.reshape(11, 16)])
 
 
@@ -101,8 +127,8 @@ class TestTrials:
     def test_the_record_names_the_reference_and_what_became_of_it(self, spec: Any, store: Store) -> None:
         data = trial_data(reference=spec)
         record = run(store, trial(reference=reference_spec(spec).model_dump()), data)
-        assert record.reference is not None and data.reference is not None
-        assert record.reference.get("facts", {}) == data.reference.facts
+        assert record.reference is not None and data.context.reference is not None
+        assert record.reference.get("facts", {}) == data.context.reference.facts
         losses = curves(store, record).losses["reconstruction"]
         assert losses[-1] < losses[0]
 
@@ -177,14 +203,14 @@ class TestWorker:
     def test_every_kind_is_made_and_trained_with(self, plan: Any, store: Store) -> None:
         trials = list(plan(KINDS).trials.values())
         worker = Worker(store.uri, 1, gpu=False)
-        request = trials[0].features
+        request = trials[0].wanted.sets[0]
         wanted = [trial.settings.reference for trial in trials]
-        prepared = worker.prepare(request, wanted, self.attempt("a"))
-        assert isinstance(prepared, Prepared) and prepared.extracted and not prepared.unmade
+        (prepared,) = worker.prepare([SetTask(request, wanted, self.attempt("a"))])
+        assert isinstance(prepared, Prepared) and prepared.made and not prepared.unmade
         names = [info.name for info in store.list("references/")]
         assert sorted(names) == sorted(f"references/{trial.reference_key}.safetensors" for trial in trials)
-        again = worker.prepare(request, wanted, self.attempt("b"))
-        assert isinstance(again, Prepared) and not again.extracted
+        (again,) = worker.prepare([SetTask(request, wanted, self.attempt("b"))])
+        assert isinstance(again, Prepared) and not again.made
         for number, asked in enumerate(trials):
             (done,) = worker.train([(asked.trial(1e9), self.attempt(f"t{number}"))])
             assert isinstance(done, Done), done
@@ -203,7 +229,7 @@ class TestWorker:
         mean, coreset = plan(["mean", "coreset"]).trials.values()
         worker = Worker(store.uri, 1, gpu=False)
         wanted = [coreset.settings.reference, mean.settings.reference]
-        prepared = worker.prepare(mean.features, wanted, self.attempt("a"))
+        (prepared,) = worker.prepare([SetTask(mean.wanted.sets[0], wanted, self.attempt("a"))])
         assert isinstance(prepared, Prepared) and list(prepared.unmade) == [coreset.reference_key]
         (failure,) = prepared.unmade.values()
         assert isinstance(failure, Failure) and "0.0 GiB are there" in failure.reason

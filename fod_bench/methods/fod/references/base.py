@@ -38,11 +38,17 @@ class ChosenReference:
     """(m, H, W)."""
     table: NDArray[np.float32] | None = None
     """(R, C); None for the training features themselves, (n, H, W, C) as rows, which are there anyway."""
+    scale: NDArray[np.float32] | None = None
+    """(1,), what features are divided by before they are looked up among the codes of a codebook; so is the table."""
+    encoder: NDArray[np.float32] | None = None
+    """(C, C + 1), the linear map of a codebook that has one, its bias last; applied after `scale`."""
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """What has to be kept, by name."""
-        table = {} if self.table is None else {"table": self.table}
-        return {"train": self.train, "test": self.test, **table}
+        more = {"table": self.table, "scale": self.scale, "encoder": self.encoder}
+        return {"train": self.train, "test": self.test} | {
+            name: array for name, array in more.items() if array is not None
+        }
 
 
 LevelReference: TypeAlias = FixedReference | ChosenReference

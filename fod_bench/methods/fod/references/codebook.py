@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -47,7 +48,12 @@ def codebook_reference(spec: CodebookReference, level: LevelFeatures) -> Built:
         _LOG.warning(
             "codebook  %s, level %d: only %d of %d codes are in use", level.name, level.stride, used, len(table)
         )
-    reference = ChosenReference(chosen.cpu().numpy(), found.cpu().numpy(), table.cpu().numpy())
+    encoder = None
+    if isinstance(codebook.encode, nn.Linear):
+        encoder = torch.cat([codebook.encode.weight, codebook.encode.bias[:, None]], 1).detach().cpu().numpy()
+    reference = ChosenReference(
+        chosen.cpu().numpy(), found.cpu().numpy(), table.cpu().numpy(), np.array([scale], np.float32), encoder
+    )
     return reference, {"codes": len(table), "codes_used": used, "cosine": float(cosine)}
 
 

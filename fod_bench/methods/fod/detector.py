@@ -1,0 +1,102 @@
+"""What FOD has learned, as something to call on images; and the ways of scoring, made of what it says of their patches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fod_bench.evaluation.maps import ScoreMaps
+from fod_bench.methods.base import Batch
+from fod_bench.methods.fod.network import FODNetwork
+from fod_bench.methods.fod.precision import Precision, matrix_products
+from fod_bench.methods.fod.references.lookup import Lookup
+from fod_bench.methods.fod.rules import Rule, rules
+from fod_bench.methods.fod.score import PatchScores, image_scores, patch_scores, upsample, upsample_smoothed
+from fod_bench.records.record import score_name
+
+
+class FodDetector:
+    """See `fod_bench.methods.base.Detector`."""
+
+    def __init__(
+        self, networks: Mapping[int, FODNetwork], references: Mapping[int, Lookup], precision: Precision
+    ) -> None:
+        """Networks by level, and references by level where the view has some."""
+        self._networks, self._references, self._precision = networks, references, precision
+
+    @torch.inference_mode()
+    def parts(self, images: Batch) -> dict[str, Tensor]:
+        """`<level>/<part>` (n, H, W): the reconstruction error, and the divergences that the view has."""
+        found = {}
+        for level, network in self._networks.items():
+            grid = images.pooled[level]  # (n, H, W, C)
+            features = grid.flatten(1, 2)  # (n, N, C)
+            reference = self._reference(level, images)
+            with matrix_products(self._precision, features.device):
+                output = network(features, reference)
+            for name, part in patch_scores(output, features)._asdict().items():
+                if part is not None:
+                    found[f"{level}/{name}"] = part.view(grid.shape[:3])
+        return found
+
+    def _reference(self, level: int, images: Batch) -> Tensor | None:
+        if not self._references:
+            return None
+        lookup = self._references[level]
+        rows = images.reference_rows.get(level)
+        return lookup.of(lookup.find(images.pooled[level]) if rows is None else rows.flatten(1))
+
+
+@torch.inference_mode()
+def scorings(
+    setting: dict[str, Any], parts: Mapping[str, Tensor], image_size: int, only: str = ""
+) -> Iterator[ScoreMaps]:
+    """Every rule the view allows, on every subset of levels (Table 14); the paper's map is the mean over levels."""
+    levels: list[int] = sorted(setting["levels"])
+    subsets = [subset for count in range(1, len(levels) + 1) for subset in combinations(levels, count)]
+    for rule in rules(setting["views"]):
+        wanted = [subset for subset in subsets if only in ("", score_name(rule, subset))]
+        if not wanted:
+            continue
+        grids = {level: _grid(parts, level, rule) for level in levels}
+        maps = {level: upsample(grid, image_size) for level, grid in grids.items()}
+        smoothed = {level: upsample_smoothed(grid, image_size) for level, grid in grids.items()}
+        for subset in wanted:
+            images = image_scores(_mean(smoothed, subset))
+            yield ScoreMaps(score_name(rule, subset), _mean(maps, subset), images)
+
+
+def _grid(parts: Mapping[str, Tensor], level: int, rule: Rule) -> Tensor:
+    """Patch scores of a level by a rule (m, H, W)."""
+    found = {name: parts[f"{level}/{name}"] for name in PatchScores._fields if f"{level}/{name}" in parts}
+    shape = next(iter(found.values())).shape
+    return PatchScores(**{name: part.flatten(1) for name, part in found.items()}).score(rule).view(shape)
+
+
+def _mean(maps: dict[int, Tensor], levels: Sequence[int]) -> Tensor:
+    """Mean over levels of (n, s, s) maps; a single level's map is returned as it is."""
+    first, *others = (maps[level] for level in levels)
+    if not others:
+        return first
+    total = first + others[0]
+    for other in others[1:]:
+        total += other
+    return total.div_(len(levels))
+
+
+def loaded_networks(networks: Mapping[int, nn.Module], weights: Mapping[str, Any]) -> None:
+    """Load weights `<level>/<parameter>` into networks. Raises ValueError for weights of other networks."""
+    for level, network in networks.items():
+        own = {
+            name.removeprefix(f"{level}/"): torch.from_numpy(array.copy())
+            for name, array in weights.items()
+            if name.startswith(f"{level}/")
+        }
+        try:
+            network.load_state_dict(own)
+        except RuntimeError as error:
+            raise ValueError(f"the weights are of other networks: {str(error).splitlines()[0]}") from None
