@@ -6,12 +6,11 @@ networks on a batch of them, scaled to all. The parts of an evaluation are print
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable
 
 from benchmarks import Result
-from benchmarks.category import SIZE, TEST, WIDTHS, data, method
+from benchmarks.category import SIZE, TEST, WIDTHS, data, evaluated, method
 
 PASSED = 8
 """Pictures that the networks are timed on: one batch."""
@@ -22,23 +21,23 @@ def measure() -> dict[str, float]:
     """Seconds of the parts of an evaluation, and of what follows the networks with one and with all twelve scorings."""
     import torch
 
-    from fod_bench.evaluation.evaluate import Truth, evaluate
     from fod_bench.evaluation.ranking import rank_positives, region_weights
     from fod_bench.methods.fod.network import BranchStatistics, NetworkOutput
     from fod_bench.methods.fod.score import image_scores, upsample, upsample_smoothed
+    from fod_bench.trials.scores import TestImages
 
     torch.set_num_threads(2)
     given = data(train=4)
     fod = method(given, torch.device("cpu"))
-    truth = Truth(given.labels, given.masks)
+    truth, masks = given.truth, given.truth.masks
     generator = torch.Generator().manual_seed(0)
-    batch = {level: torch.from_numpy(given.test[level][:PASSED]) for level in WIDTHS}
+    batch = {level: torch.from_numpy(given.test.pooled[level][:PASSED]) for level in WIDTHS}
     networks = [trainer.network for trainer in fod.trainers.values()]
 
     def forward() -> None:
         with torch.inference_mode():
             for level, network in zip(WIDTHS, networks, strict=True):
-                network(batch[level].flatten(1, 2), fod.references[level].of_any())
+                network(batch[level].flatten(1, 2), fod.references[level].of(None))
 
     def at_once(features: torch.Tensor, reference: torch.Tensor) -> NetworkOutput:
         """Stands for a network that takes no time."""
@@ -49,14 +48,16 @@ def measure() -> dict[str, float]:
     for trainer in fod.trainers.values():
         trainer.network = at_once
 
+    test = TestImages(given.test, torch.device("cpu"))
+
     def scored(count: int) -> Callable[[], object]:
         """What follows the networks, for the first `count` scorings."""
-        return lambda: evaluate(itertools.islice(fod.score_maps(), count), truth)
+        return lambda: evaluated(test.parts(fod.detector()), truth, count)
 
     coarse = torch.rand(TEST, 16, 16, generator=generator)
     pixels = upsample(coarse, SIZE)
     values, smoothed = pixels.numpy(), upsample_smoothed(coarse, SIZE)
-    ranked = rank_positives(values, given.masks, "pixel")
+    ranked = rank_positives(values, masks, "pixel")
     timed: dict[str, Callable[[], object]] = {
         "one scoring": scored(1),
         "twelve scorings": scored(12),
@@ -64,11 +65,11 @@ def measure() -> dict[str, float]:
         "  upsampling and blur, a level": lambda: upsample_smoothed(coarse, SIZE),
         "  mean of two levels": lambda: (pixels + pixels).div_(2),
         "  image scores": lambda: image_scores(smoothed),
-        "  sort and search": lambda: rank_positives(values, given.masks, "pixel"),
+        "  sort and search": lambda: rank_positives(values, masks, "pixel"),
         "  AUROC": ranked.auroc,
         "  F1-max": ranked.f1_max,
         "  AUPRO": lambda: ranked.aupro(truth.region_weights),
-        "  regions of the masks (once)": lambda: region_weights(given.masks),
+        "  regions of the masks (once)": lambda: region_weights(masks),
     }
     seconds |= dict.fromkeys(timed, float("inf"))
     for _ in range(ROUNDS):  # in turn: the machine's speed drifts

@@ -81,7 +81,7 @@ def _rate(size: Size, pack: int, threads: int) -> float:
     import numpy as np
     import torch
 
-    from fod_bench.methods.base import TrialData
+    from fod_bench.methods.base import Context, Split
     from fod_bench.methods.fod.method import FodMethod
     from fod_bench.methods.fod.references.build import build_references
     from fod_bench.methods.fod.references.specs import MeanReference
@@ -95,7 +95,7 @@ def _rate(size: Size, pack: int, threads: int) -> float:
     }
     side = 8 * size.levels[8][0]
     reference = build_references(MeanReference(), features, features, torch.device("cpu"))
-    data = TrialData(features, features, np.zeros((8, side, side), np.uint8), np.zeros(8, np.uint8), reference)
+    given = Split(pooled=features), Context(side, reference)
     setting = {
         "levels": list(size.levels),
         "d_model": {str(level): d_model for level, (_, _, d_model) in size.levels.items()},
@@ -106,7 +106,7 @@ def _rate(size: Size, pack: int, threads: int) -> float:
         "batch_size": 1,
         "lambda2": 0.5,
     }
-    methods = [FodMethod(setting | {"lambda1": 0.5 + seed}, data, seed, device) for seed in range(pack)]
+    methods = [FodMethod(setting | {"lambda1": 0.5 + seed}, *given, seed, device) for seed in range(pack)]
     packed = FodMethod.pack(methods)
 
     def steps(count: int) -> None:

@@ -18,13 +18,12 @@ from benchmarks import Result
 from benchmarks.bench_store import MANY
 from fod_bench.cluster.ray_pool import RayPool
 from fod_bench.cluster.session import ray_session
-from fod_bench.features.request import FeatureRequest
 from fod_bench.job import load_job
 from fod_bench.machine import system
 from fod_bench.plan import Plan, TrialJob, make_plan
 from fod_bench.records.names import record_name
 from fod_bench.records.record import Trial
-from fod_bench.runs.messages import Attempt, Done, Prepared, Status
+from fod_bench.runs.messages import Attempt, Done, Prepared, SetTask, Status
 from fod_bench.runs.progress import Progress, stderr_console
 from fod_bench.runs.resources import NodeResources, Share
 from fod_bench.runs.scheduler import Scheduler
@@ -38,8 +37,8 @@ class Idler:
     def __init__(self, store_uri: str, share: Share, expected_object: str) -> None:
         pass
 
-    def prepare(self, request: FeatureRequest, kinds: list[str], attempt: Attempt) -> Prepared:
-        return Prepared(False, 0)
+    def prepare(self, tasks: list[SetTask]) -> list[Prepared]:
+        return [Prepared(False, 0) for _ in tasks]
 
     def train(self, tasks: list[tuple[Trial, Attempt]]) -> list[Done]:
         return [Done(trial.key, True) for trial, _ in tasks]

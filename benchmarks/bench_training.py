@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks import Result
-from benchmarks.category import SIZE, TEST, TRAIN, WIDTHS, data, method
+from benchmarks.category import SETTING, SIZE, TEST, TRAIN, WIDTHS, data, evaluated, method
 from benchmarks.steps import PAPER, THREADS, measure, write
 
 EPOCHS = 100
@@ -52,36 +52,29 @@ def _row(what: str, pictures: int, seconds: float) -> dict[str, object]:
 def _on_gpu(fod: Any, given: Any) -> tuple[list[dict[str, object]], list[Result]]:
     import torch
 
-    from fod_bench.evaluation.evaluate import Truth, evaluate
+    from fod_bench.trials.scores import TestImages
 
-    truth = Truth(given.labels, given.masks)
+    test = TestImages(given.test, fod.device)
     epochs = []
     for epoch in range(EPOCHS):
         start = time.perf_counter()
         torch.stack([fod.step(epoch, step) for step in range(fod.steps_per_epoch)]).cpu()
-        evaluate(fod.score_maps(), truth)
+        evaluated(test.parts(fod.detector()), given.truth)
         epochs.append(time.perf_counter() - start)
     rows = [_row("epoch with evaluation", TRAIN, min(epochs)), _row("training", EPOCHS * TRAIN, sum(epochs))]
     return rows, [Result("100 epochs of 240 pictures, evaluation in each", sum(epochs), 60.0, "s", False)]
 
 
 def _on_cpu(fod: Any, given: Any) -> tuple[list[dict[str, object]], list[Result]]:
-    import torch
+    from fod_bench.methods.base import Split
+    from fod_bench.trials.scores import TestImages
 
-    from fod_bench.evaluation.evaluate import Truth, evaluate
-
-    truth = Truth(given.labels, given.masks)
     fod.step(0, 0)
     step = min(_seconds(lambda number=number: fod.step(0, number)) for number in range(1, SAMPLE))
-    all_tested = fod.test
-    fod.test = {level: features[:SAMPLE] for level, features in all_tested.items()}
-    with torch.inference_mode():
-        networks = min(_seconds(lambda: [fod._test_scores(level) for level in fod.levels]) for _ in range(2))
-        fod.test = all_tested
-        scores = {level: fod._test_scores(level) for level in fod.levels}
-        fod._test_scores = scores.get
-        others = min(_seconds(lambda: evaluate(fod.score_maps(), truth)) for _ in range(2))
-    del fod._test_scores
+    few = {level: features[:SAMPLE] for level, features in given.test.pooled.items()}
+    networks = min(_seconds(lambda: TestImages(Split(pooled=few), fod.device).parts(fod.detector())) for _ in range(2))
+    parts = TestImages(given.test, fod.device).parts(fod.detector())
+    others = min(_seconds(lambda: evaluated(parts, given.truth)) for _ in range(2))
     epoch = TRAIN * step + TEST / SAMPLE * networks + others
     baseline = TRAIN * measure("baseline", PAPER, 2).seconds
     rows = [
@@ -101,6 +94,7 @@ def _inference(fod: Any, device: Any) -> dict[tuple[str, int], float]:
 
     from fod_bench.features.backbone import Backbone
     from fod_bench.features.weights import Weights
+    from fod_bench.methods.base import Batch
     from fod_bench.methods.fod.correlation import VARIABLE
     from fod_bench.trials.cost import median_seconds
 
@@ -110,8 +104,9 @@ def _inference(fod: Any, device: Any) -> dict[tuple[str, int], float]:
     def infer(batch: int) -> Callable[[], object]:
         def call() -> object:
             features = backbone(pictures[:batch])
-            maps, scores = fod.score_pictures(dict(zip(backbone.levels, features, strict=True)))
-            return maps, scores.cpu()
+            parts = fod.detector().parts(Batch(pooled=dict(zip(backbone.levels, features, strict=True))))
+            (scored,) = type(fod).scorings(SETTING, parts, SIZE, fod.primary_score)
+            return scored.pixels, scored.images.cpu()
 
         return call
 
