@@ -98,13 +98,16 @@ class Detector(Protocol):
 
 
 class Method(Protocol):
-    """A detector being fitted to one category. A trial makes it, then calls `step` for every step of every epoch."""
+    """A detector being fitted to one category. A trial makes it, then calls `step` for every step of every epoch.
 
-    loss_names: Sequence[str]
+    A class may derive from it, and then has the defaults that stand here: those of a method that goes through its images once.
+    """
+
+    loss_names: Sequence[str] = ()
     """Names of the numbers `step` returns, the first being the one worth watching; none where there is no loss."""
-    epochs: int
+    epochs: int = 1
     """Epochs of the fitting; one for a method that is through with its data in one."""
-    steps_per_epoch: int
+    steps_per_epoch: int = 1
     primary_score: str
     """The method's own scoring, by which the best epochs are chosen: a name that `scorings` gives."""
 
@@ -120,7 +123,7 @@ class Method(Protocol):
 
     def evaluates_after(self, epoch: int) -> bool:
         """Whether scores are to be taken when so many epochs are over; always after the last."""
-        ...
+        return epoch == self.epochs
 
     def detector(self) -> Detector:
         """What has been learned so far, by reference: it scores as the method stands when it is called."""
@@ -148,8 +151,8 @@ class Method(Protocol):
         ...
 
     def weights(self) -> State:
-        """Copies of what scoring needs: the part of the state worth keeping when the fitting is over."""
-        ...
+        """Copies of what scoring needs: the part of the state worth keeping when the fitting is over. By default all of it."""
+        return self.state()
 
 
 class Pack(Protocol):

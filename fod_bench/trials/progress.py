@@ -79,7 +79,7 @@ class TrialProgress:
 
     def headline(self) -> float | None:
         """The last finished epoch's first loss."""
-        return next(iter(self.results[-1].losses.values())) if self.results else None
+        return next(iter(self.results[-1].losses.values()), None) if self.results else None
 
     def finish_epoch(self) -> None:
         """Average the losses, evaluate where due, and remember the weights of a new best epoch."""

@@ -14,10 +14,13 @@ PACKAGE = Path(names.__file__).parents[1]
 KEY, CLAIM, RUN = "3f2a" * 8, "00000001-ab12cd34", "job-0a1b2c3d"
 
 NAMES = {
-    "features": [names.manifest_name(KEY), names.feature_file_name(KEY, CLAIM, "train")],
+    "features": [names.manifest_name(KEY), names.set_file_name(KEY, CLAIM, "train")],
+    "images": [names.manifest_name(KEY, names.IMAGES), names.set_file_name(KEY, CLAIM, "test", names.IMAGES)],
+    "truth": [names.truth_name(KEY)],
     "references": [names.reference_name(KEY)],
     "records": [names.record_name(KEY)],
     "weights": [names.weights_name(KEY, CLAIM, "last")],
+    "scores": [names.scores_name(KEY, CLAIM, "last")],
     "curves": [names.curves_name(KEY, CLAIM)],
     "checkpoints": [names.checkpoint_name(KEY, CLAIM, 12)],
     "failures": [names.failure_name(KEY), names.failure_log_name(KEY)],
@@ -42,7 +45,7 @@ def test_every_kind_has_a_name_here_or_in_the_stores_probe() -> None:
 def test_no_other_file_spells_a_name() -> None:
     """Docstrings may show one as an example."""
     spelled = re.compile(
-        r"""f?["'](?:trials|claims|features|references|runs)/|["']/?(?:record|manifest|plan|failure|curves)\.json["']"""
+        r"""f?["'](?:trials|claims|features|images|truth|references|runs)/|["']/?(?:record|manifest|plan|failure|curves)\.json["']"""
     )
     found = []
     for path in PACKAGE.rglob("*.py"):
