@@ -12,7 +12,7 @@ import typer
 
 from fod_bench.cli.common import Overrides, StoreOption, Verbose, default_store, guarded, load, run_command
 from fod_bench.errors import UsageError
-from fod_bench.machine.terminal import SafeConsole, say
+from fod_bench.machine.terminal import SafeConsole, say, show, unbroken
 from fod_bench.schema.hidden import hidden
 
 if TYPE_CHECKING:
@@ -94,13 +94,10 @@ def _show(status: Status, detailed: bool, as_json: bool) -> None:
         return
     from fod_bench.cli.status_view import render
 
-    SafeConsole(highlight=False, soft_wrap=False).print(render(status, detailed))
+    show(render(status, detailed))
 
 
 def _text(status: Status, detailed: bool) -> str:
     from fod_bench.cli.status_view import render
 
-    console = SafeConsole(highlight=False)
-    with console.capture() as capture:
-        console.print(render(status, detailed))
-    return capture.get().rstrip("\n")
+    return unbroken(render(status, detailed))
