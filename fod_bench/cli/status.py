@@ -44,12 +44,14 @@ def status(
     Example: `fod-bench status jobs/paper.yaml --watch`
     """
     from fod_bench.runs.status import StatusReader
-    from fod_bench.store import open_store
+    from fod_bench.store import open_existing
 
     if set_ and job is None:
         raise UsageError("--set changes a job file; give the JOB")
     loaded = load(job, set_, store) if job is not None else None
-    opened = open_store(loaded.store if loaded else store or default_store())
+    command = run_command(job, set_, store) if job else ""
+    remedy = f"`{command}` makes it, --store names another" if command else ""
+    opened = open_existing(loaded.store if loaded else store or default_store(), remedy)
     reader = StatusReader(opened, loaded)
     if watch:
         last = _watch(reader, loaded is not None, as_json)
@@ -57,7 +59,7 @@ def status(
         last = reader.read()
         _show(last, loaded is not None, as_json)
     if not last.runs:
-        say(hidden(reader.none(run_command(job, set_, store) if job else "")), err=True)
+        say(hidden(reader.none(command)), err=True)
 
 
 def _watch(reader: StatusReader, detailed: bool, as_json: bool) -> Status:

@@ -17,7 +17,8 @@ from fod_bench.records.run import Cell, RunPlan
 from fod_bench.report.averages import Place
 from fod_bench.report.own import own_tables
 from fod_bench.report.paper_table import paper_category
-from fod_bench.report.results import SELECTIONS, Results, measured, nearest, part_of
+from fod_bench.report.results import SELECTIONS, Results, measured, part_of
+from fod_bench.report.words import nearest
 
 
 @dataclass(frozen=True)

@@ -226,10 +226,11 @@ class TestCommand:
         }
 
     def test_a_store_without_runs_is_said_to_be_one(self, store: Store, bench: Bench) -> None:
+        Path(store.uri).mkdir()
         said = call("--store", store.uri)
         assert "no run in store" in said.stderr and "fod-bench run jobs/quickstart.yaml --store" in said.stderr
         assert json.loads(call("--store", store.uri, "--json").stdout)["runs"] == []
-        assert not Path(store.uri).exists(), "looking makes no store"
+        assert not list(Path(store.uri).iterdir()), "looking writes nothing"
         save_plan(store, "big-1", ["a1"], job="big")
         job = str(bench.folder / bench.job("tiny", store=store.uri))
         assert "no run of job 'tiny'" in call(job).stderr and "there are: big" in call(job).stderr
