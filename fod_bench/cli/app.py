@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import signal
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -29,6 +30,9 @@ from fod_bench.cli.typer_app import App
 from fod_bench.errors import FodBenchError, UsageError
 from fod_bench.machine.terminal import accept_any_encoding, say
 from fod_bench.schema.hidden import hidden
+
+if TYPE_CHECKING:
+    from fod_bench.runs.progress import Counts
 
 SOME_FAILED = 3
 
@@ -108,9 +112,19 @@ def run(
     if results is not None:
         render_report(results, ["plain"])
     if not quiet:
+        for line in _next(counts, run_command(job, set_, store, "report"), again):
+            say(line, err=True)
         console.print(counts.summary(), highlight=False)
     if counts.failed or counts.uncounted:
         raise typer.Exit(SOME_FAILED)
+
+
+def _next(counts: Counts, report_command: str, run_again: str) -> Iterator[str]:
+    """What to do with what a run has done, and with what has failed."""
+    if counts.done or counts.elsewhere:
+        yield f"next      {report_command}   shows the table again; --explain CELL tells where a number comes from"
+    if counts.failed:
+        yield f"next      {run_again} --retry-failed   tries again what failed, once the reason is put right"
 
 
 @app.command()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar, get_args
 
@@ -113,7 +112,7 @@ class Request:
 
     def left_out(self, cell: Cell) -> bool:
         """Whether the run was not asked for the cell."""
-        return self.only is not None and not fnmatchcase("/".join((cell.row, cell.dataset, cell.category)), self.only)
+        return not cell.matches(self.only)
 
 
 @dataclass(frozen=True)

@@ -100,6 +100,7 @@ def save_state(
     process: ProcessId | None = None,
     ended: Ended = None,
     failed: dict[str, str] | None = None,
+    only: str | None = None,
 ) -> None:
     """A driver's state, written now; that of the running process unless `process` says otherwise."""
     state = DriverState(
@@ -110,6 +111,7 @@ def save_state(
         started="2024-05-01T10:00:00+00:00",
         updated="2024-05-01T12:00:00+00:00",
         ended=ended,
+        only=only,
         total=4,
         done=6,
         reused=0,

@@ -80,7 +80,7 @@ class TestCalm:
         made = Prepared(True, 1 << 20, notes=("damaged   so",))
         simulation = Simulation(trials, behaviour=Scripted(prepares=lambda request: made))
         simulation.run()
-        assert "damaged   so\nfeatures  weave: extracted, 14 pictures, 1 MiB\n" in simulation.said
+        assert "damaged   so\nfeatures  weave: extracted, 14 images, 1 MiB\n" in simulation.said
         assert [line for line in simulation.said.splitlines() if line.startswith("done")] == [
             f"done      {trial.name}   [{number}/3]" for number, trial in enumerate(trials, 1)
         ]

@@ -28,7 +28,7 @@ def test_a_run_shows_its_table_and_the_next_one_reuses_everything(bench: Bench) 
     assert done.code == 0, done.err
     assert "image AUROC" in done.out and "Patch-only" in done.out and "weave" in done.out
     assert "done" not in done.out, "progress belongs to standard error"
-    assert "features  weave: extracted, 14 pictures" in done.err
+    assert "features  weave: extracted, 14 images" in done.err
     assert done.err.count("done      drawn/weave") == 4
     assert done.err.endswith("4 trainings: 4 done\n")
     wait_for(lambda: not first.processes(), "Ray's processes to end")
