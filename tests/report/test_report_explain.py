@@ -90,6 +90,13 @@ def test_a_store_without_runs_says_which_command_makes_one(tmp_path: Path, monke
         full_store(("FOD",)).read(run_ids=["run-2"])
 
 
+def test_the_place_of_a_record_is_not_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = "/a folder with a long name and spaces/" * 5
+    monkeypatch.setattr(MemoryStore, "location", lambda self, name: place + name)
+    text = explanation_text(explain(full_store(("FOD",)).read(), "FOD/btad/01"), width=60)
+    assert f"  record        {place}trials/" in text
+
+
 def test_a_cost_is_explained_with_its_device_and_without_an_epoch() -> None:
     (found,) = explain(paper_store().read(), "FOD/mvtec/tile/gflops")
     assert found.metrics["gflops"].best == 11.0 and found.metrics["gflops"].best_epoch is None

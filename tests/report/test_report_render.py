@@ -224,8 +224,8 @@ def two_rows(**options: Any) -> Results:
 def test_of_two_only_the_best_is_marked_and_the_legend_names_what_there_is() -> None:
     table = plain(two_rows(), "two")
     assert [entry.mark for entry in table.cells()] == ["best", None, "best", None]
-    assert "\n**best**.\n" in markdown(table) and "second" not in markdown(table)
-    assert r"\textbf{best}." in latex(table) and "second" not in latex(table)
+    assert "\nMarked: **best**.\n" in markdown(table) and "second" not in markdown(table)
+    assert r"Marked: \textbf{best}." in latex(table) and "second" not in latex(table)
     stream = io.StringIO()
     print_tables([table], Console(file=stream, width=80))
     assert "* best.\n" in stream.getvalue() and "second" not in stream.getvalue()

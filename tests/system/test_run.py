@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import signal
 from typing import Any
@@ -31,6 +32,8 @@ def test_a_run_shows_its_table_and_the_next_one_reuses_everything(bench: Bench) 
     assert "features  weave: extracted, 14 images" in done.err
     assert done.err.count("done      drawn/weave") == 4
     assert done.err.endswith("4 trainings: 4 done\n")
+    assert re.search(r"done      drawn/weave · FOD · seed 1: image AUROC \d\.\d{3}, \d+ s   \[\d/4\]\n", done.err)
+    assert f"next      fod-bench report {job}   shows the table again" in done.err and "--retry-failed" not in done.err
     wait_for(lambda: not first.processes(), "Ray's processes to end")
     assert bench.ray_started() > before_ray
     records = bench.digests()

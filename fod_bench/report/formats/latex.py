@@ -120,7 +120,7 @@ def _remarks(table: Table, grid: Grid) -> list[str]:
     texts = []
     marks, apart = table.marks()
     if marks:
-        texts.append(", ".join(_WRAP[mark] % MARKS[mark] for mark in marks) + f"{apart}.")
+        texts.append("Marked: " + ", ".join(_WRAP[mark] % MARKS[mark] for mark in marks) + f"{apart}.")
     texts += [rf"\textsuperscript{{{_letter(number)}}}~{_escape(note)}" for number, note in enumerate(grid.footnotes)]
     texts += map(_escape, table.notes)
     return [

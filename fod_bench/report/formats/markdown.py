@@ -39,7 +39,7 @@ def markdown(table: Table) -> str:
     marks, apart = table.marks()
     if marks:
         named = ", ".join(f"{_WRAP[mark]}{MARKS[mark]}{_WRAP[mark]}" for mark in marks)
-        blocks.append(f"{named}{apart}.")
+        blocks.append(f"Marked: {named}{apart}.")
     blocks += [f"<sup>{_letter(number)}</sup> {_remark(note)}" for number, note in enumerate(grid.footnotes)]
     blocks += [_remark(note) for note in table.notes]
     return "\n\n".join(blocks) + "\n"
