@@ -183,8 +183,8 @@ def _rates(
             continue
         run, made_with = record.run, settings_of(record)
         seconds = run.train_seconds + run.evaluate_seconds
-        if seconds > 0 and made_with is not None:
-            operations, steps = _work(made_with, record.counts)
+        operations, steps = _work(made_with, record.counts) if made_with is not None else (0.0, 1)
+        if seconds > 0 and operations > 0:
             on_cpu = run.device.startswith("cpu")
             per_second = operations / seconds / (run.threads if on_cpu else 1)
             rates.append(_Rate(record.method, operations / steps, CPU_CORE if on_cpu else run.device, per_second))

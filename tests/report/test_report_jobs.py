@@ -266,6 +266,7 @@ class TestWithoutTheData:
         assert numbers(*named) == {}
         said = call("report", *named).stdout
         assert "0 of 4 cells have a result" in said
+        assert "makes them where data and weights are." in said, "a run here cannot"
         assert (
             "cannot be known without data or weights that are not here: datasets.own: there is no folder there" in said
         )
