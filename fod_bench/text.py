@@ -5,12 +5,21 @@ from __future__ import annotations
 import unicodedata
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 seed`, `2 seeds`, `2 categories`."""
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number} {noun if number == 1 else plural}"
+
+
 def format_seconds(seconds: float) -> str:
-    """`45 s`, `12 min`, `3.4 h` or `5.1 days`."""
+    """`45 s`, `12 min`, `3.4 h`, `5.1 days`, `42 days` or `2.3 years`."""
     for size, unit, limit in ((1.0, "s", 90.0), (60.0, "min", 90 * 60.0), (3600.0, "h", 48 * 3600.0)):
         if seconds < limit:
             return f"{seconds / size:.1f} {unit}" if unit == "h" else f"{seconds / size:.0f} {unit}"
-    return f"{seconds / 86400:.1f} days"
+    days = seconds / 86400
+    if days >= 2 * 365:
+        return f"{days / 365.25:.1f} years"
+    return f"{days:.1f} days" if days < 10 else f"{days:.0f} days"
 
 
 _JOINERS = "\u200c\u200d"  # invisible too, but scripts and emoji need them

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import signal
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -26,9 +27,12 @@ from fod_bench.cli.common import (
     run_command,
 )
 from fod_bench.cli.typer_app import App
-from fod_bench.errors import UsageError
+from fod_bench.errors import FodBenchError, UsageError
 from fod_bench.machine.terminal import accept_any_encoding, say
 from fod_bench.schema.hidden import hidden
+
+if TYPE_CHECKING:
+    from fod_bench.runs.progress import Counts
 
 SOME_FAILED = 3
 
@@ -108,9 +112,19 @@ def run(
     if results is not None:
         render_report(results, ["plain"])
     if not quiet:
+        for line in _next(counts, run_command(job, set_, store, "report"), again):
+            say(line, err=True)
         console.print(counts.summary(), highlight=False)
     if counts.failed or counts.uncounted:
         raise typer.Exit(SOME_FAILED)
+
+
+def _next(counts: Counts, report_command: str, run_again: str) -> Iterator[str]:
+    """What to do with what a run has done, and with what has failed."""
+    if counts.done or counts.elsewhere:
+        yield f"next      {report_command}   shows the table again; --explain CELL tells where a number comes from"
+    if counts.failed:
+        yield f"next      {run_again} --retry-failed   tries again what failed, once the reason is put right"
 
 
 @app.command()
@@ -145,13 +159,25 @@ def plan(
         print_summary(summary)
 
 
-@app.command()
+def _formats() -> list[str]:
+    from fod_bench.report import FORMATS
+
+    return list(FORMATS)
+
+
+def _figures() -> list[str]:
+    from fod_bench.report import FIGURES
+
+    return [*FIGURES, "all"]
+
+
+@app.command(choices={"format_": _formats, "figure": _figures})
 @guarded
 def report(
     job: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[JOB]", help="Job file or name, to see exactly its cells; default: every run in the store."
+            metavar="JOB", help="Job file or name, to see exactly its cells; default: every run in the store."
         ),
     ] = None,
     store: StoreOption = None,
@@ -167,7 +193,7 @@ def report(
         ),
     ] = None,
     format_: Annotated[
-        Literal["terminal", "markdown", "latex", "csv", "tidy"],
+        str,
         typer.Option("--format", help="How the tables are written; tidy is one CSV with every seed of every cell."),
     ] = "terminal",
     out: Annotated[
@@ -179,9 +205,7 @@ def report(
     ] = "best",
     figure: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="NAME|all", help="Draw lambda (Figure 5), heads, layers or levels into --out, as SVG and PNG."
-        ),
+        typer.Option(help="Draw a figure into --out, as SVG and PNG; lambda is the paper's Figure 5. May be repeated."),
     ] = None,
     explain: Annotated[
         str | None, typer.Option(metavar="CELL", help="Tell where a number comes from, e.g. 'FOD/mvtec/bottle'.")
@@ -196,6 +220,7 @@ def report(
 
     Example: `fod-bench report jobs/paper.yaml --table all --format latex --out results/paper`
     """
+    from fod_bench.records.run_reader import no_run
     from fod_bench.report import explain as explain_cell
     from fod_bench.report import (
         explanation_text,
@@ -205,9 +230,12 @@ def report(
         read_results,
         render_figures,
         render_report,
+        report_format,
+        undrawn,
     )
-    from fod_bench.store import open_store
+    from fod_bench.store import open_existing
 
+    report_format(format_)
     if set_ and job is None:
         raise UsageError("--set changes a job file; give the JOB")
     if run_ and job is not None:
@@ -220,20 +248,26 @@ def report(
     if job is not None:
         loaded = load(job, set_, store)
         check_tables(loaded, table or [])
-        opened, command = open_store(loaded.store), run_command(job, set_, store)
+        command = run_command(job, set_, store)
+        opened = open_existing(loaded.store, f"`{command}` makes it, --store names another")
         results = job_results(opened, loaded, command)
         if not results.outcomes:
             say(hidden(f"fod-bench: {no_result(opened, loaded, command)}"), err=True)
     else:
-        results = read_results(open_store(store or default_store()), run_ids=run_)
+        opened = open_existing(store or default_store())
+        results = read_results(opened, run_ids=run_)
+        if not results.plans and (explain is not None or not (table or figure)):
+            raise FodBenchError(f"{no_run(opened)}; --table shows the paper's printed numbers")
     if explain is not None:
         say(explanation_text(explain_cell(results, explain)))
         return
-    written = []
+    written, fed_only = [], job is not None or bool(run_)
     if figure and out is not None:
-        written += render_figures(results, figure, out, selection)
+        written += render_figures(results, figure, out, selection, fed_only)
+        for name, reason in undrawn(results, figure, fed_only).items():
+            say(hidden(f"figure {name} left out: {reason}"), err=True)
     if table or not figure:
-        written += render_report(results, table, format_, out, selection, fed_only=job is not None or bool(run_))
+        written += render_report(results, table, format_, out, selection, fed_only)
     for path in written:
         say(path, err=True)
 

@@ -103,10 +103,10 @@ def load(job: Path, overrides: list[str] | None, store: str | None) -> Job:
     return loaded.with_store(store) if store else loaded
 
 
-def run_command(job: Path, overrides: Sequence[str] | None, store: str | None) -> str:
-    """The command that runs a job as it was given here, to be pasted into a shell."""
+def run_command(job: Path, overrides: Sequence[str] | None, store: str | None, name: str = "run") -> str:
+    """The command that runs a job as it was given here, to be pasted into a shell; or another command on it, by its `name`."""
     changes = [word for override in overrides or () for word in ("--set", override)]
-    return shlex.join(["fod-bench", "run", str(job), *changes, *(["--store", store] if store else [])])
+    return shlex.join(["fod-bench", name, str(job), *changes, *(["--store", store] if store else [])])
 
 
 def check_tables(job: Job, names: Sequence[str]) -> None:

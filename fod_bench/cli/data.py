@@ -26,9 +26,9 @@ Categories = Annotated[
 @app.command()
 @guarded
 def check(
-    root: Annotated[Path, typer.Argument(help="Folder that holds the categories.")],
+    root: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder that holds the categories.")],
     layout: Annotated[
-        Literal["mvtec", "btad", "mvtec3d", "folder"], typer.Option(help="How the pictures lie on disk.")
+        Literal["mvtec", "btad", "mvtec3d", "folder"], typer.Option(help="How the images lie on disk.")
     ] = "folder",
     categories: Categories = None,
     good: Annotated[
@@ -46,15 +46,19 @@ def check(
         typer.Option(help="Whether every defective image needs a mask in a category that has some."),
     ] = "required",
     image_size: Annotated[
-        int, typer.Option(min=1, help="Side of the squares in pixels, at which a defect must not vanish.")
+        int,
+        typer.Option(metavar="NUMBER", min=1, help="Side of the squares in pixels, at which a defect must not vanish."),
     ] = 256,
     resize: Annotated[
         Literal["auto", "stretch", "crop"], typer.Option(help="How images will become squares: see a job's settings.")
     ] = "auto",
     resize_size: Annotated[
-        int | None, typer.Option(min=1, help="What `crop` resizes the shorter side to; default: the image size.")
+        int | None,
+        typer.Option(metavar="NUMBER", min=1, help="What `crop` resizes the shorter side to; default: the image size."),
     ] = None,
-    max_pixels: Annotated[int, typer.Option(min=1, help="Pixels of the largest image that is read.")] = 400_000_000,
+    max_pixels: Annotated[
+        int, typer.Option(metavar="NUMBER", min=1, help="Pixels of the largest image that is read.")
+    ] = 400_000_000,
     verbose: Verbose = False,
 ) -> None:
     """Say what a data set holds and list everything that is wrong with it; exit code 1 when there is anything.
@@ -118,18 +122,20 @@ def _tell_what_is_left_out(
 @app.command()
 @guarded
 def synth(
-    folder: Annotated[Path, typer.Argument(help="Folder to write; new or empty.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder to write; new or empty.")],
     categories: Categories = None,
-    train: Annotated[int, typer.Option(help="Normal pictures to train on, per category.")] = 48,
-    test_good: Annotated[int, typer.Option(help="Normal pictures to test on, per category.")] = 16,
-    test_defect_per_type: Annotated[int, typer.Option(help="Defective pictures per type of defect.")] = 8,
-    size: Annotated[int, typer.Option(help="Side of a picture in pixels.")] = 256,
-    seed: Annotated[int, typer.Option(help="Seed of the drawings.")] = 0,
+    train: Annotated[int, typer.Option(metavar="NUMBER", help="Normal images to train on, per category.")] = 48,
+    test_good: Annotated[int, typer.Option(metavar="NUMBER", help="Normal images to test on, per category.")] = 16,
+    test_defect_per_type: Annotated[
+        int, typer.Option(metavar="NUMBER", help="Defective images per type of defect.")
+    ] = 8,
+    size: Annotated[int, typer.Option(metavar="NUMBER", help="Side of an image in pixels.")] = 256,
+    seed: Annotated[int, typer.Option(metavar="NUMBER", help="Seed of the drawings.")] = 0,
     verbose: Verbose = False,
 ) -> None:
     """Write a synthetic data set in MVTec AD's layout: textures and objects with local, global and logical defects.
 
-    Example: `fod-bench data synth /tmp/pictures --categories weave --categories board --train 20`
+    Example: `fod-bench data synth /tmp/drawn --categories weave --categories board --train 20`
     """
     from pydantic import ValidationError
 

@@ -33,7 +33,7 @@ def jobs(context: typer.Context) -> None:
 @guarded
 def copy(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the job.")],
-    destination: Annotated[Path, typer.Argument(metavar="[DEST]", help="Folder, or a new file NAME.yaml.")] = Path(),
+    destination: Annotated[Path, typer.Argument(metavar="DEST", help="Folder, or a new file NAME.yaml.")] = Path(),
     verbose: Verbose = False,
 ) -> None:
     """Copy a job file, and those it includes, to change it.

@@ -12,7 +12,7 @@ from fod_bench.machine.terminal import say
 
 @guarded
 def methods(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A method; default: list them all.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A method; default: list them all.")] = None,
     verbose: Verbose = False,
 ) -> None:
     """List the methods that a job can name, built in or from installed packages, or print the settings of one.

@@ -5,50 +5,60 @@ from __future__ import annotations
 from rich.table import Table
 from rich.text import Text
 
-from fod_bench.machine.terminal import SafeConsole
-from fod_bench.plan.estimate import CPU_CORE, Summary
+from fod_bench.machine.terminal import say, show
+from fod_bench.plan.estimate import Summary
+from fod_bench.plan.timing import CPU_CORE, Estimate
 from fod_bench.schema.hidden import hidden
-from fod_bench.text import format_seconds
+from fod_bench.text import counted, format_seconds
 
 
 def print_summary(summary: Summary) -> None:
     """Print to standard output."""
-    console = SafeConsole(highlight=False)
-    table = Table(title=f"Plan of {summary.job}", title_justify="left", title_style="bold", show_header=False, box=None)
+    table = Table(
+        title=Text(f"Plan of {summary.job}"), title_justify="left", title_style="bold", show_header=False, box=None
+    )
     table.add_column(style="dim")
     table.add_column()
     merged = summary.trainings_apart - summary.trainings
     blocked = f", {summary.trainings_blocked} cannot run (see below)" if summary.trainings_blocked else ""
-    table.add_row("run", hidden(f"{summary.run_id} on {summary.store}"))
+    table.add_row("run", Text(hidden(f"{summary.run_id} on {summary.store}")))
     if len(summary.parts) == 1:
-        made_of = f"{summary.rows} rows × {summary.categories} categories × {summary.seeds} seeds"
+        sides = ((summary.rows, "row"), (summary.categories, "category"), (summary.seeds, "seed"))
+        made_of = " × ".join(counted(*side) for side in sides)
     else:
         made_of = f"of {len(summary.parts)} parts, see below"
     table.add_row("cells", f"{summary.cells} ({made_of})")
-    table.add_row("trainings", f"{summary.trainings} ({merged} cells share another's)")
+    shared = f" ({counted(merged, 'cell')} share{'s' * (merged == 1)} another's)" if merged else ""
+    table.add_row("trainings", f"{summary.trainings}{shared}")
     left = summary.trainings - summary.trainings_recorded
     table.add_row("", f"{summary.trainings_recorded} recorded, {left} left{blocked}")
     if summary.measurements:
         table.add_row("measurements", f"{summary.measurements} of cost, {summary.measurements_recorded} recorded")
     table.add_row(
         "features",
-        f"{summary.feature_sets} sets, {summary.feature_sets_stored} stored; {summary.pictures_to_extract} pictures to extract",
+        f"{counted(summary.feature_sets, 'set')}, {summary.feature_sets_stored} stored; "
+        f"{counted(summary.pictures_to_extract, 'image')} to extract",
     )
     table.add_row("references", f"{summary.references}, {summary.references_stored} stored")
     if summary.tables:
         table.add_row("feeds tables", ", ".join(map(str, summary.tables)))
-    uncounted = f"; {summary.trainings_uncounted} trainings not counted" if summary.trainings_uncounted else ""
-    table.add_row("cost", f"{summary.steps_left} steps, {summary.petaflop_left:.3g} PFLOP{uncounted}")
-    for estimate in summary.time_left:
-        on = "on one CPU core" if estimate.device == CPU_CORE else f"for one worker on {estimate.device}"
-        table.add_row("", f"about {format_seconds(estimate.hours * 3600)} {on} ({estimate.basis})")
+    uncounted = (
+        f"; {counted(summary.trainings_uncounted, 'training')} not counted" if summary.trainings_uncounted else ""
+    )
+    table.add_row("left to do", f"{summary.steps_left:,} steps{uncounted}")
+    for number, estimate in enumerate(summary.time_left):
+        table.add_row("" if number else "time", Text(f"{_time(estimate)} ({estimate.basis})"))
     for number, line in enumerate(summary.data):
         table.add_row("" if number else "data", Text(hidden(line)))
-    console.print(table)
-    if len(summary.parts) > 1:
-        console.print(_parts(summary))
+    show(table, *([_parts(summary)] if len(summary.parts) > 1 else []))
     for problem in summary.problems:
-        console.print(f"! {problem}", markup=False, soft_wrap=True)
+        say(f"! {problem}")
+
+
+def _time(estimate: Estimate) -> str:
+    """E.g. `about 9 days on 2 cores`."""
+    on = counted(estimate.workers, "core") if estimate.device == CPU_CORE else f"one worker on {estimate.device}"
+    return f"about {format_seconds(estimate.seconds)} on {on}"
 
 
 def _parts(summary: Summary) -> Table:

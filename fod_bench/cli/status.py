@@ -12,7 +12,7 @@ import typer
 
 from fod_bench.cli.common import Overrides, StoreOption, Verbose, default_store, guarded, load, run_command
 from fod_bench.errors import UsageError
-from fod_bench.machine.terminal import SafeConsole, say
+from fod_bench.machine.terminal import SafeConsole, say, show, unbroken
 from fod_bench.schema.hidden import hidden
 
 if TYPE_CHECKING:
@@ -44,12 +44,14 @@ def status(
     Example: `fod-bench status jobs/paper.yaml --watch`
     """
     from fod_bench.runs.status import StatusReader
-    from fod_bench.store import open_store
+    from fod_bench.store import open_existing
 
     if set_ and job is None:
         raise UsageError("--set changes a job file; give the JOB")
     loaded = load(job, set_, store) if job is not None else None
-    opened = open_store(loaded.store if loaded else store or default_store())
+    command = run_command(job, set_, store) if job else ""
+    remedy = f"`{command}` makes it, --store names another" if command else ""
+    opened = open_existing(loaded.store if loaded else store or default_store(), remedy)
     reader = StatusReader(opened, loaded)
     if watch:
         last = _watch(reader, loaded is not None, as_json)
@@ -57,7 +59,7 @@ def status(
         last = reader.read()
         _show(last, loaded is not None, as_json)
     if not last.runs:
-        say(hidden(reader.none(run_command(job, set_, store) if job else "")), err=True)
+        say(hidden(reader.none(command)), err=True)
 
 
 def _watch(reader: StatusReader, detailed: bool, as_json: bool) -> Status:
@@ -94,13 +96,10 @@ def _show(status: Status, detailed: bool, as_json: bool) -> None:
         return
     from fod_bench.cli.status_view import render
 
-    SafeConsole(highlight=False, soft_wrap=False).print(render(status, detailed))
+    show(render(status, detailed))
 
 
 def _text(status: Status, detailed: bool) -> str:
     from fod_bench.cli.status_view import render
 
-    console = SafeConsole(highlight=False)
-    with console.capture() as capture:
-        console.print(render(status, detailed))
-    return capture.get().rstrip("\n")
+    return unbroken(render(status, detailed))

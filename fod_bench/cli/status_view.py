@@ -48,7 +48,7 @@ def _overview(runs: list[RunStatus]) -> Table:
         table.add_row(
             Text(run.run_id),
             Text(run.condition, _STYLES[run.condition]),
-            f"{run.recorded}/{run.wanted}",
+            f"{run.recorded}/{run.wanted - run.left_out}",
             str(run.in_work),
             str(run.waiting),
             str(len(run.failed)),
@@ -83,7 +83,8 @@ def _details(run: RunStatus) -> list[RenderableType]:
         (run.waiting, "waiting"),
         (len(run.failed), "failed"),
     )
-    facts.add_row("trainings", f"{run.wanted}: " + ", ".join(f"{count} {word}" for count, word in counts))
+    left_out = f", {run.left_out} left out by --only" if run.left_out else ""
+    facts.add_row("trainings", f"{run.wanted}: " + ", ".join(f"{count} {word}" for count, word in counts) + left_out)
     if _left(run):
         facts.add_row("left", _left(run))
     for number, driver in enumerate(run.drivers):

@@ -1,29 +1,44 @@
-"""Typer's application, with a help that names no kind of value for an option that takes none."""
+"""Typer's application, with a help that names what a value stands for and no type of the program."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 
-def _without_kinds_of_switches(parameters: list[Any]) -> list[Any]:
+def _without_types(parameters: list[Any], context: Any) -> list[Any]:
+    """A switch takes no value, and an argument's name says what it is; options name theirs, or what there is to choose from."""
     for parameter in parameters:
-        if getattr(parameter, "is_flag", False) and parameter.metavar is None:
-            parameter.metavar = ""
+        if parameter.param_type_name == "argument":
+            parameter.display_type_rich = lambda ctx: ""
+        elif parameter.metavar is None:
+            choices = getattr(parameter, "display_type", lambda ctx: "")
+            parameter.metavar = "" if getattr(parameter, "is_flag", False) else choices(context).strip("<>") or None
     return parameters
 
 
 class _Command(TyperCommand):
+    choices: ClassVar[Mapping[str, Callable[[], Iterable[str]]]] = {}
+    """Parameter to the words that it takes, where these are known to another room."""
+
     def get_params(self, ctx: Any) -> list[Any]:
-        return _without_kinds_of_switches(super().get_params(ctx))
+        parameters = super().get_params(ctx)
+        for parameter in parameters:
+            if parameter.name in self.choices:
+                parameter.metavar = "|".join(self.choices[parameter.name]())
+        return _without_types(parameters, ctx)
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """`JOB` for an argument that is needed, `[JOB]` for one that is not."""
+        return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
 
 
 class _Group(TyperGroup):
     def get_params(self, ctx: Any) -> list[Any]:
-        return _without_kinds_of_switches(super().get_params(ctx))
+        return _without_types(super().get_params(ctx), ctx)
 
 
 class App(typer.Typer):
@@ -33,5 +48,8 @@ class App(typer.Typer):
         """`bare`: it does something without a command; else it shows its help then."""
         super().__init__(cls=_Group, no_args_is_help=not bare, **options)
 
-    def command(self, name: str | None = None, **options: Any) -> Callable[[Any], Any]:
-        return super().command(name, cls=_Command, **options)
+    def command(
+        self, name: str | None = None, choices: Mapping[str, Callable[[], Iterable[str]]] | None = None, **options: Any
+    ) -> Callable[[Any], Any]:
+        """`choices`: parameter to what gives the words that it takes, which the help names."""
+        return super().command(name, cls=type("Command", (_Command,), {"choices": choices or {}}), **options)

@@ -20,6 +20,8 @@ from fod_bench.text import escaped
 
 _LINES = "\n\t"
 _HANDLER = "fod-bench"
+_UNBROKEN = 10**6
+"""Width of what is not cut."""
 _SIMPLE = dict(zip("━─═│·•…−–—×±°Δλ→↓↑≤≥", "---|...---x~*dl>v^<>", strict=True))
 """One character for one, so that columns stay in line. For others an accent is dropped, or `?` stands."""
 
@@ -58,6 +60,24 @@ class SafeConsole(Console):
                 yield segment
             else:
                 yield Segment(escaped(segment.text, _LINES), segment.style)
+
+
+def show(*renderables: RenderableType) -> None:
+    """Print what rich can render on standard output: as wide as a terminal is, elsewhere unbroken, so that no path is cut."""
+    console = SafeConsole(highlight=False)
+    if console.is_terminal:
+        console.print(*renderables, sep="\n")
+    else:
+        say(unbroken(*renderables))
+
+
+def unbroken(*renderables: RenderableType) -> str:
+    """The text of what rich can render, each line as long as it has to be and without spaces at its end."""
+    console = SafeConsole(highlight=False, width=_UNBROKEN, force_terminal=False, no_color=True)
+    with console.capture() as capture:
+        for renderable in renderables:
+            console.print(renderable)
+    return "\n".join(line.rstrip() for line in capture.get().rstrip("\n").split("\n"))
 
 
 def _simpler(error: UnicodeError) -> tuple[str | bytes, int]:

@@ -112,7 +112,7 @@ def _part_plan(part: Job, planned: list[tuple[Cell, str]], before: set[str]) -> 
     return PartPlan(
         name=part.name,
         tables=list(part.tables),
-        rows=len({cell.row for cell, _ in planned}),
+        rows=len(part.rows()),
         categories=len({(cell.dataset, cell.category) for cell, _ in planned}),
         seeds=len(part.seeds),
         trainings_apart=len(keys),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
+
 from pydantic import Field
 
 from fod_bench.records.record import _Frozen
@@ -26,6 +28,10 @@ class Cell(_Frozen):
     """Name of the job whose row it is: the run's own, or one that it includes."""
     tables: list[int] = Field(default_factory=list)
     """Tables of the paper that the row feeds."""
+
+    def matches(self, only: str | None) -> bool:
+        """Whether a run with `--only` works on it: the shell pattern matches its `row/dataset/category`. None matches all."""
+        return only is None or fnmatchcase(f"{self.row}/{self.dataset}/{self.category}", only)
 
 
 class RunPlan(_Frozen):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -106,15 +106,10 @@ class RunReader:
         return None
 
 
-def no_run(store: Store, job: str | None = None, jobs: Iterable[str] = ()) -> str:
-    """The line for a store without any run, or without one of that job; `jobs` are those it has."""
-    if job is None:
-        command = shlex.join(["fod-bench", "run", "jobs/quickstart.yaml", "--store", store.uri])
-        return f"no run in store {store.uri}: `{command}` makes one"
-    there = ", ".join(dict.fromkeys(jobs)) or "none"
-    return (
-        f"no run of job {job!r} in store {store.uri}: `fod-bench run` with its job file makes one; there are: {there}"
-    )
+def no_run(store: Store) -> str:
+    """The line for a store without any run."""
+    command = shlex.join(["fod-bench", "run", "jobs/quickstart.yaml", "--store", store.uri])
+    return f"no run in store {store.uri}: `{command}` makes one"
 
 
 def trained_keys(plan: RunPlan) -> dict[str, str]:

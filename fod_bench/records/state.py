@@ -56,6 +56,8 @@ class DriverState(_Frozen):
     """UTC, ISO 8601, by the driver's clock; whether it is alive is told by the object's time in the store."""
     ended: Ended = None
     """How it ended; `failed` when the run broke off, None while it goes on."""
+    only: str | None = None
+    """Shell pattern on `row/dataset/category` of the cells that it works on; None for all of the plan's."""
     total: int
     """Trainings asked for."""
     done: int

@@ -11,12 +11,10 @@ from fod_bench.paper.published import MEAN
 from fod_bench.records.names import RUNS, key_of
 from fod_bench.records.record import COST_SCORE
 from fod_bench.records.run import Cell, RunPlan
-from fod_bench.report.results import Observation, Outcome, Request, Results, Selection, describe_damaged
+from fod_bench.report.results import Observation, Outcome, Request, Results, Selection
 from fod_bench.report.rows import rows_of
 from fod_bench.report.table import TableCell
-
-SHOWN = 6
-"""Names spelled out in a list of missing cells before the rest is only counted."""
+from fod_bench.report.words import SHOWN, describe_damaged, sentence, shortened
 
 PROTOCOL: dict[Selection, str] = {
     "best": "epoch selected on test data, best for each metric by itself (the paper's protocol)",
@@ -227,16 +225,23 @@ class View:
         return remarks
 
     def _remedy(self, missing: Mapping[Place, tuple[RunPlan, Cell]]) -> str:
-        """The commands that make what is missing."""
+        """The commands that make what is missing, and what may keep them from it."""
         commands: dict[str, None] = {}
+        failed = {plan.run_id for plan, cell in missing.values() if cell.key in self.results.failed}
         for plan in {plan.run_id: plan for plan, _ in missing.values()}.values():
-            failed = any(cell.key in self.results.failed for other, cell in missing.values() if other is plan)
             command = self.results.command(plan)
-            if command is None:
-                commands[f"`fod-bench run` with the job of run {plan.run_id}"] = None
-            else:
-                commands[f"`{command}{' --retry-failed' if failed else ''}`"] = None
-        return f"{' and '.join(commands)} make{'s' * (len(commands) == 1)} {'it' if len(missing) == 1 else 'them'}."
+            again = " --retry-failed" if plan.run_id in failed else ""
+            known = f"`{command}{again}`" if command else f"`fod-bench run` with the job of run {plan.run_id}"
+            commands[known] = None
+        them = "it" if len(missing) == 1 else "them"
+        where = " where data and weights are" if self._without_data(missing) else ""
+        unless = ", unless what failed before fails again" if failed else ""
+        return f"{' and '.join(commands)} make{'s' * (len(commands) == 1)} {them}{where}{unless}."
+
+    def _without_data(self, missing: Mapping[Place, tuple[RunPlan, Cell]]) -> bool:
+        """Whether a run here could not make some of it."""
+        request = self.results.request
+        return bool(request and request.faults) or any(cell.key is None for _, cell in missing.values())
 
     def _name(self, places: list[Place]) -> str:
         several_seeds = len({place.seed for place in self.cells}) > 1
@@ -265,16 +270,5 @@ def _undefined_elsewhere(observations: dict[str, list[Observation]]) -> list[str
     return [f"without {shortened(names)}, where it is undefined: {reason}" for reason, names in reasons.items()]
 
 
-def shortened(names: Sequence[str], separator: str = ", ") -> str:
-    """The first of `names` in a list, the rest counted."""
-    rest = len(names) - SHOWN
-    return separator.join(names[:SHOWN]) + (f" and {rest} more" if rest > 0 else "")
-
-
 def _span(values: list[int]) -> str:
     return str(values[0]) if len(values) == 1 else f"{values[0]} to {values[-1]}"
-
-
-def sentence(text: str) -> str:
-    """`text` with a capital and a full stop."""
-    return text[0].upper() + text[1:] + "."

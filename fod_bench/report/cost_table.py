@@ -5,10 +5,10 @@ from __future__ import annotations
 from fod_bench.evaluation.measures import BETTER, CONVENTION, MEASURES
 from fod_bench.evaluation.metric import COSTS
 from fod_bench.paper.published import MEAN
-from fod_bench.report.averages import sentence
 from fod_bench.report.own import OwnTable
 from fod_bench.report.results import Results, Selection
 from fod_bench.report.table import Column, Table, TableRow, rank
+from fod_bench.report.words import sentence
 
 
 def cost_table(results: Results, own: OwnTable, selection: Selection = "best") -> Table:

@@ -17,7 +17,8 @@ from fod_bench.records.run import Cell, RunPlan
 from fod_bench.report.averages import Place
 from fod_bench.report.own import own_tables
 from fod_bench.report.paper_table import paper_category
-from fod_bench.report.results import SELECTIONS, Results, measured, nearest, part_of
+from fod_bench.report.results import SELECTIONS, Results, measured, part_of
+from fod_bench.report.words import nearest
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ def _lines(explanation: Explanation, width: int) -> Iterator[str]:
             ("features", _settings(record.features)),
             ("reference", _settings(record.reference or {})),
             (
-                "pictures",
+                "images",
                 f"{record.counts.train} train, {record.counts.test_good} good and {record.counts.test_defect} "
                 f"defective test{_not_covered(record.counts)}",
             ),
@@ -170,7 +171,9 @@ def _lines(explanation: Explanation, width: int) -> Iterator[str]:
             ("versions", ", ".join(f"{name} {version}" for name, version in sorted(record.run.versions.items()))),
         ]
     for name, text in facts:
-        if text:
+        if name == "record" and text:  # a path, to be copied
+            yield f"  {name:<13} {text}"
+        elif text:
             yield from textwrap.wrap(
                 text,
                 width,

@@ -16,7 +16,8 @@ from fod_bench.paper.forms import feeding_jobs
 from fod_bench.paper.published import MEAN
 from fod_bench.report.formats.files import write
 from fod_bench.report.paper_table import PaperTable
-from fod_bench.report.results import Results, Selection, nearest
+from fod_bench.report.results import Results, Selection
+from fod_bench.report.words import nearest
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,7 +36,7 @@ _STYLE = {
     "legend.frameon": False,
 }
 _PANEL = (4.2, 2.8)  # inches of one panel; around all of them:
-_LEFT, _RIGHT, _BOTTOM, _TOP = 0.6, 0.2, 1.15, 0.8
+_LEFT, _RIGHT, _BOTTOM, _TOP = 0.9, 0.55, 1.15, 0.8
 
 
 def figure_names(names: Sequence[str]) -> list[str]:
@@ -46,14 +47,29 @@ def figure_names(names: Sequence[str]) -> list[str]:
     return list(FIGURES) if "all" in names else list(dict.fromkeys(names))
 
 
-def render_figures(results: Results, names: Sequence[str], out: Path, selection: Selection = "best") -> list[Path]:
+def undrawn(results: Results, names: Sequence[str], fed_only: bool) -> dict[str, str]:
+    """Figures that `all` leaves out, each with the reason: with `fed_only` those of tables that no row feeds."""
+    left_out = fed_only and "all" in names
+    return {
+        name: f"no row here feeds Table {figure.table}; {feeding_jobs(figure.table)} does"
+        for name, figure in FIGURES.items()
+        if left_out and figure.table not in results.fed() and name not in names
+    }
+
+
+def render_figures(
+    results: Results, names: Sequence[str], out: Path, selection: Selection = "best", fed_only: bool = False
+) -> list[Path]:
     """Write `figure-<name>.svg` and `.png` into the folder `out`; the paths are returned. Equal results give equal bytes.
 
-    Only means over every category are drawn; what is missing is said in the figure. Raises `UsageError` for an unknown name,
-    `FodBenchError` for a folder that cannot be written.
+    With `fed_only`, `all` leaves out what `undrawn` names. Only means over every category are drawn; what is missing is said in the
+    figure. Raises `UsageError` for an unknown name, `FodBenchError` for a folder that cannot be written.
     """
     written = []
+    left_out = undrawn(results, names, fed_only)
     for name in figure_names(names):
+        if name in left_out:
+            continue
         written += _draw(FIGURES[name], results, selection, out / f"figure-{name}")
     return written
 

@@ -23,9 +23,10 @@ from fod_bench.paper.published import (
 )
 from fod_bench.paper.tables import METHOD_TABLES
 from fod_bench.records.run import Cell, RunPlan
-from fod_bench.report.averages import View, shortened
+from fod_bench.report.averages import View
 from fod_bench.report.results import Results, Selection, measured
 from fod_bench.report.table import Column, Table, TableCell, TableRow, rank
+from fod_bench.report.words import shortened
 
 _BTAD_FOLDERS = {"product01": "01", "product02": "02", "product03": "03"}
 

@@ -2,39 +2,25 @@
 
 from __future__ import annotations
 
-import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, get_args
 
 from fod_bench.errors import UsageError
-from fod_bench.machine.terminal import SafeConsole
 from fod_bench.paper.forms import PAPER_TABLES
-from fod_bench.report.averages import shortened
 from fod_bench.report.cost_table import cost_table
-from fod_bench.report.formats.csv import long_form
+from fod_bench.report.formats.base import Report
 from fod_bench.report.formats.files import write
-from fod_bench.report.formats.latex import document, latex
-from fod_bench.report.formats.markdown import markdown
-from fod_bench.report.formats.terminal import print_tables
-from fod_bench.report.formats.tidy import tidy
+from fod_bench.report.formats.registry import report_format
+from fod_bench.report.formats.tidy import Tidy
 from fod_bench.report.job_table import plain_table
 from fod_bench.report.own import OwnTable, own_tables
 from fod_bench.report.paper_table import paper_table
-from fod_bench.report.results import SELECTIONS, Results, Selection, nearest
+from fod_bench.report.results import SELECTIONS, Results, Selection
 from fod_bench.report.table import Table
+from fod_bench.report.words import nearest, shortened
 
 Chosen = int | OwnTable
 """A table of the paper by its number, or a job's own."""
-
-Format = Literal["terminal", "markdown", "latex", "csv", "tidy"]
-FORMATS: tuple[Format, ...] = get_args(Format)
-_SUFFIXES: dict[str, str] = {"terminal": "txt", "markdown": "md", "latex": "tex", "csv": "csv"}
-_FILE_WIDTH = 100
-_TIDY = "tidy"
-_DOCUMENT = "tables"
-"""The LaTeX document of all tables that were written."""
 
 
 def chosen_tables(results: Results, names: Sequence[str] | None, fed_only: bool = False) -> list[Chosen]:
@@ -90,57 +76,23 @@ def render_report(
 
     Args:
         tables: as for `chosen_tables`, and so `fed_only`.
-        fmt: one of `FORMATS`.
-        out: beside the tables it gets a tidy file of all their cells, and for LaTeX a document that holds them.
+        fmt: one of `formats.registry.FORMATS`.
+        out: beside the tables it gets a tidy file of all their cells.
         selection: `best` or `last`; the tidy file has both.
 
     Equal results give equal bytes. Raises `UsageError` for another name, `FodBenchError` for a folder that cannot be
     written.
     """
-    if fmt not in FORMATS:
-        raise UsageError(f"no report format {fmt!r}: {nearest(fmt, FORMATS)}")
+    form = report_format(fmt)
     chosen = next((known for known in SELECTIONS if known == selection), None)
     if chosen is None:
         raise UsageError(f"no selection {selection!r}: {nearest(selection, SELECTIONS)}")
     wanted = chosen_tables(results, tables, fed_only)
-    if fmt == _TIDY:
-        if out is None:
-            sys.stdout.writelines(tidy(results, wanted))
-            return []
-        return [write(out / f"{_TIDY}.csv", tidy(results, wanted))]
-    built = [_build(results, one, chosen) for one in wanted]
+    report = Report(results, wanted, lambda: [_build(results, one, chosen) for one in wanted])
     if out is None:
-        _print(built, fmt)
+        form.show(report)
         return []
-    written = [write(out / f"{_stem(table)}.{_SUFFIXES[fmt]}", [_text([table], fmt)]) for table in built]
-    if fmt == "latex":
-        written.append(write(out / f"{_DOCUMENT}.tex", [document([path.stem for path in written])]))
-    return [*written, write(out / f"{_TIDY}.csv", tidy(results, wanted))]
-
-
-def _print(tables: Sequence[Table], fmt: str) -> None:
-    if fmt == "terminal":
-        print_tables(tables, SafeConsole(file=sys.stdout))
-    else:
-        sys.stdout.write(_text(tables, fmt))
-
-
-def _text(tables: Sequence[Table], fmt: str) -> str:
-    if fmt == "markdown":
-        return "\n".join(markdown(table) for table in tables)
-    if fmt == "latex":
-        return "\n".join(latex(table) for table in tables)
-    if fmt == "csv":
-        return long_form(tables)
-    console = SafeConsole(width=_FILE_WIDTH, force_terminal=False, no_color=True)
-    with console.capture() as capture:
-        print_tables(tables, console)
-    return capture.get()
-
-
-def _stem(table: Table) -> str:
-    """File name without its suffix. A job's name is taken from a plan, so nothing in it may lead out of the folder."""
-    if table.numbered:
-        return f"table-{table.name}"
-    stem = re.sub(r"[^A-Za-z0-9_-]", "_", table.name)
-    return f"job-{stem}" if stem.startswith("table-") or stem in (_TIDY, _DOCUMENT) else stem
+    written = [write(out / name, pieces) for name, pieces in form.files(report)]
+    if form.tidy_beside:
+        written += [write(out / name, pieces) for name, pieces in Tidy().files(report)]
+    return written

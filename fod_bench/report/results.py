@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
-import shlex
-from collections.abc import Callable, Sequence, Set
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
-from functools import cached_property, partial
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar, cast, get_args
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar, get_args
 
-from pydantic import ValidationError
-
-from fod_bench.errors import DamagedObjectError, FodBenchError, UsageError
 from fod_bench.evaluation.measures import Metric
 from fod_bench.evaluation.metric import COSTS, METRICS
-from fod_bench.job.stored import RunJobs
-from fod_bench.records.names import failure_name, job_name, record_name
 from fod_bench.records.record import COST_SCORE, Record, Selected
 from fod_bench.records.run import Cell, RunPlan
-from fod_bench.records.run_reader import RunReader, no_run
-from fod_bench.store.base import ObjectMissingError, obstacle
-from fod_bench.store.reading import describe
 
 if TYPE_CHECKING:
     import pandas
 
     from fod_bench.job import Job
-    from fod_bench.store.base import Store
 
 T = TypeVar("T")
 
@@ -125,7 +112,7 @@ class Request:
 
     def left_out(self, cell: Cell) -> bool:
         """Whether the run was not asked for the cell."""
-        return self.only is not None and not fnmatchcase("/".join((cell.row, cell.dataset, cell.category)), self.only)
+        return not cell.matches(self.only)
 
 
 @dataclass(frozen=True)
@@ -210,142 +197,3 @@ class Results:
         import pandas
 
         return pandas.DataFrame(self.observations, columns=list(Observation._fields))
-
-
-def read_results(store: Store, run_ids: Sequence[str] | None = None) -> Results:
-    """Read the plans of `store`, of some runs or of all, and the records of their cells.
-
-    A damaged plan or record is left out and named in `Results.damaged`. Raises `FodBenchError` when the store has no run,
-    `UsageError` for a run id that it does not have, `StoreError` when it cannot be read.
-    """
-    reader = RunReader(store)
-    available = reader.run_ids()
-    if not available:
-        raise FodBenchError(no_run(store))
-    for run_id in run_ids or ():
-        if run_id not in available:
-            raise UsageError(f"no run {run_id!r} in store {store.uri}: {nearest(run_id, available)}")
-    runs = reader.read(run_ids, drivers=False)
-    if not runs.plans:
-        raise FodBenchError(f"no readable run in store {store.uri}: {describe_damaged(runs.damaged)}")
-    return results_of(store, runs.plans[::-1], RunJobs(store).job, damaged=runs.damaged)
-
-
-def results_of(
-    store: Store,
-    plans: Sequence[RunPlan],
-    job_of: Callable[[str], Job | None],
-    *,
-    request: Request | None = None,
-    damaged: dict[str, str] | None = None,
-) -> Results:
-    """Read the records of the cells of `plans`, oldest first; see `Results`. Raises `StoreError`."""
-    damaged = {} if damaged is None else damaged
-    scores: dict[str, set[str]] = {}
-    for plan in plans:
-        for cell in plan.cells:
-            if cell.key:
-                scores.setdefault(cell.key, set()).add(cell.score)
-
-    told = {cell.key: cell for plan in plans for cell in plan.cells if cell.key}
-
-    def load(key: str) -> Record | None:
-        return _read(store, record_name(key), partial(_usable_record, told[key]), damaged)
-
-    def outcomes(batch: Sequence[str]) -> list[Outcome | str]:
-        """The outcomes; of a training that has none but failed, its key."""
-        records = ((key, load(key)) for key in batch)
-        return [
-            key if record is None else _outcome(record, scores[key])
-            for key, record in records
-            if record is not None or store.exists(failure_name(key))
-        ]
-
-    keys = list(scores)
-    # A batch per call: with a call per record, handing them out takes longer than reading them from a folder.
-    size = max(1, len(keys) // (4 * _READERS))
-    with ThreadPoolExecutor(_READERS) as pool:
-        batches = list(pool.map(outcomes, (keys[start : start + size] for start in range(0, len(keys), size))))
-    found = [entry for batch in batches for entry in batch]
-    return Results(
-        tuple(plans),
-        {entry.key: entry for entry in found if isinstance(entry, Outcome)},
-        load,
-        {key: store.location(record_name(key)) for key in keys},
-        damaged,
-        frozenset(entry for entry in found if isinstance(entry, str)),
-        job_of,
-        lambda plan: _stored_command(store, plan),
-        request,
-    )
-
-
-def _stored_command(store: Store, plan: RunPlan) -> str | None:
-    """The command that goes on with a run, from the job that it left in a store which is a folder."""
-    if "://" in store.uri or not store.exists(job_name(plan.run_id)):
-        return None
-    return shlex.join(["fod-bench", "run", store.location(job_name(plan.run_id)), "--store", store.uri])
-
-
-def describe_damaged(damaged: dict[str, str]) -> str:
-    """The damaged objects in one sentence."""
-    return "damaged: " + "; ".join(f"{name} ({reason})" for name, reason in sorted(damaged.items()))
-
-
-def nearest(name: str, valid: Sequence[str]) -> str:
-    """The end of a refusal: the name that was probably meant, and all there are, as far as they fit."""
-    folded = {candidate.casefold(): candidate for candidate in valid}
-    close = difflib.get_close_matches(name.casefold(), list(folded), n=1)
-    meant = f"did you mean {folded[close[0]]!r}? " if close else ""
-    shown = ", ".join(valid[:12]) + (f" and {len(valid) - 12} more" if len(valid) > 12 else "")
-    return f"{meant}There are: {shown}"
-
-
-def _read(store: Store, name: str, parse: Callable[[bytes], T], damaged: dict[str, str]) -> T | None:
-    try:
-        return parse(store.get(name))
-    except ObjectMissingError:
-        stands = obstacle(store, name)
-        if stands is not None:
-            damaged[name] = stands
-    except DamagedObjectError as error:
-        damaged[name] = str(error)
-    except ValidationError as error:
-        damaged[name] = describe(error)
-    except ValueError as error:
-        damaged[name] = str(error)
-    return None
-
-
-def _usable_record(cell: Cell, data: bytes) -> Record:
-    record = Record.model_validate_json(data)
-    if record.key != cell.key:
-        raise ValueError(f"it is the record of another trial, {record.key}")
-    for what, found, expected in (("method", record.method, cell.method), ("seed", record.seed, cell.seed)):
-        if found != expected:
-            raise ValueError(f"it has {what} {found}, where the plan has {expected}")
-    if not record.selected and not record.costs:
-        raise ValueError("it has no evaluated epoch")
-    return record
-
-
-def _outcome(record: Record, scores: Set[str]) -> Outcome:
-    size, backbone, precision = (record.features.get(name) for name in ("image_size", "backbone", "precision"))
-    batch = record.setting.get("batch_size")
-    return Outcome(
-        key=record.key,
-        seed=record.seed,
-        selected={
-            score: cast("dict[str, Selected]", record.selected[score]) for score in record.selected if score in scores
-        },
-        costs=record.costs,
-        undefined=record.undefined,
-        epochs=record.epochs,
-        image_size=size if isinstance(size, int) else None,
-        backbone=None if not backbone else f"{backbone} in {precision}" if precision else str(backbone),
-        batch_size=batch if isinstance(batch, int) else None,
-        device=record.run.device,
-        threads=record.run.threads,
-        unmasked=record.counts.test_unmasked,
-        vanished=record.counts.test_vanished,
-    )

@@ -16,8 +16,9 @@ from fod_bench.job.stored import RunJobs
 from fod_bench.plan import make_plan
 from fod_bench.records.run import Cell, RunPlan
 from fod_bench.records.run_reader import RunReader
-from fod_bench.report.averages import shortened
-from fod_bench.report.results import Request, Results, part_of, results_of
+from fod_bench.report.reading import results_of
+from fod_bench.report.results import Request, Results, part_of
+from fod_bench.report.words import shortened
 from fod_bench.schema.hidden import hidden
 from fod_bench.store.base import Store
 

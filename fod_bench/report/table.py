@@ -12,6 +12,8 @@ from fod_bench.evaluation.measures import MEASURES, Metric
 from fod_bench.report.results import Selection
 
 Mark = Literal["best", "second"]
+MARKS: dict[Mark, str] = {"best": "best", "second": "second best"}
+"""What a legend calls them."""
 Part = Literal["ours", "paper", "Δ"]
 """What a cell shows: our number, the published one, the difference ours − published."""
 
@@ -84,7 +86,7 @@ class TableCell:
         spread = self.deviation
         deviation = f" ±{spread:.{self.digits}f}" if spread is not None else ""
         coverage = f" ({self.covered}/{self.expected})" if self.covered < self.expected else ""
-        return f"{self.value:.{self.digits}f}{deviation}{coverage}"
+        return f"{_number(self.value, self.digits)}{deviation}{coverage}"
 
     @property
     def digits(self) -> int:
@@ -145,12 +147,19 @@ class Table:
         """Every cell, row by row."""
         return [cell for row in self.rows for cell in row.cells if cell is not None]
 
+    def marks(self) -> tuple[list[Mark], str]:
+        """The marks in it, for a legend, and what is to be added to their names."""
+        cells = self.cells()
+        there = {mark for cell in cells for mark in (cell.mark, cell.published_mark) if mark}
+        apart = ", ours and the paper's apart" if any(cell.published_mark for cell in cells) else ""
+        return [mark for mark in MARKS if mark in there], apart
+
 
 def rank(cells: Sequence[TableCell]) -> None:
     """Mark best and second best of cells of one metric that compete: ours among ours, published among published.
 
     Values are compared as printed, so that equal texts have equal marks. A mean over fewer categories than it should
-    cover does not compete, and nothing is marked where there is no competitor.
+    cover does not compete. Of two only the best is marked, and nothing where there is no competitor.
     """
     ours = [(cell, round(cell.value, cell.digits)) for cell in cells if cell.value is not None and cell.complete]
     theirs = [(cell, round(cell.published, cell.digits)) for cell in cells if cell.published is not None]
@@ -163,10 +172,16 @@ def rank(cells: Sequence[TableCell]) -> None:
 def _places(entries: list[tuple[TableCell, float]]) -> list[tuple[TableCell, Mark]]:
     if len(entries) < 2:
         return []
+    places: tuple[Mark, ...] = ("best", "second") if len(entries) > 2 else ("best",)
     upwards = MEASURES[entries[0][0].metric].lower_is_better
     values = sorted({value for _, value in entries}, reverse=not upwards)
-    marks: dict[float, Mark] = dict(zip(values, ("best", "second"), strict=False))
+    marks: dict[float, Mark] = dict(zip(values, places, strict=False))
     return [(cell, marks[value]) for cell, value in entries if value in marks]
+
+
+def _number(value: float, digits: int) -> str:
+    """The value with so many digits after the point, or two that say something where those would all be 0."""
+    return f"{value:.2g}" if value and abs(value) < 10**-digits / 2 else f"{value:.{digits}f}"
 
 
 def _signed(value: float | None, digits: int) -> str:

@@ -7,12 +7,13 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from fod_bench.errors import FodBenchError, UsageError
+from fod_bench.errors import FodBenchError, StoreError, UsageError
 from fod_bench.features.feature_set import manifest_of
 from fod_bench.job import dump_job
 from fod_bench.plan import Plan, TrialJob
 from fod_bench.records.failures import failure_names, forget_failure, kept_failure
 from fod_bench.records.names import TRIALS, job_name, plan_name, record_name
+from fod_bench.records.record import Record
 from fod_bench.records.tidy import tidy_after_the_dead
 from fod_bench.runs.admission import admit
 from fod_bench.runs.executor import OpenExecutor
@@ -53,7 +54,7 @@ def run_plan(plan: Plan, store: Store, options: RunOptions, open_executor: OpenE
     obstacles = _obstacles(plan, trials, options.only)
     if not any(trial.wanted for trial in trials):
         raise FodBenchError("\n  ".join(["nothing can run:", *obstacles]))
-    progress = Progress(trials, stderr_console(), quiet=options.quiet, verbose=options.verbose)
+    progress = _progress(trials, store, options)
     counts = progress.counts
     for line in obstacles:
         progress.blocked(line)
@@ -95,13 +96,30 @@ def repair(
     ]
     if not trials:
         return False, False
-    progress = Progress(trials, stderr_console(), quiet=options.quiet, verbose=options.verbose)
+    progress = _progress(trials, store, options)
     for trial in trials:
         progress.note(f"damaged   {trial.name}: {damaged[record_name(trial.key)]}; trained anew")
         store.delete(record_name(trial.key))
     interrupted = _work(plan, store, options, open_executor, progress, trials)
     counts.replace_reused(progress.counts)
     return True, interrupted
+
+
+def _progress(trials: list[TrialJob], store: Store, options: RunOptions) -> Progress:
+    def record_of(key: str) -> Record | None:
+        try:
+            return Record.model_validate_json(store.get(record_name(key)))
+        except (StoreError, ValueError):  # the report says what is wrong with it
+            return None
+
+    return Progress(
+        trials,
+        stderr_console(),
+        quiet=options.quiet,
+        verbose=options.verbose,
+        only=options.only,
+        record_of=record_of,
+    )
 
 
 def _work(

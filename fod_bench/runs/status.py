@@ -12,7 +12,7 @@ from fod_bench.job import Job
 from fod_bench.job.stored import RunJobs
 from fod_bench.records.claims import held_keys
 from fod_bench.records.names import CLAIMS, TRIALS, failure_log_name, failure_name, key_of, kind_of, record_name
-from fod_bench.records.run import RunPlan
+from fod_bench.records.run import Cell, RunPlan
 from fod_bench.records.run_reader import Driver, RunReader, Runs, Standing, no_run, trained_keys
 from fod_bench.records.state import DriverState, Task
 from fod_bench.store import ObjectMissingError, Store
@@ -82,6 +82,8 @@ class RunStatus:
     wanted: int
     """Distinct trainings of the plan."""
     recorded: int
+    left_out: int
+    """Without a record, and `--only` of every driver so far leaves them out."""
     waiting: int
     running: list[Running]
     elsewhere: list[Elsewhere]
@@ -177,10 +179,12 @@ class StatusReader:
         failed = self._failed({key: name for key, name in names.items() if key not in busy}, drivers, there)
         missing: dict[str, int] = {}
         for cell in plan.cells:
-            if cell.key is None:
+            if cell.key is None and _is_asked(cell, drivers):
                 place = f"{cell.dataset}/{cell.category}"
                 missing[place] = missing.get(place, 0) + 1
-        waiting = len(names.keys() - busy - {failure.key for failure in failed})
+        asked = _asked(plan, drivers)
+        idle = names.keys() - busy - {failure.key for failure in failed}
+        waiting = len(idle & asked)
         condition: Condition = "complete"
         if running or elsewhere or any(driver.alive for driver in drivers):
             condition = "running"
@@ -198,6 +202,7 @@ class StatusReader:
             condition=condition,
             wanted=len(names),
             recorded=len(recorded),
+            left_out=len(idle - asked),
             waiting=waiting,
             running=sorted(running, key=lambda work: work.task.name),
             elsewhere=elsewhere,
@@ -228,6 +233,15 @@ class StatusReader:
             return None
         except DamagedObjectError:
             return f"its mark {self._store.location(name)} is damaged"
+
+
+def _asked(plan: RunPlan, drivers: list[Driver]) -> set[str]:
+    """Train keys that some driver works on or has worked on; all of the plan's where none has told."""
+    return {cell.key for cell in plan.cells if cell.key is not None and _is_asked(cell, drivers)}
+
+
+def _is_asked(cell: Cell, drivers: list[Driver]) -> bool:
+    return not drivers or any(cell.matches(driver.state.only) for driver in drivers)
 
 
 def _driver_status(driver: Driver) -> DriverStatus:

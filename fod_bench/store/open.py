@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from fod_bench.errors import StoreError
 from fod_bench.store.base import Store
 
 RUN_PATIENCE = 300.0
@@ -31,3 +34,16 @@ def open_store(uri: str, patience: float = 20.0) -> Store:
     from fod_bench.store.folder.store import LocalStore
 
     return LocalStore(address)
+
+
+def open_existing(uri: str, remedy: str = "") -> Store:
+    """As `open_store`, to read what should be there.
+
+    Raises `StoreError` for a folder that does not exist, which is no empty store; `remedy` says what makes it.
+    """
+    from fod_bench.store.address import parse_address
+
+    address = parse_address(uri)
+    if isinstance(address, Path) and not address.exists():
+        raise StoreError(f"there is no folder {address}, so no store to read; {remedy or '--store names another'}")
+    return open_store(uri)

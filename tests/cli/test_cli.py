@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -25,7 +26,10 @@ from tests.helpers.dataset_builders import folder_category, mask
 from tests.helpers.report_builders import full_store
 
 Call = Callable[..., Result]
-COMMANDS = (["run"], ["plan"], ["report"], ["data", "check"], ["data", "synth"])
+COMMANDS = (
+    *(["run"], ["plan"], ["report"], ["status"], ["methods"], ["data", "check"], ["data", "synth"], ["jobs", "copy"]),
+    *(["store", "ls"], ["store", "verify"], ["store", "gc"], ["store", "cp"]),
+)
 
 
 @pytest.fixture
@@ -48,7 +52,8 @@ def call(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Call:
 def test_help_has_an_example_and_no_kind_for_a_switch(call: Call, command: list[str]) -> None:
     text = call(*command, "--help").stdout
     assert f"Example: fod-bench {' '.join(command)} " in text and "--verbose" in text
-    assert "bool" not in text.lower() and "bool" not in call("--help").stdout.lower()
+    for shown in (text, call("--help").stdout):
+        assert not re.search(r"<|>(?!=)|\b(bool|int|str|float|path|range|list)\b(?! [a-z])|[{}]|\[\[", shown), shown
 
 
 def test_the_package_is_the_command(bench: Bench) -> None:
@@ -83,6 +88,7 @@ def test_a_message_of_pydantic_is_told_without_its_kind() -> None:
 )
 def test_light_commands_import_nothing_heavy(bench: Bench, arguments: list[str]) -> None:
     bench.job("light")
+    (bench.folder / "results/store").mkdir(parents=True, exist_ok=True)
     script = f"""
 import sys
 from fod_bench.cli.app import app
@@ -228,8 +234,46 @@ def test_a_report_prints_what_is_asked_for_or_says_how_to_get_it(bench: Bench, c
         and "`fod-bench run jobs/table12_heads.yaml` feeds 12" in not_fed
     )
 
+    (bench.folder / "empty").mkdir()
     empty = call("report", "--store", "empty", code=1).stderr
     assert "no run in store" in empty and "fod-bench run jobs/quickstart.yaml --store" in empty
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["report"], ["status"], ["status", "--watch"], ["store", "ls"], ["store", "verify"], ["store", "gc"]],
+    ids=" ".join,
+)
+def test_a_store_that_is_not_there_is_not_an_empty_one(bench: Bench, call: Call, command: list[str]) -> None:
+    said = call(*command, "--store", "no such/store", code=1).stderr
+    assert said == "fod-bench: there is no folder no such/store, so no store to read; --store names another\n"
+    if command[0] != "store":
+        job = bench.job("storeless", store="no such/store")
+        of_job = call(*command, job, code=1).stderr
+        assert "there is no folder no such/store" in of_job and "`fod-bench run storeless.yaml` makes it" in of_job
+    assert not (bench.folder / "no such").exists()
+
+
+def test_an_empty_store_shows_the_printed_numbers(bench: Bench, call: Call) -> None:
+    (bench.folder / "nothing").mkdir(exist_ok=True)
+    shown = call("report", "--store", "nothing", "--table", "4").stdout
+    assert "Table 4." in shown and "0.992" in shown and "`fod-bench run jobs/table04_09_views.yaml` does." in shown
+    everything = call("report", "--store", "nothing", "--table", "all").stdout
+    assert all(f"Table {number}." in everything for number in range(1, 16))
+
+
+def test_figures_that_a_job_does_not_feed_are_left_out_and_named(bench: Bench, call: Call) -> None:
+    (bench.folder / "figures-store").mkdir(exist_ok=True)
+    mvtec = {"mvtec": {"layout": "mvtec", "root": "x", "categories": ["bottle"]}}
+    job = bench.job("heads", datasets=mvtec, tables=[12], variants={"heads=2": {}}, store="figures-store")
+    said = call("report", job, "--figure", "all", "--out", "fed").stderr
+    assert sorted(path.name for path in (bench.folder / "fed").iterdir()) == ["figure-heads.png", "figure-heads.svg"]
+    for name, number in (("lambda", 11), ("layers", 13), ("levels", 14)):
+        assert f"figure {name} left out: no row here feeds Table {number}; `fod-bench run jobs/" in said
+    call("report", job, "--figure", "all", "--figure", "layers", "--out", "asked")
+    assert (bench.folder / "asked/figure-layers.svg").exists(), "what is named is drawn, with the printed numbers"
+    call("report", "--store", "figures-store", "--figure", "all", "--out", "every")
+    assert len(list((bench.folder / "every").iterdir())) == 8
 
 
 def test_synthetic_pictures_are_written_once_and_are_sound(bench: Bench, call: Call) -> None:

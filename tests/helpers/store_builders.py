@@ -7,13 +7,15 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from typer.testing import CliRunner, Result
 
 from fod_bench.cli.app import app
+from fod_bench.job import dump_job, load_job, run_id
 from fod_bench.machine.process import ProcessId
-from fod_bench.records.names import curves_name, plan_name, record_name, state_name
+from fod_bench.records.names import curves_name, job_name, plan_name, record_name, state_name
 from fod_bench.records.run import Cell, RunPlan
 from fod_bench.records.state import DriverState, Ended, Task
 from fod_bench.store import Store
@@ -61,6 +63,14 @@ def save_plan(
     store.put(plan_name(run_id), plan.model_dump_json().encode())
 
 
+def save_run_of(store: Store, path: Path, keys: Sequence[str | None], overrides: Sequence[str] = (), **of: Any) -> str:
+    """A run of the job file at `path`, as `fod-bench run` with `--set` leaves it; its run id. `of`: as for `save_plan`."""
+    job = load_job(path, list(overrides))
+    save_plan(store, run_id(job), keys, job=job.name, **of)
+    store.put(job_name(run_id(job)), dump_job(job).encode())
+    return run_id(job)
+
+
 def save_trial(store: Store, key: str, claim: str = CLAIM, features: str = "f1", reference: str = "r1") -> None:
     """A trial that is done."""
     epochs: list[tuple[float | None, float | None]] = [(0.9, 0.8)]
@@ -90,6 +100,7 @@ def save_state(
     process: ProcessId | None = None,
     ended: Ended = None,
     failed: dict[str, str] | None = None,
+    only: str | None = None,
 ) -> None:
     """A driver's state, written now; that of the running process unless `process` says otherwise."""
     state = DriverState(
@@ -100,6 +111,7 @@ def save_state(
         started="2024-05-01T10:00:00+00:00",
         updated="2024-05-01T12:00:00+00:00",
         ended=ended,
+        only=only,
         total=4,
         done=6,
         reused=0,

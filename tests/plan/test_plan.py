@@ -14,9 +14,11 @@ from fod_bench.cli.plan_view import print_summary
 from fod_bench.features.request import FeatureRequest
 from fod_bench.job import load_job
 from fod_bench.plan import Plan, Summary, TrialJob, make_plan, summarize
+from fod_bench.plan.timing import EXTRACTION_SECONDS, STARTUP_SECONDS
 from fod_bench.records.names import record_name
 from fod_bench.records.record import Record, RunInfo
 from fod_bench.store import open_store
+from fod_bench.text import format_seconds
 from tests.helpers.commands import DRAWN, TINY
 from tests.helpers.dataset_builders import folder_category, picture
 
@@ -206,7 +208,9 @@ def test_measurements_are_counted_apart_from_trainings() -> None:
     assert trial.measures_cost and "epochs" not in trial.setting and trial.reference is not None
 
 
-def test_the_time_that_is_left_follows_from_what_recorded_trainings_took(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_time_that_is_left_follows_from_what_recorded_trainings_took(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Equal trainings: the two that are left take twice as long as one took, on a core or on a GPU."""
     plan = plan_of(seeds=[1, 2, 3, 4, 5])
     store = open_store("results/store")
@@ -216,14 +220,80 @@ def test_the_time_that_is_left_follows_from_what_recorded_trainings_took(capsys:
         for train, evaluate in times:
             record = recorded(next(trials), device, train, evaluate, threads=2)
             store.put(record_name(record.key), record.model_dump_json().encode())
+    monkeypatch.setattr("fod_bench.plan.timing.cores", lambda: 8)
     core, gpu = summarize(plan, store).time_left
     assert (core.device, gpu.device) == ("CPU core", "NVIDIA H200")
-    assert core.hours * 3600 == pytest.approx(2 * 120 * 2), "of one core, and two were at work"
+    extraction = EXTRACTION_SECONDS * (64 / 256) ** 2 * summarize(plan, store).pictures_to_extract
+    assert core.hours * 3600 == pytest.approx(2 * 120 * 2 + extraction), "of one core, and two were at work"
+    assert core.workers == 2 and core.seconds == pytest.approx(STARTUP_SECONDS + core.hours * 3600 / 2)
     median = 2 / (1 / 5 + 1 / 10)  # of speeds
-    assert gpu.hours * 3600 == pytest.approx(2 * median)
-    assert gpu.basis == "measured by 2 recorded trainings"
+    assert gpu.hours * 3600 == pytest.approx(2 * median + extraction)
+    assert gpu.basis == "measured by 2 recorded trainings of this method and size"
     print_summary(summarize(plan, store))
-    assert "about 13 s for one worker on NVIDIA H200 (measured by 2" in " ".join(capsys.readouterr().out.split())
+    said = " ".join(capsys.readouterr().out.split())
+    assert "about 4 min on 2 cores (measured by 1" in said and "on one worker on NVIDIA H200 (measured by 2" in said
+
+
+def test_every_record_of_the_store_that_fits_counts_whichever_job_made_it() -> None:
+    """Thirty trainings of another job; those of another size tell nothing of this one."""
+    store = open_store("results/store")
+    other = plan_of(name="other", seeds=list(range(100, 130)))
+    for trial in other.trials.values():
+        made = recorded(trial, "cpu", 50.0, 10.0, threads=1)
+        store.put(record_name(made.key), made.model_dump_json().encode())
+    (core,) = summarize(plan_of(seeds=[1]), store).time_left
+    assert core.basis == "measured by 30 recorded trainings of this method and size"
+    assert core.seconds == pytest.approx(STARTUP_SECONDS + 60 + EXTRACTION_SECONDS / 16 * 14)
+    (twice,) = summarize(plan_of({"epochs": 4}, seeds=[1]), store).time_left
+    assert twice.basis == core.basis and twice.hours > 1.8 * core.hours
+    large = summarize(plan_of({"image_size": 256, "d_model": {8: 256, 16: 512}}, seeds=[1]), store).time_left[0]
+    assert large.basis == "60 GFLOP/s per core assumed; no record of such a size tells yet"
+    both = summarize(plan_of(seeds=[1], variants={"Small": {}, "Large": {"image_size": 256}}), store).time_left[0]
+    assert both.basis.endswith("of this method and size; for 1 of 2 trainings 60 GFLOP/s per core assumed")
+
+
+def test_a_tiny_job_is_not_said_to_take_a_second(capsys: pytest.CaptureFixture[str]) -> None:
+    """Ray and torch have to start, whatever there is to do; and nothing left takes no time."""
+    plan = plan_of(seeds=[1])
+    (core,) = summary_of(plan).time_left
+    assert core.workers == 1 and core.seconds > 15
+    store = open_store("results/store")
+    made = recorded(next(iter(plan.trials.values())), "cpu", 1.0, 1.0, threads=1)
+    store.put(record_name(made.key), made.model_dump_json().encode())
+    done = summarize(plan, store)
+    assert (done.time_left, done.pictures_to_extract) == ([], 0)
+    print_summary(done)
+    assert "about" not in capsys.readouterr().out
+
+
+def test_rows_and_seeds_are_counted_without_the_data(capsys: pytest.CaptureFixture[str]) -> None:
+    summary = summary_of(plan_of(datasets=own("nowhere"), seeds=[1, 2, 3], variants={"A": {}, "B": {"heads": 1}}))
+    assert (summary.rows, summary.seeds, summary.categories, summary.cells) == (2, 3, 0, 0)
+    print_summary(summary)
+    assert "2 rows × 0 categories × 3 seeds" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (20, "20 s"),
+        (600, "10 min"),
+        (7200, "2.0 h"),
+        (9 * 86400, "9.0 days"),
+        (215 * 86400, "215 days"),
+        (2.5 * 365.25 * 86400, "2.5 years"),
+    ],
+)
+def test_times_are_in_units_that_a_person_reads(seconds: float, said: str) -> None:
+    assert format_seconds(seconds) == said
+
+
+def test_no_path_is_cut_in_a_pipe(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    place = Path("a folder with [brackets] and a name/that is longer than any terminal is wide/" * 3).absolute()
+    print_summary(summarize(plan_of(), open_store(str(place))))
+    lines = capsys.readouterr().out.splitlines()
+    assert str(place) in lines[1] and not any(line.endswith(" ") for line in lines)
 
 
 def recorded(job: TrialJob, device: str, train: float, evaluate: float, threads: int) -> Record:

@@ -20,6 +20,7 @@ from tests.helpers.store_builders import (
     names,
     save_features,
     save_plan,
+    save_run_of,
     save_trial,
     whole_store,
 )
@@ -74,13 +75,19 @@ class TestCopy:
         assert "nothing to copy" in call("cp", whole.uri, target.uri, "trials/zz", code=1).stderr
 
     def test_a_job_chooses_what_its_runs_need(self, whole: Store, target: Store, bench: Bench) -> None:
-        save_plan(whole, "other-1", ["a2", "b1"], job="other", features=["f2"], references=["r2"])
+        path = bench.folder / bench.job("other")
+        needed = {"features": ["f2"], "references": ["r2"]}
+        run = save_run_of(whole, path, ["a2", "b1"], **needed)
+        of_another_setting = save_run_of(whole, path, ["a1"], ["epochs=7"])
         save_trial(whole, "b1", features="f2", reference="r2")
         save_features(whole, "f2", "r2")
-        job = str(bench.folder / bench.job("other"))
-        call("cp", whole.uri, target.uri, "--job", job)
+        call("cp", whole.uri, target.uri, "--job", str(path))
         keys = {name.split("/")[1].split(".")[0] for name in names(target) if "/" in name}
-        assert keys == {"other-1", "a2", "b1", "f2", "r2"}
+        assert keys == {run, "a2", "b1", "f2", "r2"}
+        call("cp", whole.uri, target.uri, "--job", str(path), "--set", "epochs=7")
+        assert target.exists(f"runs/{of_another_setting}/plan.json") and target.exists("trials/a1/record.json")
+        never = call("cp", whole.uri, target.uri, "--job", str(path), "--set", "epochs=8", code=1).stderr
+        assert "no run of job 'other' as it is given here" in never and "it has run there otherwise" in never
         assert not call("verify", "--store", target.uri).stdout
         missing = str(bench.folder / bench.job("mistyped"))
         assert "no run of job 'mistyped'" in call("cp", whole.uri, target.uri, "--job", missing, code=1).stderr
@@ -141,4 +148,6 @@ class TestCopy:
         )
         assert "not both" in call("cp", whole.uri, "t", "trials/", "--job", "x.yaml", code=2).stderr
         empty = str(tmp_path / "empty")
+        assert "there is no folder" in call("cp", empty, str(tmp_path / "new"), code=1).stderr
+        (tmp_path / "empty").mkdir()
         assert "nothing to copy" in call("cp", empty, str(tmp_path / "new"), code=1).stderr

@@ -22,6 +22,7 @@ from tests.helpers.store_builders import (
     names,
     save_features,
     save_plan,
+    save_run_of,
     save_state,
     save_trial,
     whole_store,
@@ -171,8 +172,10 @@ class TestGarbage:
         assert not call("verify", "--store", whole.uri).stdout
 
     def test_an_empty_store(self, store: Store) -> None:
+        assert "there is no folder" in call("gc", "--store", store.uri, code=1).stderr
+        assert not Path(store.uri).exists(), "looking makes no store"
+        Path(store.uri).mkdir()
         assert "0 objects" in call("gc", "--store", store.uri).stderr
-        assert not Path(store.uri).exists()
 
 
 class TestGarbageBesideJobs:
@@ -182,8 +185,21 @@ class TestGarbageBesideJobs:
         save_plan(whole, "other-1", ["a2", "b1"], job="other", features=["f1", "f2"], references=["r1", "r2"])
         save_trial(whole, "b1", features="f2", reference="r2")
         save_features(whole, "f2", "r2")
+        path = bench.folder / bench.job("tiny", store=whole.uri)
+        save_run_of(whole, path, ["a1", "a2"])
+        for name in names(whole, "runs/tiny-1/"):
+            whole.delete(name)
         age(whole)
-        return str(bench.folder / bench.job("tiny", store=whole.uri))
+        return str(path)
+
+    def test_a_run_of_another_setting_of_the_job_goes(self, whole: Store, job: str) -> None:
+        other = save_run_of(
+            whole, Path(job), ["a1", "b1"], ["epochs=7"], features=["f1", "f2"], references=["r1", "r2"]
+        )
+        age(whole)
+        assert other in {name.split("/")[1] for name in collected(whole, job)}
+        gone = call("gc", job, "--set", "epochs=7", code=1).stderr
+        assert "no run of job 'tiny' as it is given here" in gone
 
     def test_what_only_other_jobs_need_goes(self, whole: Store, job: str) -> None:
         assert not collected(whole), "without a job every run counts"

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from fod_bench.errors import FodBenchError, UsageError
+from fod_bench.cli.app import app
+from fod_bench.errors import UsageError
 from fod_bench.evaluation.metric import METRICS
 from fod_bench.records.names import record_name
 from fod_bench.report import Results, explain, explanation_text, render_report
@@ -77,11 +80,21 @@ def test_explain_says_why_there_is_no_number() -> None:
     assert "damaged" in explanation_text(explain(results, "FOD/btad/02"))
 
 
-def test_a_store_without_runs_says_which_command_makes_one() -> None:
-    with pytest.raises(FodBenchError, match=r"fod-bench run jobs/quickstart.yaml"):
-        MemoryStore().read()
+def test_a_store_without_runs_says_which_command_makes_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    for arguments in ([], ["--explain", "FOD/*"]):
+        said = CliRunner().invoke(app, ["report", "--store", "empty", *arguments])
+        assert said.exit_code == 1 and "`fod-bench run jobs/quickstart.yaml --store" in said.stderr
     with pytest.raises(UsageError, match=r"did you mean 'run-1'"):
         full_store(("FOD",)).read(run_ids=["run-2"])
+
+
+def test_the_place_of_a_record_is_not_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = "/a folder with a long name and spaces/" * 5
+    monkeypatch.setattr(MemoryStore, "location", lambda self, name: place + name)
+    text = explanation_text(explain(full_store(("FOD",)).read(), "FOD/btad/01"), width=60)
+    assert f"  record        {place}trials/" in text
 
 
 def test_a_cost_is_explained_with_its_device_and_without_an_epoch() -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
 from fod_bench.errors import UsageError
@@ -88,3 +90,22 @@ def test_an_unknown_figure_is_refused_with_the_nearest_name(tmp_path: Path) -> N
     with pytest.raises(UsageError, match=r"no figure 'layer': did you mean 'layers'\? There are: lambda, heads"):
         render_figures(paper_store().read(), ["layer"], tmp_path / "none")
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("close", [False, True])
+def test_no_text_is_cut(drawn: list[Figure], tmp_path: Path, name: str, close: bool) -> None:
+    """Labels of ticks with all their digits are wide where the numbers lie close together."""
+    render_figures(paper_store().read() if close else MemoryStore().read(), [name], tmp_path)
+    figure = drawn[1]  # drawn once already, so that every text has its place
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    if close:
+        figure.axes[0].set_ylim(0.98951, 0.98962)
+        canvas.draw()
+    texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
+    assert len(texts) > 8
+    for text in texts:
+        box = text.get_window_extent(canvas.get_renderer())
+        inside = (box.x0 >= 0, box.x1 <= figure.bbox.width, box.y0 >= 0, box.y1 <= figure.bbox.height)
+        assert all(inside), f"{text.get_text()!r} at {box}, of {figure.bbox}"

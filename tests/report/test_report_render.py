@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
 from fod_bench.errors import FodBenchError, UsageError
-from fod_bench.report import PAPER_TABLES, Results, paper_table, render_report
+from fod_bench.report import PAPER_TABLES, Results, own_tables, paper_table, render_report
+from fod_bench.report.cost_table import cost_table
+from fod_bench.report.formats.latex import latex
 from fod_bench.report.formats.markdown import markdown
 from fod_bench.report.formats.terminal import print_tables
 from fod_bench.text import has_control
@@ -205,3 +209,45 @@ def test_no_control_character_of_a_label_reaches_any_form(tmp_path: Path) -> Non
     assert len(files) >= 8
     for file in files:
         assert not has_control(file.read_text("utf-8"), keep="\n"), file
+
+
+def two_rows(**options: Any) -> Results:
+    """Of a job with two rows on one category."""
+    store = MemoryStore()
+    run = Run(store, "run-1", "two", [])
+    for row, value in (("FOD", 0.9), ("Patch", 0.8)):
+        run.add(row, "own", "part", [(value, value)], **options)
+    run.save()
+    return store.read()
+
+
+def test_of_two_only_the_best_is_marked_and_the_legend_names_what_there_is() -> None:
+    table = plain(two_rows(), "two")
+    assert [entry.mark for entry in table.cells()] == ["best", None, "best", None]
+    assert "\nMarked: **best**.\n" in markdown(table) and "second" not in markdown(table)
+    assert r"Marked: \textbf{best}." in latex(table) and "second" not in latex(table)
+    stream = io.StringIO()
+    print_tables([table], Console(file=stream, width=80))
+    assert "* best.\n" in stream.getvalue() and "second" not in stream.getvalue()
+
+
+def test_a_small_cost_is_not_shown_as_zero() -> None:
+    costs = {"gflops": 0.004, "learnable_params_m": 0.0213, "train_s_per_epoch": 0.0, "inference_fps": 12.34}
+    store = MemoryStore()
+    run = Run(store, "run-1", "cost", [])
+    run.add("FOD", "own", "part", [], score="cost", costs=costs)
+    run.save()
+    (own,) = own_tables(store.read())
+    shown = {entry.metric: entry.text("ours") for entry in cost_table(store.read(), own, "best").cells()}
+    assert shown == {
+        "gflops": "0.004",
+        "learnable_params_m": "0.021",
+        "train_s_per_epoch": "0.0",
+        "inference_fps": "12.3",
+    }
+
+
+def test_code_in_a_note_is_code_in_markdown() -> None:
+    note = "`--explain` tells of a_b and `fod-bench run x_y.yaml --set 'a=[1]'`; a | b"
+    table = dataclasses.replace(plain(two_rows(), "two"), notes=(note,))
+    assert r"`--explain` tells of a_b and `fod-bench run x_y.yaml --set 'a=[1]'`; a \| b" in markdown(table)

@@ -109,6 +109,31 @@ class TestTrainings:
         assert (run.in_work, run.waiting, len(run.running), len(run.elsewhere)) == (0, 1, 1, 1)
 
 
+class TestOnly:
+    def test_what_only_leaves_out_is_not_waited_for(self, store: Store) -> None:
+        save_plan(store, "tiny-1", ["a1", "a2", "a3", None])
+        save_trial(store, "a1")
+        save_state(store, "tiny-1", ended="done", only="FOD/drawn/a1")
+        run = only(store)
+        assert (run.condition, run.recorded, run.waiting, run.left_out, run.missing) == ("complete", 1, 0, 2, {})
+        assert StatusReader(store).read().settled, "`status --watch` comes to an end"
+        assert " 1/1 " in call("--store", store.uri).stdout
+
+    def test_what_any_driver_works_on_is(self, store: Store) -> None:
+        save_plan(store, "tiny-1", ["a1", "a2", "a3"])
+        save_state(store, "tiny-1", "d1", ended="done", only="*/a1")
+        save_state(store, "tiny-1", "d2", ended="interrupted", only="*/a2")
+        assert (only(store).condition, only(store).waiting, only(store).left_out) == ("stopped", 2, 1)
+        save_state(store, "tiny-1", "d3", ended="interrupted")
+        assert (only(store).waiting, only(store).left_out) == (3, 0)
+
+    def test_one_that_is_recorded_is_not_left_out(self, store: Store) -> None:
+        save_plan(store, "tiny-1", ["a1", "a2"])
+        save_trial(store, "a2")
+        save_state(store, "tiny-1", only="*/a1")
+        assert (only(store).recorded, only(store).left_out, only(store).waiting) == (1, 0, 1)
+
+
 class TestDrivers:
     def test_an_alive_one_with_its_rates(self, store: Store) -> None:
         save_plan(store, "tiny-1", ["a1"])
@@ -215,7 +240,7 @@ class TestCommand:
         (run,) = told["runs"]
         assert run.keys() == {
             *("run_id", "job", "created", "condition", "wanted", "recorded", "waiting", "running", "elsewhere"),
-            *("failed", "missing", "drivers", "seconds_left", "differing"),
+            *("failed", "missing", "drivers", "seconds_left", "differing", "left_out"),
         }
         assert run["running"][0].keys() == {
             *("kind", "name", "key", "node", "since", "epoch", "epochs", "step", "steps", "loss", "driver", "run_id")
@@ -226,10 +251,11 @@ class TestCommand:
         }
 
     def test_a_store_without_runs_is_said_to_be_one(self, store: Store, bench: Bench) -> None:
+        Path(store.uri).mkdir()
         said = call("--store", store.uri)
         assert "no run in store" in said.stderr and "fod-bench run jobs/quickstart.yaml --store" in said.stderr
         assert json.loads(call("--store", store.uri, "--json").stdout)["runs"] == []
-        assert not Path(store.uri).exists(), "looking makes no store"
+        assert not list(Path(store.uri).iterdir()), "looking writes nothing"
         save_plan(store, "big-1", ["a1"], job="big")
         job = str(bench.folder / bench.job("tiny", store=store.uri))
         assert "no run of job 'tiny'" in call(job).stderr and "there are: big" in call(job).stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import signal
 from typing import Any
@@ -18,7 +19,9 @@ def test_a_run_shows_its_table_and_the_next_one_reuses_everything(bench: Bench) 
     assert (before["feature_sets_stored"], before["pictures_to_extract"], before["references_stored"]) == (0, 14, 0)
     assert before["steps_left"] == 4 * 2 * 6
     (core,) = before["time_left"]
-    assert core["device"] == "CPU core" and core["hours"] > 0 and core["basis"].startswith("assumed")
+    assert (
+        core["device"] == "CPU core" and core["hours"] > 0 and core["basis"].startswith("60 GFLOP/s per core assumed")
+    )
 
     before_ray = bench.ray_started()
     first = bench.start("run", job)
@@ -29,6 +32,8 @@ def test_a_run_shows_its_table_and_the_next_one_reuses_everything(bench: Bench) 
     assert "features  weave: extracted, 14 images" in done.err
     assert done.err.count("done      drawn/weave") == 4
     assert done.err.endswith("4 trainings: 4 done\n")
+    assert re.search(r"done      drawn/weave · FOD · seed 1: image AUROC \d\.\d{3}, \d+ s   \[\d/4\]\n", done.err)
+    assert f"next      fod-bench report {job}   shows the table again" in done.err and "--retry-failed" not in done.err
     wait_for(lambda: not first.processes(), "Ray's processes to end")
     assert bench.ray_started() > before_ray
     records = bench.digests()
@@ -49,7 +54,7 @@ def test_a_run_shows_its_table_and_the_next_one_reuses_everything(bench: Bench) 
     assert (after["cells"], after["trainings"], after["trainings_recorded"]) == (4, 4, 4)
     assert (after["feature_sets_stored"], after["pictures_to_extract"], after["references_stored"]) == (1, 0, 1)
     assert after["steps_left"] == 0
-    assert after["time_left"] == [{"device": "CPU core", "hours": 0.0, "basis": "measured by 4 recorded trainings"}]
+    assert after["time_left"] == []
 
     report = bench.run("report", job)
     assert report.out == done.out and not report.err

@@ -24,7 +24,7 @@ from fod_bench.records.names import (
     trial_folder,
 )
 from fod_bench.records.run import RunPlan
-from fod_bench.records.run_reader import RunReader, Runs, no_run, trained_keys
+from fod_bench.records.run_reader import RunReader, Runs, trained_keys
 from fod_bench.records.upkeep.garbage import UPLOAD_SECONDS, Garbage, Heap, KeepsUploads
 from fod_bench.records.upkeep.needs import Needs, needs_of
 from fod_bench.records.upkeep.parts import by_key, manifest_parts, record_folder, record_of
@@ -34,24 +34,24 @@ YOUNG_SECONDS = 3600.0
 """What is younger may be named by a run in a moment."""
 
 
-def find_garbage(store: Store, jobs: Collection[str] | None = None, older_than: float = YOUNG_SECONDS) -> Garbage:
+def find_garbage(store: Store, keep: Collection[str] | None = None, older_than: float = YOUNG_SECONDS) -> Garbage:
     """Whatever no run of the store needs.
 
     Args:
-        jobs: names of jobs; runs of others go as well, unless a driver is at work on them.
+        keep: run ids; other runs go as well, unless a driver is at work on them.
         older_than: seconds; what has an object younger than this is left alone.
 
     Raises:
-        FodBenchError: what is needed cannot be told: a plan is damaged or gone, or there is no run of one of `jobs`.
+        FodBenchError: what is needed cannot be told: a plan is damaged or gone.
         StoreError: the store cannot be read.
     """
     runs = RunReader(store).read()
-    _check(store, runs, jobs)
+    _check(store, runs)
     alive = {key for key, held in held_keys(store).items() if held}
     infos = list(store.list())
     if not infos:
         return Garbage()
-    search = _Search(store, runs, jobs, alive, infos, store.now() - older_than)
+    search = _Search(store, runs, keep, alive, infos, store.now() - older_than)
     garbage = search.garbage
     for heap in search.heaps():
         if max(info.modified for info in heap.objects) > search.limit:
@@ -63,7 +63,7 @@ def find_garbage(store: Store, jobs: Collection[str] | None = None, older_than: 
     return garbage
 
 
-def _check(store: Store, runs: Runs, jobs: Collection[str] | None) -> None:
+def _check(store: Store, runs: Runs) -> None:
     """Raises `FodBenchError` when what the runs need cannot be told."""
     for name, reason in runs.damaged.items():
         raise FodBenchError(
@@ -77,10 +77,6 @@ def _check(store: Store, runs: Runs, jobs: Collection[str] | None) -> None:
                 f"run {driver.state.run_id} is at work on {driver.state.process.host}, but its plan is gone from store "
                 f"{store.uri}; what it needs cannot be told, so nothing is deleted"
             )
-    there = [plan.job for plan in runs.plans]
-    for job in jobs or ():
-        if job not in there:
-            raise FodBenchError(no_run(store, job, there))
 
 
 class _Search:
@@ -90,7 +86,7 @@ class _Search:
         self,
         store: Store,
         runs: Runs,
-        jobs: Collection[str] | None,
+        keep: Collection[str] | None,
         alive: set[str],
         infos: list[ObjectInfo],
         limit: float,
@@ -104,9 +100,9 @@ class _Search:
         self.of_runs: dict[str, list[ObjectInfo]] = {}
         for info in [*kinds.get("runs", []), *kinds.get("states", [])]:
             self.of_runs.setdefault(run_of(info.name), []).append(info)
-        self.kept = [plan for plan in runs.plans if jobs is None or plan.job in jobs or self._in_use(plan)]
+        self.kept = [plan for plan in runs.plans if keep is None or plan.run_id in keep or self._in_use(plan)]
         self.needs: Needs = needs_of(self.kept, store)
-        self.why = "no run needs it" if jobs is None else "no run that is kept needs it"
+        self.why = "no run needs it" if keep is None else "no run that is kept needs it"
         # A plan that came after the others were read is not reckoned with.
         seen = runs.objects.union(info for info in infos if not is_plan(info.name))
         self.garbage = Garbage(unknown=kinds.get(None, []), seen=seen)

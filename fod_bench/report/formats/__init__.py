@@ -1,1 +1,1 @@
-"""How tables are written: one file per format."""
+"""How tables are written: one file per format, named in `registry.py`."""

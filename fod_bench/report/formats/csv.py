@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from fod_bench.report.cells import text_cell
+from fod_bench.report.formats.base import Format
 from fod_bench.report.table import Table
 
 COLUMNS = (
@@ -24,6 +25,15 @@ COLUMNS = (
     "categories_covered",
     "keys",
 )
+
+
+class LongForm(Format):
+    """One line per number."""
+
+    suffix = "csv"
+
+    def text(self, tables: Sequence[Table]) -> str:
+        return long_form(tables)
 
 
 def long_form(tables: Iterable[Table]) -> str:

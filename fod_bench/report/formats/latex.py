@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
+from fod_bench.report.formats.base import DOCUMENT, Format, Report, stem
 from fod_bench.report.grid import Grid, Piece, lay_out, spans
-from fod_bench.report.table import Mark, Table
+from fod_bench.report.table import MARKS, Mark, Table
 
 _WRAP: dict[Mark | None, str] = {"best": r"\textbf{%s}", "second": r"\underline{%s}", None: "%s"}
 _SPELLED = {
@@ -38,6 +39,19 @@ _DOCUMENT = r"""%% All tables of this folder: pdflatex %s
 %s
 \end{document}
 """
+
+
+class Latex(Format):
+    """A float for each table, and a document that holds them."""
+
+    suffix = "tex"
+
+    def text(self, tables: Sequence[Table]) -> str:
+        return "\n".join(map(latex, tables))
+
+    def files(self, report: Report) -> Iterator[tuple[str, Iterable[str]]]:
+        yield from super().files(report)
+        yield f"{DOCUMENT}.tex", [document([stem(table) for table in report.tables])]
 
 
 def latex(table: Table) -> str:
@@ -104,9 +118,9 @@ def _body(grid: Grid) -> list[str]:
 
 def _remarks(table: Table, grid: Grid) -> list[str]:
     texts = []
-    if any(piece.mark for line in grid.lines for piece in line.pieces):
-        apart = ", ours and the paper's apart" if any(cell.published_mark for cell in table.cells()) else ""
-        texts.append(rf"\textbf{{Best}}, \underline{{second best}}{apart}.")
+    marks, apart = table.marks()
+    if marks:
+        texts.append("Marked: " + ", ".join(_WRAP[mark] % MARKS[mark] for mark in marks) + f"{apart}.")
     texts += [rf"\textsuperscript{{{_letter(number)}}}~{_escape(note)}" for number, note in enumerate(grid.footnotes)]
     texts += map(_escape, table.notes)
     return [

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from fod_bench.report.formats.base import Format
 from fod_bench.report.grid import Leaf, Piece, lay_out
-from fod_bench.report.table import COMMAND, Mark, Table
+from fod_bench.report.table import MARKS, Mark, Table
 from fod_bench.text import escaped
 
+_CODE = re.compile(r"`[^`\n]+`")
 _WRAP: dict[Mark | None, str] = {"best": "**", "second": "_", None: ""}
+
+
+class Markdown(Format):
+    """A table with its notes below it."""
+
+    suffix = "md"
+
+    def text(self, tables: Sequence[Table]) -> str:
+        return "\n".join(map(markdown, tables))
 
 
 def markdown(table: Table) -> str:
@@ -24,11 +35,12 @@ def markdown(table: Table) -> str:
             body.append(_row([f"**{_escape(section)}**"] + [""] * (len(headers) - 1)))
         body.append(_row([*map(_escape, line.labels), *map(_piece, line.pieces)]))
 
-    blocks = [f"### {_escape(table.title)}", _escape(table.caption), "\n".join(body)]
-    if any(piece.mark for line in grid.lines for piece in line.pieces):
-        apart = ", ours and the paper's apart" if any(cell.published_mark for cell in table.cells()) else ""
-        blocks.append(f"**Best**, _second best_{apart}.")
-    blocks += [f"<sup>{_letter(number)}</sup> {_escape(note)}" for number, note in enumerate(grid.footnotes)]
+    blocks = [f"### {_escape(table.title)}", _remark(table.caption), "\n".join(body)]
+    marks, apart = table.marks()
+    if marks:
+        named = ", ".join(f"{_WRAP[mark]}{MARKS[mark]}{_WRAP[mark]}" for mark in marks)
+        blocks.append(f"Marked: {named}{apart}.")
+    blocks += [f"<sup>{_letter(number)}</sup> {_remark(note)}" for number, note in enumerate(grid.footnotes)]
     blocks += [_remark(note) for note in table.notes]
     return "\n\n".join(blocks) + "\n"
 
@@ -55,9 +67,9 @@ def _letter(number: int) -> str:
 
 
 def _remark(text: str) -> str:
-    """A remark with its commands as code."""
-    commands = map(escaped, COMMAND.findall(text))
-    pieces = map(_escape, COMMAND.split(text))
+    """A remark with its commands and options as code."""
+    commands = map(escaped, _CODE.findall(text))
+    pieces = map(_escape, _CODE.split(text))
     return "".join(word for pair in zip(pieces, [*commands, ""], strict=True) for word in pair)
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import bisect
+import sys
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
+from fod_bench.machine.terminal import SafeConsole
+from fod_bench.report.formats.base import Format, Report
 from fod_bench.report.grid import Grid, Line, Piece, lay_out, spans
-from fod_bench.report.table import COMMAND, Mark, Table
+from fod_bench.report.table import COMMAND, MARKS, Mark, Table
 
 STYLES: dict[Mark, str] = {"best": "bold green", "second": "underline cyan"}
 SIGNS: dict[Mark, str] = {"best": "*", "second": "°"}
@@ -19,7 +22,23 @@ SIGNS: dict[Mark, str] = {"best": "*", "second": "°"}
 
 _LETTERS = "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ"
 _HARD_SPACE = "\ue000"
+_FILE_WIDTH = 100
 _GAP = 2  # spaces between columns; 1 between the parts of one cell
+
+
+class Terminal(Format):
+    """For a person: as wide as the terminal, styled where it is one."""
+
+    suffix = "txt"
+
+    def text(self, tables: Sequence[Table]) -> str:
+        console = SafeConsole(width=_FILE_WIDTH, force_terminal=False, no_color=True)
+        with console.capture() as capture:
+            print_tables(tables, console)
+        return capture.get()
+
+    def show(self, report: Report) -> None:
+        print_tables(report.tables, SafeConsole(file=sys.stdout))
 
 
 def print_tables(tables: Iterable[Table], console: Console) -> None:
@@ -42,8 +61,7 @@ def terminal_lines(table: Table, width: int, styled: bool) -> list[Text]:
     if grid.leaves and grid.lines:
         for panel in _panels(grid, width, styled):
             lines += panel.lines()
-    marks = {piece.mark for line in grid.lines for piece in line.pieces if piece.mark}
-    if marks:
+    if table.marks()[0]:
         lines.append(_legend(table, styled))
     for number, note in enumerate(grid.footnotes):
         lines += [Text(text, style="dim") for text in _wrap(f"{_letter(number)} {note}", width)]
@@ -156,10 +174,10 @@ def _plain(piece: Piece, styled: bool) -> str:
 
 
 def _legend(table: Table, styled: bool) -> Text:
-    apart = ", ours and the paper's apart" if any(cell.published_mark for cell in table.cells()) else ""
+    marks, apart = table.marks()
     if not styled:
-        return Text(f"{SIGNS['best']} best, {SIGNS['second']} second best{apart}.")
-    return Text.assemble(("best", STYLES["best"]), ", ", ("second best", STYLES["second"]), f"{apart}.")
+        return Text(", ".join(f"{SIGNS[mark]} {MARKS[mark]}" for mark in marks) + f"{apart}.")
+    return Text(", ").join(Text(MARKS[mark], STYLES[mark]) for mark in marks).append(f"{apart}.")
 
 
 def _letter(number: int) -> str:

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 
 from fod_bench.evaluation.measures import Metric
 from fod_bench.evaluation.metric import COSTS, METRICS
 from fod_bench.paper.published import AVERAGE, MEAN, printed_categories
 from fod_bench.report.averages import View
 from fod_bench.report.cells import text_cells
+from fod_bench.report.formats.base import TIDY, Format, Report
 from fod_bench.report.own import OwnTable
 from fod_bench.report.paper_table import PaperTable, own_category
 from fod_bench.report.results import SELECTIONS, Observation, Results, Selection
@@ -45,6 +47,19 @@ COLUMNS = (
 _CHUNK = 1 << 16
 
 Line = tuple[object, ...]
+
+
+class Tidy(Format):
+    """One file of every cell, whatever the tables."""
+
+    suffix = "csv"
+    tidy_beside = False
+
+    def show(self, report: Report) -> None:
+        sys.stdout.writelines(tidy(report.results, report.wanted))
+
+    def files(self, report: Report) -> Iterator[tuple[str, Iterable[str]]]:
+        yield f"{TIDY}.csv", tidy(report.results, report.wanted)
 
 
 def tidy(results: Results, tables: Sequence[int | OwnTable]) -> Iterator[str]:
