@@ -31,7 +31,7 @@ def farthest_from_mean(points: Tensor) -> int:
 
     The rule begins with the largest root of Σᵢ‖x − xᵢ‖², which is R‖x − mean‖² and a constant.
     """
-    return int(points.square().sum(1).argmax())
+    return int(_half_squares(points, BLOCK_ROWS).argmax())
 
 
 def mean_distances(points: Tensor, starts: Tensor) -> Tensor:
@@ -61,11 +61,13 @@ class GreedyCoreset:
         self._count, self._repeats, self._block_rows = count, repeats, block_rows
         self._points = points
         self._known = points.new_empty(count, points.shape[1])  # (count, D), the points chosen so far
-        starts = start.split(block_rows) if isinstance(start, Tensor) else None
-        self._blocks = [
-            _Block(part, None if starts is None else starts[number])
-            for number, part in enumerate(points.split(block_rows))
-        ]
+        # Of ‖x − c‖²/2 = ‖x‖²/2 + ‖c‖²/2 − x·c the first part is the point's own; the rest is kept as its least over all c.
+        lengths = _half_squares(points, block_rows)  # (R,)
+        self._least = torch.full_like(lengths, torch.inf)
+        if isinstance(start, Tensor):
+            torch.sub(start.square().mul_(0.5), lengths, out=self._least)
+        parts = (array.split(block_rows) for array in (points, lengths, self._least))
+        self._blocks = [_Block(*part) for part in zip(*parts, strict=True)]
         self._next = start if isinstance(start, int) else int(start.argmax())
         self._heap = [(-block.largest, number) for number, block in enumerate(self._blocks)]
         heapq.heapify(self._heap)
@@ -112,7 +114,7 @@ class GreedyCoreset:
         """What going on needs beside the points: `picks` (k,) and, unless none is made, the blocks' distances."""
         state: State = {"picks": self.picks.numpy().copy()}
         if len(self.picks):
-            state["least"] = torch.cat([block.least for block in self._blocks]).cpu().numpy()
+            state["least"] = self._least.cpu().numpy().copy()
             state["compared"] = np.array([block.compared for block in self._blocks])
             state["farthest"] = np.array([block.farthest for block in self._blocks])
             state["largest"] = np.array([block.largest for block in self._blocks])
@@ -133,9 +135,8 @@ class GreedyCoreset:
             return
         self.picks = torch.from_numpy(picks)
         self._known[:made] = self._points[self.picks.to(self._points.device)]
-        least = as_tensor(state["least"]).to(self._points).split(self._block_rows)
+        self._least.copy_(as_tensor(state["least"]))
         for number, block in enumerate(self._blocks):
-            block.least = least[number].clone()
             block.compared, block.farthest = int(state["compared"][number]), int(state["farthest"][number])
             block.largest = float(state["largest"][number])
         self._heap = [(-block.largest, number) for number, block in enumerate(self._blocks)]
@@ -143,39 +144,41 @@ class GreedyCoreset:
         self._find_next(made)
 
 
+def _half_squares(points: Tensor, block_rows: int) -> Tensor:
+    """‖x‖²/2 of points (R, D): (R,). Without a second copy of them, or pieces of one between what stays."""
+    lengths = points.new_empty(len(points))
+    for part, found in zip(points.split(block_rows), lengths.split(block_rows), strict=True):
+        torch.sum(part.square(), 1, out=found)
+    return lengths.mul_(0.5)
+
+
 class _Block:
-    """Some of the points, and how far each is from the nearest of the chosen ones that it was compared with.
+    """Some of the points, and how far each is from the nearest of the chosen ones that it was compared with."""
 
-    Of ‖x − c‖²/2 = ‖x‖²/2 + ‖c‖²/2 − x·c the first part is the point's own; the rest is kept as its least over all c.
-    """
-
-    def __init__(self, points: Tensor, start: Tensor | None) -> None:
-        self.points = points  # (rows, D)
+    def __init__(self, points: Tensor, lengths: Tensor, least: Tensor) -> None:
+        """With views of the selection's arrays: points (rows, D), ‖x‖²/2 and the rest of the least distance, both (rows,)."""
+        self.points, self._lengths, self._least = points, lengths, least
         self.compared = 0
         """Chosen points, the first ones, that were compared with."""
         self.farthest = 0
         """The point that is farthest from them,"""
         self.largest = math.inf
         """and half its squared distance."""
-        self._lengths = points.square().sum(1).mul_(0.5)
-        self.least = torch.full_like(self._lengths, torch.inf)
-        if start is not None:
-            torch.sub(start.square().mul_(0.5), self._lengths, out=self.least)
 
     def take(self, row: int) -> None:
         """This one is chosen, once, even where all others are its equals."""
-        self.least[row] = -torch.inf
+        self._least[row] = -torch.inf
 
     def compare(self, chosen: Tensor) -> None:
         """Compare with those of the chosen points (k, D) that are new."""
         for new in chosen[self.compared :].split(_BLOCK_CHOSEN):
             distance = torch.addmm(new.square().sum(1).mul_(0.5), self.points, new.T, alpha=-1)  # (rows, new)
-            torch.minimum(self.least, distance.amin(1), out=self.least)
+            torch.minimum(self._least, distance.amin(1), out=self._least)
         self.compared = len(chosen)
         self.find_farthest()
 
     def find_farthest(self) -> None:
-        largest, row = torch.add(self._lengths, self.least).max(0)
+        largest, row = torch.add(self._lengths, self._least).max(0)
         self.largest, self.farthest = float(largest), int(row)
 
     def farthest_equals_one(self, chosen: Tensor) -> bool:
