@@ -75,7 +75,7 @@ class Memory:
             else:
                 found, places = closeness.topk(min(count, closeness.shape[1]))
             best, numbers = torch.cat([best, found], 1), torch.cat([numbers, places + start], 1)
-            if best.shape[1] > count:
-                best, kept = best.topk(count)
+            if start:  # merged, and in order again
+                best, kept = best.topk(min(count, best.shape[1]))
                 numbers = numbers.gather(1, kept)
         return numbers
