@@ -46,7 +46,7 @@ class Embedding:
     def _neighbourhoods(self, values: Tensor) -> Tensor:
         """Of a level (C, h, w) each position's 3×3 neighbourhood, zeros outside, averaged to (P, h, w)."""
         unfolded = functional.unfold(values[None], 3, padding=1)[0]  # (C·9, h·w): all 9 of a channel, then of the next
-        return adaptive_means(unfolded, self._pretrain).unflatten(1, values.shape[1:])
+        return adaptive_means(unfolded, self._pretrain).view(-1, *values.shape[1:])
 
 
 def adaptive_means(values: Tensor, count: int) -> Tensor:

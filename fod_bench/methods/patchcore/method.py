@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -26,7 +27,7 @@ _STARTS = 10
 
 def draw_projection(dimensions: int, numbers: int, generator: torch.Generator) -> Tensor:
     """A random projection (dimensions, D) of the official code's kind: uniform between ±1/√D, dense."""
-    return (torch.rand(dimensions, numbers, generator=generator) * 2 - 1) * numbers**-0.5
+    return (torch.rand(dimensions, numbers, generator=generator) * 2 - 1) / math.sqrt(numbers)
 
 
 def draw_starts(rows: int, generator: torch.Generator) -> Tensor:
