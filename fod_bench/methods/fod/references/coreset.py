@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
-import math
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -14,10 +11,11 @@ from torch import Tensor
 from fod_bench.errors import TrialError
 from fod_bench.features.arrays import as_tensor
 from fod_bench.machine.memory import available_memory
+from fod_bench.methods.coreset import BLOCK_ROWS, GreedyCoreset
 from fod_bench.methods.fod.references.base import Built, FixedReference, LevelFeatures
 from fod_bench.methods.fod.references.specs import CoresetReference
 
-_BLOCK_ROWS = 1024
+_BLOCK_ROWS = BLOCK_ROWS
 """Features that are compared with the chosen ones at once."""
 _VECTORS = 2
 """Numbers per feature that the selection keeps beside the feature."""
@@ -44,9 +42,6 @@ def coreset_reference(spec: CoresetReference, level: LevelFeatures) -> Built:
 def greedy_coreset(points: Tensor, count: int, first: int) -> tuple[Tensor, float]:
     """`count` of the points, each the one that is farthest from all chosen before it (Eq. 17).
 
-    Only the distance of every point to its nearest chosen one is kept, never those between points. And distances can only
-    shrink, so a block of points whose largest one, as last seen, is below another's need not be looked at again before that.
-
     Args:
         points: (R, D), around the origin: far from it the differences of distances would be rounded away.
         first: where to start, which Eq. 17 leaves open.
@@ -54,48 +49,9 @@ def greedy_coreset(points: Tensor, count: int, first: int) -> tuple[Tensor, floa
     Returns:
         (count,) places in the order of selection, and the largest distance left (the value of Eq. 16).
     """
-    blocks = [_Block(part) for part in points.split(_BLOCK_ROWS)]
-    chosen = torch.empty(count, dtype=torch.int64)
-    known = points.new_empty(count, points.shape[1])  # (count, D), the features chosen so far
-    farthest = [(-math.inf, number) for number in range(len(blocks))]  # a heap: largest half squared distance, negative
-    pick = first
-    for number in range(count):
-        chosen[number] = pick
-        known[number] = points[pick]
-        blocks[pick // _BLOCK_ROWS].take(pick % _BLOCK_ROWS)
-        while blocks[at := farthest[0][1]].compared <= number:
-            heapq.heapreplace(farthest, (-blocks[at].compare(known[: number + 1]), at))
-        pick = at * _BLOCK_ROWS + blocks[at].farthest
-    return chosen, math.sqrt(max(0.0, -2.0 * farthest[0][0]))
-
-
-class _Block:
-    """Some of the points, and how far each is from the nearest of the chosen ones that it was compared with.
-
-    Of ‖x − c‖²/2 = ‖x‖²/2 + ‖c‖²/2 − x·c the first part is the point's own; the rest is kept as its least over all c.
-    """
-
-    def __init__(self, points: Tensor) -> None:
-        self.points = points  # (rows, D)
-        self.compared = 0
-        """Chosen points, the first ones, that were compared with."""
-        self.farthest = 0
-        """The point that is farthest from them."""
-        self._lengths = points.square().sum(1).mul_(0.5)
-        self._least = torch.full_like(self._lengths, torch.inf)
-
-    def take(self, row: int) -> None:
-        """This one is chosen, once, even where all others are its equals."""
-        self._least[row] = -torch.inf
-
-    def compare(self, chosen: Tensor) -> float:
-        """Compare with those of the chosen points (k, D) that are new: the largest half squared distance there is now."""
-        new = chosen[self.compared :]
-        distance = torch.addmm(new.square().sum(1).mul_(0.5), self.points, new.T, alpha=-1)  # (rows, new)
-        torch.minimum(self._least, distance.amin(1), out=self._least)
-        largest, row = torch.add(self._lengths, self._least).max(0)
-        self.compared, self.farthest = len(chosen), int(row)
-        return float(largest)
+    selection = GreedyCoreset(points, count, first, block_rows=_BLOCK_ROWS)
+    selection.advance(count)
+    return selection.picks, selection.radius
 
 
 def near_origin(origins: NDArray[np.int64], height: int, width: int) -> NDArray[np.int64]:
