@@ -167,7 +167,7 @@ def _check(state: State, positions: int, keep: int) -> None:
     if wrong or not positions:
         name = wrong[0] if wrong else "mean"
         found, right = (
-            "{} of {}".format(names[name][0], np.dtype(names[name][1])) if name in names else "absent"
+            f"{names[name][0]} of {np.dtype(names[name][1])}" if name in names else "absent"
             for names in (given, expected)
         )
         raise ValueError(f"the state is of other Gaussians: {name} is {found}, not {right}")

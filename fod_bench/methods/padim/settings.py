@@ -121,9 +121,9 @@ class PadimSettings(BackboneSettings):
         block = positions_per_step(counts.train, kept) * (counts.train * kept + 2 * kept**2)
         return Work(
             fit + tested * score,
-            # features of all images; means and factors, and a copy of them as they are stored; a step; maps before and after
+            # features of all images; means and factors, and a copy of them as they are stored; a step; maps on their way
             4.0 * (counts.train + tested) * features
             + 4.0 * positions * (1.5 * kept**2 + 2 * kept)
-            + 16.0 * block
-            + 8.0 * tested * self.image_size**2,
+            + 20.0 * block
+            + 12.0 * tested * self.image_size**2,
         )
