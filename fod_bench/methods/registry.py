@@ -22,6 +22,7 @@ GROUP = "fod_bench.methods"
 
 BUILT_IN = {
     "fod": "fod_bench.methods.fod.settings:FodSettings",
+    "cflow": "fod_bench.methods.cflow.settings:CflowSettings",
     "padim": "fod_bench.methods.padim.settings:PadimSettings",
 }
 """Name in a job file to the class of its settings."""
