@@ -91,7 +91,7 @@ class CflowMethod:
         self.loss_names: Sequence[str] = ["loss", *(f"{level}/loss" for level in levels)]
         self.primary_score = score_name(_RULE, levels)
         self.networks: Sequence[nn.Module] = list(self._flows.values())
-        self.batch_size = -(-self._cut.batch // self._cut.pieces)
+        self.batch_size = -(-self._cut.batch // self._cut.pieces)  # a step has its share of a batch's rows
 
     def step(self, epoch: int, step: int) -> Tensor:
         """Some fibers of every level; losses (1 + levels,): the mean over levels, and each level's mean over its fibers."""
@@ -103,20 +103,18 @@ class CflowMethod:
         images = self._order(passed)[first : first + self._cut.batch]
         means = []
         for level in self._trainers:
-            shuffled = self._shuffle(passed, batch_of_pass, level)
-            losses = []
-            for number in self._cut.share(level, piece):
-                chosen = shuffled[number * self._fiber : (number + 1) * self._fiber]
-                losses.append(self._move(level, images, chosen, rate))
+            share = self._cut.share(level, piece)
+            shuffled = self._shuffle(passed, batch_of_pass, level)[share.start * self._fiber : share.stop * self._fiber]
+            positions = self._positions[level]
+            rows = (images[shuffled // positions] * positions + shuffled % positions).to(self._device)
+            losses = [self._move(level, fiber, rate) for fiber in rows.split(self._fiber)]
             means.append(torch.stack(losses).mean())
         return torch.stack([torch.stack(means).mean(), *means])
 
-    def _move(self, level: int, images: Tensor, chosen: Tensor, rate: float) -> Tensor:
-        """One move on the rows (N,) of those images' that are chosen; the mean loss before it."""
-        positions = self._positions[level]
-        place = chosen % positions
-        rows = self._rows[level][(images[chosen // positions] * positions + place).to(self._device)]
-        loss = self._trainers[level].step(rows, self._codes[level][place.to(self._device)], rate)
+    def _move(self, level: int, fiber: Tensor, rate: float) -> Tensor:
+        """One move on a fiber, by numbers of rows of all training images (N,); the mean loss before it."""
+        condition = self._codes[level][fiber % self._positions[level]]
+        loss = self._trainers[level].step(self._rows[level][fiber], condition, rate)
         if self._zero_gradient_step:
             for other, trainer in self._trainers.items():
                 if other != level:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import torch
 from torch import Tensor
 
 from fod_bench.methods.maps import upsample
@@ -23,5 +22,8 @@ def likely(per_dimension: Tensor, size: int) -> Tensor:
 
 def anomaly_maps(levels: Mapping[int, Tensor], chosen: Sequence[int]) -> Tensor:
     """Anomaly maps (n, s, s) from what `likely` gives of every level: the largest sum over some levels less that of each pixel."""
-    total = torch.stack([levels[level] for level in chosen]).sum(0)
-    return total.max() - total
+    first, *others = chosen
+    total = levels[first].clone()
+    for level in others:
+        total += levels[level]
+    return total.neg_().sub_(total.min())

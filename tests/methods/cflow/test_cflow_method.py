@@ -54,10 +54,10 @@ def taken_rows(made: CflowMethod, monkeypatch: pytest.MonkeyPatch) -> dict[int, 
     found: dict[int, list[tuple[int, int]]] = {level: [] for level in GRIDS}
     move = made._move
 
-    def watched(level: int, images: torch.Tensor, chosen: torch.Tensor, rate: float) -> torch.Tensor:
+    def watched(level: int, fiber: torch.Tensor, rate: float) -> torch.Tensor:
         positions = GRIDS[level][0] * GRIDS[level][1]
-        found[level] += zip(images[chosen // positions].tolist(), (chosen % positions).tolist(), strict=True)
-        return move(level, images, chosen, rate)
+        found[level] += [divmod(row, positions) for row in fiber.tolist()]
+        return move(level, fiber, rate)
 
     monkeypatch.setattr(made, "_move", watched)
     return found

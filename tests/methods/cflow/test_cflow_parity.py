@@ -176,8 +176,8 @@ class Run:
         monkeypatch.setattr(method, "_shuffle", shuffle)
         move = method._move
 
-        def watched(level: int, images: torch.Tensor, chosen: torch.Tensor, rate: float) -> torch.Tensor:
-            loss = move(level, images, chosen, rate)
+        def watched(level: int, fiber: torch.Tensor, rate: float) -> torch.Tensor:
+            loss = move(level, fiber, rate)
             self.losses.setdefault((len(self.rates), level), []).append(float(loss))
             self.rate = rate
             return loss
