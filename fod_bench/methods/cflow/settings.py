@@ -34,6 +34,8 @@ class CflowSettings(BackboneSettings):
     )
     costed: ClassVar[bool] = True
 
+    method: str = "cflow"
+    """Method that is trained; `fod-bench methods` lists those there are."""
     levels: Levels = (8, 16)
     """Feature levels, by stride (pixels per feature); each has a flow of its own. The paper takes 8, 16 and 32."""
     blocks: PositiveWholeNumber = 8

@@ -36,6 +36,8 @@ class PadimSettings(BackboneSettings):
     )
     costed: ClassVar[bool] = True
 
+    method: str = "padim"
+    """Method that is trained; `fod-bench methods` lists those there are."""
     levels: Levels = (8, 16)
     """Feature levels, by stride (pixels per feature); the paper takes 4, 8 and 16 of a ResNet. Every stride is a multiple of the
     smallest, since a coarse level's features are repeated over the positions of the finest."""

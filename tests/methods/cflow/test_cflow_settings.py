@@ -29,6 +29,7 @@ def test_it_is_registered() -> None:
 
 
 def test_every_key_is_documented() -> None:
+    assert settings().method == CflowSettings.complete({}).method == "cflow"
     assert all(field.description for field in CflowSettings.model_fields.values())
 
 

@@ -22,6 +22,7 @@ def test_it_is_registered() -> None:
 
 
 def test_every_key_is_documented() -> None:
+    assert settings().method == PadimSettings.complete({}).method == "padim"
     assert all(field.description for field in PadimSettings.model_fields.values())
 
 
