@@ -148,9 +148,11 @@ def test_a_training_goes_on_to_the_bit_from_any_step(stop: int) -> None:
     whole, first, second = trained(method()), method(), method()
     every = list(steps(whole))
     trained(first, every[:stop])
-    second.load_state({name: array.copy() for name, array in first.state().items()})
+    given = first.state()
+    second.load_state(given)
     trained(second, every[stop:])
     assert equal(whole.state(), second.state())
+    assert equal(given, first.state()), "what was given is not written to"
 
 
 def test_a_state_from_before_the_first_step_is_one() -> None:
