@@ -1,4 +1,4 @@
-"""PaDiM on a category of 200 images to train on and 200 to score: seconds and memory, in a process that does nothing else.
+"""PaDiM on a category of 200 images to train on and 200 to score: processor seconds and memory, in a process of its own.
 
 1024 positions of strides 8 and 16 of EfficientNet-b6 at 256 pixels, 100 of the 272 channels kept; maps and image scores included.
 """
@@ -15,7 +15,9 @@ from benchmarks import Result
 IMAGES = 200
 SIZE = 256
 CHANNELS = {8: 72, 16: 200}
-THREADS = 2
+THREADS = 1
+"""Seconds are those of the processor on one thread, whatever else the machine is doing: within the bound on one core is within it
+on two."""
 BATCH = 8
 """Images that are scored at once."""
 ROUNDS = 3
@@ -29,7 +31,7 @@ def run() -> list[Result]:
     )
     fit, score, memory = json.loads(done.stdout)
     return [
-        Result("PaDiM, fit and scores of 200 images each", fit + score, 5.0, "s", False),
+        Result("PaDiM, fit and scores of 200 images each, one core", fit + score, 5.0, "s", False),
         Result("PaDiM, peak memory beyond libraries and features", memory, 1.0, "GiB", False),
     ]
 
@@ -76,11 +78,11 @@ def _measure_here() -> tuple[float, float, float]:
     before = peak()
     fit = score = float("inf")
     for _ in range(ROUNDS):
-        start = time.perf_counter()
+        start = time.process_time()
         method = fitted(train, SIZE)
-        middle = time.perf_counter()
+        middle = time.process_time()
         scores(method, test, SIZE)
-        fit, score = min(fit, middle - start), min(score, time.perf_counter() - middle)
+        fit, score = min(fit, middle - start), min(score, time.process_time() - middle)
     return fit, score, peak() - before
 
 
