@@ -23,6 +23,8 @@ GROUP = "fod_bench.methods"
 BUILT_IN = {
     "fod": "fod_bench.methods.fod.settings:FodSettings",
     "patchcore": "fod_bench.methods.patchcore.settings:PatchCoreSettings",
+    "cflow": "fod_bench.methods.cflow.settings:CflowSettings",
+    "padim": "fod_bench.methods.padim.settings:PadimSettings",
 }
 """Name in a job file to the class of its settings."""
 
