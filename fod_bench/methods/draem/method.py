@@ -48,7 +48,8 @@ def gradients(networks: Networks, clean: Tensor, augmented: Tensor, mask: Tensor
     Running statistics of batch norm move. Shapes are those of `losses`.
     """
     networks.train()
-    found = losses(*networks(augmented), clean, mask)
+    reconstruction, logits = networks(augmented)
+    found = losses(reconstruction, logits, clean, mask)
     found.total.backward()
     return found
 
