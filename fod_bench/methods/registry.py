@@ -25,6 +25,7 @@ BUILT_IN = {
     "patchcore": "fod_bench.methods.patchcore.settings:PatchCoreSettings",
     "cflow": "fod_bench.methods.cflow.settings:CflowSettings",
     "padim": "fod_bench.methods.padim.settings:PadimSettings",
+    "draem": "fod_bench.methods.draem.settings:DraemSettings",
 }
 """Name in a job file to the class of its settings."""
 
