@@ -22,6 +22,7 @@ GROUP = "fod_bench.methods"
 
 BUILT_IN = {
     "fod": "fod_bench.methods.fod.settings:FodSettings",
+    "mkd": "fod_bench.methods.mkd.settings:MkdSettings",
 }
 """Name in a job file to the class of its settings."""
 
