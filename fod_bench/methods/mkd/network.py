@@ -44,6 +44,7 @@ class Source(nn.Module):
         super().__init__()
         self.network = network
         self.levels, self.pools, self.axes = tuple(levels), pools, axes
+        self.eval()
 
     def forward(self, images: Tensor) -> Maps:
         """Maps of normalised images (n, 3, s, s)."""
