@@ -22,16 +22,17 @@ _ENDS_IN_RELU = re.compile(
 """Architectures whose stages end in a ReLU, whole names. Those left out end in a linear layer or another activation, or are taken
 to: without its last ReLU the cloner can give maps that are nowhere negative too, with it no negative value."""
 
-_PRODUCTS = {
-    "tf_efficientnet_b6": 65_600,
-    "wide_resnet50_2": 227_000,
-    "mobilenetv2_100": 5_600,
-    "resnet18": 36_100,
-    "resnet50": 81_500,
-    "efficientnet_b0": 7_300,
-    "vgg16": 306_000,
+_SOURCE_COSTS = {
+    "tf_efficientnet_b6": (65_600, 2_015),
+    "wide_resnet50_2": (227_000, 560),
+    "mobilenetv2_100": (5_600, 390),
+    "resnet18": (36_100, 110),
+    "resnet50": (81_500, 430),
+    "efficientnet_b0": (7_300, 440),
+    "vgg16": (306_000, 390),
 }
-"""Multiply-adds per pixel of an image down to the deepest level, by torch's counter; of others a ResNet-50's are taken."""
+"""Per pixel of an image, down to the deepest level: multiply-adds, by torch's counter, and numbers that are kept for the gradient
+by the image, as measured. Of others a ResNet-50's are taken."""
 
 
 def architecture(backbone: str) -> str:
@@ -74,9 +75,10 @@ def cloner_widths(backbone: str, levels: Sequence[int], equal: bool) -> tuple[tu
     return tuple(blocks)
 
 
-def source_products(backbone: str, side: int) -> float:
-    """Multiply-adds of the source for one image."""
-    return float(_PRODUCTS.get(architecture(backbone), _PRODUCTS["resnet50"])) * side**2
+def source_costs(backbone: str, side: int) -> tuple[float, float]:
+    """Multiply-adds of the source for one image, and numbers that it keeps for the gradient by it."""
+    products, kept = _SOURCE_COSTS.get(architecture(backbone), _SOURCE_COSTS["resnet50"])
+    return float(products * side**2), float(kept * side**2)
 
 
 def cloner_products(widths: Sequence[Sequence[int]], side: int) -> float:
@@ -90,7 +92,7 @@ def cloner_products(widths: Sequence[Sequence[int]], side: int) -> float:
 
 
 def cloner_values(widths: Sequence[Sequence[int]], side: int) -> int:
-    """Numbers that one image's outputs of convolutions, normalisations and pools take, which training keeps."""
+    """Numbers that one image's outputs of convolutions, normalisations and pools take."""
     total = 0
     for number, block in enumerate(widths):
         hidden, last = block[:-1], block[-1]
