@@ -63,6 +63,20 @@ class Backbone(nn.Module):
         return [values.permute(0, 2, 3, 1) for values in found]
 
 
+def frozen_network(
+    weights: Weights, levels: Sequence[int], image_size: int | None = None
+) -> tuple[nn.Module, LevelMaps]:
+    """The network of a backbone for a method that runs it itself: in evaluation mode and not to be trained, but gradients pass
+    through it to the image. It gives the maps of `levels`, finest first, as timm has them: not pooled, in the axes that the second
+    result names.
+
+    Raises as `Backbone`.
+    """
+    maps = level_maps(weights.backbone, tuple(sorted(levels)), image_size)
+    with torch.inference_mode(False):  # gradients do not pass through tensors made in that mode
+        return _create(weights, maps).eval().requires_grad_(False), maps
+
+
 @contextmanager
 def _products(precision: str, device: torch.device) -> Iterator[None]:
     """Inside the block products of layers are computed in this precision."""

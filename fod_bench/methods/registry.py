@@ -26,6 +26,7 @@ BUILT_IN = {
     "cflow": "fod_bench.methods.cflow.settings:CflowSettings",
     "padim": "fod_bench.methods.padim.settings:PadimSettings",
     "draem": "fod_bench.methods.draem.settings:DraemSettings",
+    "mkd": "fod_bench.methods.mkd.settings:MkdSettings",
 }
 """Name in a job file to the class of its settings."""
 
