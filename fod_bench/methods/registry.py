@@ -22,6 +22,7 @@ GROUP = "fod_bench.methods"
 
 BUILT_IN = {
     "fod": "fod_bench.methods.fod.settings:FodSettings",
+    "patchsvdd": "fod_bench.methods.patchsvdd.settings:PatchSvddSettings",
 }
 """Name in a job file to the class of its settings."""
 
