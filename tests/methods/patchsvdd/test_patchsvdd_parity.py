@@ -87,6 +87,11 @@ def close(found: Tensor, expected: Tensor, tolerance: float, name: str) -> None:
     assert distance <= tolerance * scale, f"{name}: {distance / scale if scale else distance:.1e} of the largest"
 
 
+def in_double(patches: Patches) -> Patches:
+    position, svdd = ((first.double(), second.double()) for first, second in (patches.position, patches.svdd))
+    return Patches(position, patches.label, svdd)
+
+
 def digest(tensor: Tensor) -> NDArray[np.float64]:
     values = tensor.detach().double().flatten().numpy()
     cosines = np.cos(np.arange(len(values)))
@@ -121,7 +126,10 @@ def test_embeddings_and_logits(fixture: Fixture) -> None:
 
 def test_gradients_of_the_first_step(fixture: Fixture) -> None:
     networks = fixture.networks()
-    losses(networks, fixture.patches(), fixture.meta["settings"]["lambda_value"]).total.backward()
+    terms = losses(networks, fixture.patches(), fixture.meta["settings"]["lambda_value"])
+    terms.total.backward()
+    found = torch.stack([*terms[1:], terms[0]]).detach()
+    close(found, fixture["train.losses"][0], 1e-5, "train.losses[0]")
     trained = dict(networks.named_parameters())
     expected = {name for name in fixture.arrays if name.startswith("train.graddigest.")}
     assert {f"train.graddigest.{names(networks)[name]}" for name in trained} == expected
@@ -132,7 +140,9 @@ def test_gradients_of_the_first_step(fixture: Fixture) -> None:
 
 
 def test_losses_and_parameters_over_three_steps(fixture: Fixture) -> None:
-    settings, networks, patches = fixture.meta["settings"], fixture.networks(), fixture.patches()
+    """In float64: in float32 the order of sums, which is another with other threads, moves the last losses by up to 3e-5."""
+    settings, networks = fixture.meta["settings"], fixture.networks().double()
+    patches = {patch: in_double(given) for patch, given in fixture.patches().items()}
     adam, weight = settings["adam"], settings["lambda_value"]
     trainer = Trainer(networks, adam["lr"], weight)
     made = trainer.optimizer.param_groups[0]
@@ -141,15 +151,14 @@ def test_losses_and_parameters_over_three_steps(fixture: Fixture) -> None:
     rows.append(losses(networks, patches, weight))
     # their order: both position losses, both SVDD losses, the total
     found = torch.stack([torch.stack([*row[1:], row[0]]).detach() for row in rows])
-    close(found[0], fixture["train.losses"][0], 1e-5, "train.losses[0]")
-    close(found, fixture["train.losses"], 1e-4, "train.losses")
+    close(found, fixture["train.losses"], 1e-5, "train.losses")
     after = networks.state_dict()
     for name, given in names(networks).items():
         same_digest(f"train.paramdigest.{given}", after[name], fixture[f"train.paramdigest.{given}"].numpy())
         if "fc3" in given:
             fixture.same(f"train.after.{given}", after[name])
         if given.endswith("fc3.weight"):
-            assert torch.equal(after[name], fixture[given]), "the last layer's weight is never trained"
+            assert torch.equal(after[name].float(), fixture[given]), "the last layer's weight is never trained"
 
 
 @pytest.mark.parametrize("patch", PATCHES)
