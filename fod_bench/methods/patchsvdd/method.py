@@ -36,8 +36,9 @@ from fod_bench.records.record import score_name
 
 _LOG = logging.getLogger(__name__)
 
-COLLAPSED = 1e-3
-"""Embeddings whose standard deviation is below this tell no patch from another."""
+COLLAPSED = 1e-5
+"""Spread of embeddings, as a part of their size, below which float32 hardly tells one from another. It is 1e-4 and more before
+the first step, with torch's initial weights."""
 
 
 class PatchSvddMethod:
@@ -99,11 +100,13 @@ class PatchSvddMethod:
             for patch, bank in self._banks.items():
                 if (spread := bank.spread()) < COLLAPSED:
                     _LOG.warning(
-                        "patchsvdd: the embeddings of patches of %d pixels have collapsed to nearly one point (standard "
-                        "deviation %.1e), so their distances say little; a smaller svdd_weight than %g may help",
+                        "patchsvdd: the embeddings of patches of %d pixels have collapsed to nearly one point (they spread by "
+                        "%.1e of their size), so that distances say little; a smaller svdd_weight than %g or learning_rate than "
+                        "%g may help",
                         patch,
                         spread,
                         self.trainer.svdd_weight,
+                        self.trainer.optimizer.param_groups[0]["lr"],
                     )
         return self._banks
 

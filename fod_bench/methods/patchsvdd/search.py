@@ -42,8 +42,9 @@ class Bank:
         return self._table[: self._count, :-1]
 
     def spread(self) -> float:
-        """Standard deviation over the rows, mean over the D dimensions."""
-        return float(self.rows.std(0, correction=0).mean())
+        """Standard deviation over the rows, mean over the D dimensions, as a part of the embeddings' own size (the root of the
+        mean square of their centre)."""
+        return float(self.rows.std(0, correction=0).mean() / self.centre.square().mean().sqrt().clamp(min=1e-12))
 
     def nearest(self, queries: Tensor) -> tuple[Tensor, Tensor]:
         """Of queries (q, D) the distance to the nearest row (q,), and that row's number (q,).

@@ -43,10 +43,10 @@ class PatchSvddSettings(MethodSettings):
     embedding: PositiveWholeNumber = 64
     """Dimensions of a patch's embedding."""
     svdd_weight: NonNegativeNumber = 1e-3
-    """λ, the weight of the SVDD loss. The authors' code has 1 as its argument's default and 1e-3 in its example; with large
-    values all embeddings can collapse to one point, which the log then says, and the image AUROC is 0.5."""
+    """λ, the weight of the SVDD loss. The authors' code has 1 as its argument's default and 1e-3 in its example; with large values
+    all embeddings can collapse to one point, where distances say nothing: the log warns of it."""
     learning_rate: PositiveNumber = 1e-4
-    """Learning rate of Adam."""
+    """Learning rate of Adam. Embeddings can collapse under a larger one too."""
     batch_size: PositiveWholeNumber = 64
     """Samples of a step. A sample is one image and has four pairs of patches: for each of the two losses one of 64 and one of 32
     pixels."""

@@ -186,6 +186,17 @@ def test_embeddings_that_do_not_fit_are_refused(fitted: PatchSvddMethod) -> None
         other.load_state(weights)
 
 
+def test_embeddings_that_have_collapsed_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    method = make(SETTINGS, TRAIN, CONTEXT)
+    method.detector().parts(batch())
+    assert not caplog.records, "embeddings of an untrained network lie close together, but are told apart"
+    state = method.state()
+    method.load_state(state | {"encoder.out.weight": 0 * state["encoder.out.weight"]})
+    method.detector().parts(batch())
+    assert [record.args[0] for record in caplog.records if isinstance(record.args, tuple)] == [64]
+    assert "svdd_weight" in caplog.text
+
+
 def test_too_few_images_are_refused_by_name() -> None:
     with pytest.raises(TrialError, match="at least 2 training images"):
         make(SETTINGS, Split(images=images(1)), CONTEXT)

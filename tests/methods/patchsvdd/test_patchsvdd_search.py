@@ -74,9 +74,11 @@ def test_blocks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.equal(found[0], again[0]) and torch.equal(found[1], again[1])
 
 
-def test_spread_is_the_mean_of_standard_deviations() -> None:
+def test_spread_is_a_part_of_the_embeddings_size() -> None:
     bank = noise(500, 8) * torch.arange(1.0, 9.0) + 5
-    assert Bank.of(bank).spread() == pytest.approx(np.std(bank.numpy(), axis=0).mean(), rel=1e-5)
+    size = np.sqrt((bank.numpy().mean(0) ** 2).mean())
+    assert Bank.of(bank).spread() == pytest.approx(np.std(bank.numpy(), axis=0).mean() / size, rel=1e-5)
+    assert Bank.of(torch.zeros(3, 8)).spread() == 0.0
 
 
 def spread_by_hand(scores: Tensor, patch: int, height: int, width: int) -> Tensor:
@@ -102,7 +104,9 @@ def test_pixels_by_a_loop_over_patches(patch: int, height: int, width: int) -> N
 def test_rules_of_both_sizes() -> None:
     parts = {"patch64": noise(3, 2, 2).abs(), "patch32": noise(3, 13, 13, seed=1).abs()}
     large, small = (spread_by_hand(parts[f"patch{patch}"], patch, 80, 80) for patch in PATCHES)
-    found = {rule: (maps, images) for rule, maps, images in score_maps(parts, (80, 80))}
+    found: dict[str, tuple[Tensor, Tensor]] = {
+        rule: (maps, images) for rule, maps, images in score_maps(parts, (80, 80))
+    }
     expected = {"patch64": large, "patch32": small, "sum": large + small, "mult": large * small}
     assert found.keys() == expected.keys() and list(found)[-1] == "mult"
     for rule, maps in expected.items():
