@@ -90,7 +90,8 @@ class PatchSvddMethod:
         return epoch % self._evaluate_every == 0 or epoch == self.epochs
 
     def detector(self) -> PatchSvddDetector:
-        """See `Method`. The training images are embedded when it is first used after a step."""
+        """See `Method`. The training images are embedded here, and once more where it is used after a further step."""
+        self._current_banks()
         return PatchSvddDetector(self.trainer.networks.encoder, self.mean, self._current_banks)
 
     def _current_banks(self) -> Banks:
