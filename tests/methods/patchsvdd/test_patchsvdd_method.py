@@ -126,6 +126,8 @@ def test_a_detector_scores_as_the_method_stands() -> None:
     method.step(0, 0)
     after = detector.parts(batch())
     assert not same_parts(before, after) and same_parts(after, method.detector().parts(batch()))
+    for distances in detector.parts(TRAIN.batch(slice(None), CPU)).values():
+        assert (distances == 0).all(), "the training images are embedded by the networks as they are now"
     method.load_state(start)
     assert same_parts(detector.parts(batch()), before)
 

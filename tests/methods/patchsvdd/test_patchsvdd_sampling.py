@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from fod_bench.methods.patchsvdd import sampling
 from fod_bench.methods.patchsvdd.cost import PATCHES
 from fod_bench.methods.patchsvdd.sampling import (
     DIRECTIONS,
@@ -61,12 +62,14 @@ def test_a_sample_depends_on_seed_epoch_and_number_alone() -> None:
     assert not torch.equal(alone[64].noise[0], alone[64].noise[1]), "both patches of a pair have noise of their own"
 
 
-def test_numpys_generators_are_not_taken_twice() -> None:
-    """numpy fills a short seed with zeros: an epoch's order and its sample 0 would be drawn from one generator."""
+def test_every_epoch_has_an_order_of_its_own() -> None:
+    """Also from another generator than its sample 0, though numpy fills a short seed with zeros."""
     orders = [order(seed, epoch, 50) for seed in (0, 1) for epoch in (0, 1)]
     assert all(sorted(each) == list(range(50)) for each in orders)
     assert all(not np.array_equal(orders[0], each) for each in orders[1:])
     assert np.array_equal(order(1, 1, 50), orders[3])
+    of_sample = np.random.default_rng([sampling._CROPS, 1, 1, 0]).permutation(50)
+    assert not np.array_equal(order(1, 1, 50), of_sample)
 
 
 def test_noise_has_the_published_spread() -> None:
