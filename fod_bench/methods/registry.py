@@ -27,6 +27,7 @@ BUILT_IN = {
     "padim": "fod_bench.methods.padim.settings:PadimSettings",
     "draem": "fod_bench.methods.draem.settings:DraemSettings",
     "mkd": "fod_bench.methods.mkd.settings:MkdSettings",
+    "patchsvdd": "fod_bench.methods.patchsvdd.settings:PatchSvddSettings",
 }
 """Name in a job file to the class of its settings."""
 
