@@ -138,8 +138,8 @@ class Method(Protocol):
     def scorings(
         cls, setting: dict[str, Any], parts: Mapping[str, Tensor], image_size: int, only: str = ""
     ) -> Iterator[ScoreMaps]:
-        """Maps and image scores of a set of images from what `Detector.parts` gave of them, under one scoring after the other, or
-        under the one named `only`."""
+        """Maps and image scores of a set of images from what `Detector.parts` gave of them, under one scoring after the other.
+        Where `only` names one, the others can be left out."""
         ...
 
     def state(self) -> State:

@@ -44,9 +44,12 @@ class TestImages:
 
 
 def scorings(training: Training, parts: Mapping[str, Tensor], only: str = "") -> Iterator[ScoreMaps]:
-    """Maps and image scores from what a detector gave of the test images, see `Method.scorings`."""
+    """Maps and image scores from what a detector gave of the test images, see `Method.scorings`; of one scoring where `only` names
+    it."""
     size: int = training.features["image_size"]
-    yield from method_class(training.method).scorings(training.setting, parts, size, only)
+    for maps in method_class(training.method).scorings(training.setting, parts, size, only):
+        if only in ("", maps.score):
+            yield maps
 
 
 def as_arrays(parts: Mapping[str, Tensor]) -> State:

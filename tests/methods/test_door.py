@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 import fod_bench
-from fod_bench.methods.fod.settings import FodSettings
 from fod_bench.methods.registry import BUILT_IN, method_class, method_names, settings_class
 from fod_bench.methods.settings import BackboneSettings
 
 PACKAGE = Path(fod_bench.__file__).parent
-ALLOWED = ("methods/fod/", "paper/")
-"""The method's own folder, and what the paper prints of it."""
+ALLOWED = (*(f"methods/{name}/" for name in BUILT_IN), "paper/")
+"""The methods' own folders, and what the paper prints of them."""
 
 ORDINARY = {
     "heads",
@@ -21,6 +22,7 @@ ORDINARY = {
     "entropy",
     "epochs",
     "batch_size",
+    "evaluate_every",
     "learning_rate",
     "reference",
     "precision",
@@ -40,10 +42,11 @@ def spelled(words: set[str]) -> list[str]:
     return found
 
 
-def test_no_setting_of_fod_is_spelled_outside_its_folder() -> None:
-    own = FodSettings.__annotations__.keys() - BackboneSettings.model_fields.keys()
-    keys = {key for key in own if key in FodSettings.model_fields} - ORDINARY
-    assert {"lambda1", "lambda2", "d_model", "zero_gradient_step"} <= keys
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_no_setting_of_a_method_is_spelled_outside_the_methods_folders(name: str) -> None:
+    own = settings_class(name).model_fields.keys() - BackboneSettings.model_fields.keys() - ORDINARY
+    keys = {key for key in own if "_" in key or name == "fod"}  # the others are words that anything may have
+    assert name != "fod" or {"lambda1", "lambda2", "d_model", "zero_gradient_step"} <= keys
     assert spelled(keys) == []
 
 

@@ -160,7 +160,9 @@ class CflowMethod:
         return CflowDetector({level: flow.to(device) for level, flow in flows.items()})
 
     @classmethod
-    def scorings(cls, setting: dict[str, Any], parts: Mapping[str, Tensor], image_size: int) -> Iterator[ScoreMaps]:
+    def scorings(
+        cls, setting: dict[str, Any], parts: Mapping[str, Tensor], image_size: int, only: str = ""
+    ) -> Iterator[ScoreMaps]:
         """Every subset of levels; an image's score is its map's largest value. See `likely` and `anomaly_maps`."""
         levels = sorted(setting["levels"])
         found = {level: likely(parts[f"{level}/likelihood"], image_size) for level in levels}

@@ -149,7 +149,9 @@ class DraemMethod:
         return DraemDetector(networks.to(device), setting["precision"], device)
 
     @classmethod
-    def scorings(cls, setting: dict[str, Any], parts: Mapping[str, Tensor], image_size: int) -> Iterator[ScoreMaps]:
+    def scorings(
+        cls, setting: dict[str, Any], parts: Mapping[str, Tensor], image_size: int, only: str = ""
+    ) -> Iterator[ScoreMaps]:
         """See `Method`: the one scoring there is."""
         yield ScoreMaps(_SCORE, parts["map"], image_scores(parts["map"]))
 

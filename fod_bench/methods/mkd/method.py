@@ -189,7 +189,9 @@ class MkdMethod:
         return MkdDetector(setting, cloner.to(device), source)
 
     @classmethod
-    def scorings(cls, setting: dict[str, Any], parts: Mapping[str, Tensor], image_size: int) -> Iterator[ScoreMaps]:
+    def scorings(
+        cls, setting: dict[str, Any], parts: Mapping[str, Tensor], image_size: int, only: str = ""
+    ) -> Iterator[ScoreMaps]:
         """See `Method`: there is one."""
         yield ScoreMaps(score_name("score", setting["score_levels"]), parts["map"], parts["score"])
 

@@ -128,7 +128,9 @@ class PadimMethod:
         return PadimDetector(sorted(setting["levels"]), channels, mean.to(device, copy=True), factor.to(device))
 
     @classmethod
-    def scorings(cls, setting: dict[str, Any], parts: Mapping[str, Tensor], image_size: int) -> Iterator[ScoreMaps]:
+    def scorings(
+        cls, setting: dict[str, Any], parts: Mapping[str, Tensor], image_size: int, only: str = ""
+    ) -> Iterator[ScoreMaps]:
         """The distances as maps, bilinear and blurred by a Gaussian of 4 pixels; an image's score is its map's largest value."""
         maps = gaussian(upsample(parts["distance"], image_size, align_corners=False), _SIGMA)  # (n, s, s)
         yield ScoreMaps(_SCORE, maps, maps.flatten(1).amax(1))

@@ -193,7 +193,9 @@ class PatchCore:
         return PatchCoreDetector(setting, as_tensor(weights["memory"]).to(device, copy=True))
 
     @classmethod
-    def scorings(cls, setting: dict[str, Any], parts: Mapping[str, Tensor], image_size: int) -> Iterator[ScoreMaps]:
+    def scorings(
+        cls, setting: dict[str, Any], parts: Mapping[str, Tensor], image_size: int, only: str = ""
+    ) -> Iterator[ScoreMaps]:
         """See `Method`."""
         return scorings(parts, image_size)
 

@@ -125,7 +125,9 @@ class PatchSvddMethod:
         return PatchSvddDetector(networks.encoder.to(device), mean, lambda: banks)
 
     @classmethod
-    def scorings(cls, setting: dict[str, Any], parts: Mapping[str, Tensor], image_size: int) -> Iterator[ScoreMaps]:
+    def scorings(
+        cls, setting: dict[str, Any], parts: Mapping[str, Tensor], image_size: int, only: str = ""
+    ) -> Iterator[ScoreMaps]:
         """Maps of each patch size, their sum and their product; image scores are their maxima."""
         for rule, pixels, images in score_maps(parts, (image_size, image_size)):
             yield ScoreMaps(score_name(rule, ()), pixels, images)
