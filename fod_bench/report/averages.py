@@ -85,7 +85,7 @@ class View:
             cell.value, cell.by_seed = statistics.fmean(values.values()), values
             cell.seeds, cell.covered = len(values), 1
             self._note_seeds(cell, [(category, values)])
-            cell.notes += self._left_out(observations, metric)
+            cell.notes += [*self._left_out(observations, metric), *self._computed(observations, metric)]
         elif observations:
             cell.undefined = observations[0].undefined
             cell.notes.append(f"{MEASURES[metric].title} is not available: {cell.undefined}")
@@ -106,6 +106,16 @@ class View:
                 "image size"
             )
         return notes
+
+    def _computed(self, observations: Sequence[Observation], metric: Metric) -> list[str]:
+        """That a metric is not of the record, where that is so, and what its best epoch then is."""
+        if not any(metric in self.results.outcomes[seen.key].computed for seen in observations):
+            return []
+        selecting = "image AUROC" if metric.startswith("image_") else "pixel AUROC"
+        best = f"; its best epoch is the one that {selecting} selected" if self.selection == "best" else ""
+        return [
+            f"{MEASURES[metric].title} is computed from kept scores, as the record was made before it was measured{best}"
+        ]
 
     def mean(self, row: str, dataset: str, categories: Sequence[str], metric: Metric) -> TableCell:
         """Our number of a data set: the mean over `categories` of the mean over seeds.
@@ -129,6 +139,7 @@ class View:
                 cell.by_seed = {seed: statistics.fmean(v[seed] for v in values) for seed in values[0]}
             self._note_seeds(cell, found)
             cell.notes += _undefined_elsewhere(observations)
+            cell.notes += self._computed([seen for group in observations.values() for seen in group], metric)
         elif any(observations.values()):
             reasons = {seen.undefined for group in observations.values() for seen in group}
             shared = {(reason or "").split(":")[0] for reason in reasons}

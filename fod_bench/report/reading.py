@@ -15,6 +15,7 @@ from fod_bench.records.names import failure_name, job_name, record_name
 from fod_bench.records.record import Record, Selected
 from fod_bench.records.run import Cell, RunPlan
 from fod_bench.records.run_reader import RunReader
+from fod_bench.report.kept import computed
 from fod_bench.report.results import Outcome, Request, Results
 from fod_bench.report.words import describe_damaged, nearest
 from fod_bench.store.base import ObjectMissingError, obstacle
@@ -71,7 +72,7 @@ def results_of(
         """The outcome; of a training that has none but failed, its key."""
         record = load(key)
         if record is not None:
-            return _outcome(record, scores[key])
+            return _outcome(record, scores[key], computed(store, record, scores[key]))
         return key if store.exists(failure_name(key)) else None
 
     keys = list(scores)
@@ -124,15 +125,19 @@ def _usable_record(cell: Cell, data: bytes) -> Record:
     return record
 
 
-def _outcome(record: Record, scores: Set[str]) -> Outcome:
+def _outcome(record: Record, scores: Set[str], more: dict[str, dict[str, Selected]]) -> Outcome:
+    """What tables need of a record, and the metrics `more` that it lacks."""
     size, backbone, precision = (record.features.get(name) for name in ("image_size", "backbone", "precision"))
     batch = record.setting.get("batch_size")
     return Outcome(
         key=record.key,
         seed=record.seed,
         selected={
-            score: cast("dict[str, Selected]", record.selected[score]) for score in record.selected if score in scores
+            score: cast("dict[str, Selected]", record.selected[score]) | more.get(score, {})
+            for score in record.selected
+            if score in scores
         },
+        computed=frozenset(metric for metrics in more.values() for metric in metrics),
         costs=record.costs,
         undefined=record.undefined,
         epochs=record.epochs,

@@ -24,6 +24,7 @@ _READERS = 16
 
 Selection = Literal["best", "last"]
 """`best`: the epoch that is best on the test data, each metric for itself; `last`: the last evaluated epoch."""
+NOT_MEASURED = "it was not measured when the record was made, and no scores were kept to compute it from"
 SELECTIONS: tuple[Selection, ...] = get_args(Selection)
 
 
@@ -60,6 +61,8 @@ class Outcome:
     seed: int
     selected: dict[str, dict[str, Selected]]
     """`Record.selected`, for the scorings that cells ask for."""
+    computed: frozenset[str]
+    """Metrics of `selected` that the record lacks: they were computed from its scores, which were kept."""
     costs: dict[str, float]
     undefined: dict[str, str]
     epochs: int
@@ -176,7 +179,7 @@ class Results:
         if reason is None:
             value, epoch = outcome.value(cell.score, metric, selection)
         if value is None and reason is None:
-            reason = outcome.undefined.get(metric, "it was not measured when the record was made")
+            reason = outcome.undefined.get(metric, NOT_MEASURED)
         place = (cell.row, cell.method, cell.dataset, cell.layout, cell.category, cell.seed, cell.score, outcome.key)
         return Observation(plan.run_id, plan.job, part_of(plan, cell), *place, selection, metric, value, epoch, reason)
 

@@ -14,6 +14,7 @@ from fod_bench.errors import UsageError
 from fod_bench.evaluation.metric import METRICS
 from fod_bench.records.names import record_name
 from fod_bench.report import Results, explain, explanation_text, render_report
+from fod_bench.report.results import NOT_MEASURED
 from tests.helpers.report_builders import MemoryStore, full_store, image, paper_store
 
 
@@ -35,7 +36,7 @@ def test_a_metric_that_an_older_record_lacks_is_not_available_with_the_reason(re
     """The records here have the metrics of before average precision was one."""
     frame = results.frame().query("metric == 'image_ap'")
     assert len(frame) and frame.value.isna().all() and frame.epoch.isna().all()
-    assert set(frame.undefined) == {"it was not measured when the record was made"}
+    assert set(frame.undefined) == {NOT_MEASURED}
 
 
 def test_explain_leads_from_a_number_to_its_trial(results: Results) -> None:
