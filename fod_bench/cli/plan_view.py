@@ -46,6 +46,8 @@ def print_summary(summary: Summary) -> None:
         f"; {counted(summary.trainings_uncounted, 'training')} not counted" if summary.trainings_uncounted else ""
     )
     table.add_row("left to do", f"{summary.steps_left:,} steps{uncounted}")
+    if summary.bytes_left:
+        table.add_row("", f"at most {summary.bytes_left / 2**20:,.0f} MiB of weights and scores to keep")
     for number, estimate in enumerate(summary.time_left):
         table.add_row("" if number else "time", Text(f"{_time(estimate)} ({estimate.basis})"))
     for number, line in enumerate(summary.data):

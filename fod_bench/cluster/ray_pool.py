@@ -58,7 +58,7 @@ class RayPool:
         """See `Executor`."""
         self._check()
         return [
-            NodeResources(node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0))
+            NodeResources(*(node["Resources"].get(kind, 0.0) for kind in ("CPU", "GPU", "memory")))
             for node in ray.nodes()
             if node["Alive"]
         ]

@@ -119,6 +119,10 @@ class Work(NamedTuple):
     """Floating-point operations of fitting and of all evaluations; a multiply-add counts as two."""
     memory: float
     """Bytes at the peak, beyond the libraries' own."""
+    weights: float = 0.0
+    """Bytes of the weights of one epoch that is kept."""
+    scores: float = 0.0
+    """Bytes of the scores of the test images at one epoch that is kept."""
 
 
 class MethodSettings(Frozen):

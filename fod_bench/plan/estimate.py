@@ -20,7 +20,8 @@ from fod_bench.records.names import (
     record_name,
     reference_name,
 )
-from fod_bench.records.record import COST_SCORE
+from fod_bench.records.record import COST_SCORE, Counts
+from fod_bench.records.scores import EPOCHS
 from fod_bench.store import Store
 
 
@@ -57,6 +58,8 @@ class Summary:
     """Trainings whose pictures cannot be counted, left out of the estimate."""
     petaflop_left: float
     """Of training and evaluation; the backbone's pass comes on top."""
+    bytes_left: float
+    """What the trainings that are left will keep in the store: weights, and scores of the test images."""
     time_left: list[Estimate]
     """On this machine's cores, then on the GPUs that recorded trainings ran on; empty when nothing is left."""
     parts: list[PartPlan]
@@ -112,6 +115,7 @@ def summarize(plan: Plan, store: Store) -> Summary:
         steps_left=sum(trial.steps() or 0 for trial, _ in counted),
         trainings_uncounted=len(left) - len(counted),
         petaflop_left=flops / 1e15,
+        bytes_left=sum(_kept(plan, trial, counts) for trial, counts in counted if not trial.measures_cost),
         time_left=estimates(
             left,
             sum(_images(trial) * (trial.settings.image_size / 256) ** 2 for trial in to_extract),
@@ -132,6 +136,13 @@ def _sources(trial: TrialJob) -> list[Hashable]:
         return [one.key for one in trial.wanted.sets]
     needs, place = trial.settings.needs(), (trial.dataset, trial.category, trial.settings.resize_of(trial.layout))
     return [(*place, need) for need in (*needs.features, *(["images"] if needs.images else []))]
+
+
+def _kept(plan: Plan, trial: TrialJob, counts: Counts) -> float:
+    """Bytes that a training keeps: of its last epoch, and of those that are best on the test data, at most so much."""
+    work, epochs = trial.settings.work(counts), len(EPOCHS)
+    scored = {"selected": epochs, "last": 1, "none": 0}[plan.job.keep_scores]
+    return epochs * work.weights + scored * work.scores
 
 
 def _images(trial: TrialJob) -> int:

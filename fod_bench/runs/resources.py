@@ -15,6 +15,8 @@ class NodeResources(NamedTuple):
 
     cpus: float
     gpus: float = 0.0
+    memory: float = 0.0
+    """Bytes that workers on it may take; 0 where it is not known."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,17 @@ class Share:
         return int(min(by_cpu, by_gpu) + 1e-9)
 
 
+def beyond_memory(need: float, share: Share, nodes: Iterable[NodeResources]) -> str | None:
+    """Why a trial that takes `need` bytes fits no node; None where one may hold it. Of a GPU's memory nothing is known here."""
+    largest = max((node.memory for node in nodes if share.fit([node])), default=0.0)
+    if share.gpus or not largest or need <= largest:
+        return None
+    return (
+        f"it needs about {need / 2**30:.1f} GiB of memory, and the largest machine has {largest / 2**30:.1f} GiB for it; make it "
+        "smaller (batch_size, image_size, fewer images by `limit`), or run it on a larger one"
+    )
+
+
 def share_of(resources: Resources, nodes: list[NodeResources]) -> Share:
     """The worker's share: `gpus: auto` is one GPU where the cluster has any.
 
@@ -43,7 +56,7 @@ def share_of(resources: Resources, nodes: list[NodeResources]) -> Share:
     gpus = min(1.0, sum(node.gpus for node in nodes)) if resources.gpus == "auto" else float(resources.gpus)
     share = Share(float(resources.cpus), gpus)
     if not share.fit(nodes):
-        there = sorted(set(nodes), reverse=True)
+        there = sorted({(node.cpus, node.gpus) for node in nodes}, reverse=True)
         raise ClusterError(
             f"a trial asks for {share.cpus:g} CPUs and {share.gpus:g} GPUs, which no machine of the cluster has; they have "
             + ", ".join(f"{cpus:g} CPUs and {gpus:g} GPUs" for cpus, gpus in there[:5])

@@ -18,7 +18,7 @@ from fod_bench.records.tidy import tidy_after_the_dead
 from fod_bench.runs.admission import admit
 from fod_bench.runs.executor import OpenExecutor
 from fod_bench.runs.progress import Counts, Progress, stderr_console
-from fod_bench.runs.resources import share_of
+from fod_bench.runs.resources import NodeResources, Share, beyond_memory, share_of
 from fod_bench.runs.scheduler import Scheduler
 from fod_bench.runs.state_writer import StateWriter
 from fod_bench.schema.hidden import hidden
@@ -144,7 +144,9 @@ def _work(
             StateWriter(store, plan.run, driver, progress),
             open_executor(store.uri, plan_name(plan.run.run_id), progress.note) as executor,
         ):
-            share = share_of(plan.job.resources, executor.nodes())
+            nodes = executor.nodes()
+            share = share_of(plan.job.resources, nodes)
+            work = _fitting(work, share, nodes, progress)
             progress.expect(work)
             with progress:
                 Scheduler(
@@ -189,6 +191,20 @@ def _keep_plan(plan: Plan, store: Store) -> None:
     """Leave job and plan in the store, where reports find them."""
     store.put(job_name(plan.run.run_id), dump_job(plan.job).encode())
     store.put(plan_name(plan.run.run_id), plan.run.model_dump_json(indent=1).encode())
+
+
+def _fitting(work: list[TrialJob], share: Share, nodes: list[NodeResources], progress: Progress) -> list[TrialJob]:
+    """The trainings that some machine has the memory for; of the others the progress is told."""
+    fitting = []
+    for trial in work:
+        need = trial.settings.work(trial.counts).memory if trial.counts is not None else 0.0
+        why = beyond_memory(need, share, nodes)
+        if why is None:
+            fitting.append(trial)
+        else:
+            progress.counts.failed[trial.name] = why
+            progress.blocked(f"{trial.name}: {why}")
+    return fitting
 
 
 def _settled(trial: TrialJob, there: Set[str], store: Store, progress: Progress, retry_failed: bool) -> bool:

@@ -15,13 +15,14 @@ from itertools import count
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from fod_bench.features.backbone import Backbone
 from fod_bench.features.weights import Weights
 from fod_bench.machine.provenance import device_name, now, versions
-from fod_bench.methods.base import Batch, Split
+from fod_bench.methods.base import Batch, Detector, Split
 from fod_bench.methods.registry import method_class
 from fod_bench.records.claims import Claim
 from fod_bench.records.names import record_name
@@ -110,15 +111,16 @@ def measure(
         pause: called between two calls that are timed; what it raises ends the measurement.
     """
     epoch_seconds = _epoch_seconds(method, device, pause)
-    if not counted.networks and counted is not method:
+    if not counted.networks:  # it has nothing to score by before
         _fit(counted, pause)
     inference = Inference(trial, data.test, device, method.batch_size)
+    detector = method.detector()
     layers, everything = count_flops(Inference(trial, data.test, torch.device("cpu"), 1), counted)
     costs = {
         "gflops": layers / 2 / 1e9,
         "learnable_params_m": sum(p.numel() for network in method.networks for p in network.parameters()) / 1e6,
         "train_s_per_epoch": epoch_seconds,
-        "inference_fps": 1 / median_seconds(lambda: inference.score(method), device, pause),
+        "inference_fps": 1 / median_seconds(lambda: inference.score(detector, method.primary_score), device, pause),
         "gflops_all": everything / 1e9,
     }
     if inference.backbone is not None:
@@ -171,16 +173,21 @@ class Inference:
             if device.type != "cpu" or features.get("precision") != "tf32":  # which a CPU does not have
                 self.backbone.precision = features.get("precision", "float32")
 
-    def score(self, method: Any) -> Any:
+    def features(self) -> dict[str, dict[int, Tensor]]:
+        """One image's features, in the forms that the method works on."""
+        if self.backbone is None:
+            return {}
+        maps, levels = self.backbone.maps_of(self._images[:1]), self.backbone.levels
+        made = {form: self.backbone.features(maps, pooled=form == "pooled") for form in self._forms}
+        return {form: dict(zip(levels, found, strict=True)) for form, found in made.items()}
+
+    def parts(self, detector: Detector) -> dict[str, Tensor]:
+        """One image through backbone and detector."""
+        return detector.parts(Batch(**self.features(), images=self._pixels))
+
+    def score(self, detector: Detector, scoring: str) -> Any:
         """One image's map and score; the score is on the CPU in the end."""
-        forms: dict[str, Any] = {}
-        if self.backbone is not None:
-            maps = self.backbone.maps_of(self._images[:1])
-            for form in self._forms:
-                found = self.backbone.features(maps, pooled=form == "pooled")
-                forms[form] = dict(zip(self.backbone.levels, found, strict=True))
-        parts = method.detector().parts(Batch(**forms, images=self._pixels))
-        scored = next(scorings(self._trial, parts, method.primary_score))
+        scored = next(scorings(self._trial, self.parts(detector), scoring))
         return scored.pixels, scored.images.cpu()
 
     def backbone_pass(self) -> None:
@@ -190,31 +197,35 @@ class Inference:
 
 
 def count_flops(inference: Inference, method: Any) -> tuple[int, int]:
-    """Floating-point operations of backbone and networks for an image, by torch's counter: those of the layers with weights, and
+    """Floating-point operations of backbone and detector for an image, by torch's counter: those of the layers with weights, and
     all, the products of attention or of distances included. A multiply-add counts as two.
 
-    Neither includes element-wise operations, which the counter leaves out.
+    Neither includes what is made of the detector's scores, nor element-wise operations, which the counter leaves out. Of a method
+    that trains no network the layers are the backbone's.
     """
+    if inference.backbone is not None:
+        inference.backbone.precision = "float32"
+    detector = method.detector()
+    inference.parts(detector)  # what it makes once is no part of an image
+    everything = _counted(lambda: inference.parts(detector))
+    of_layers = everything if method.networks else _counted(inference.features)
+    batched = (torch.ops.aten.bmm, torch.ops.aten.baddbmm)
+    layers = sum(number for operation, number in of_layers.items() if operation not in batched)
+    return layers, sum(everything.values())
+
+
+def _counted(call: Callable[[], object]) -> dict[Any, int]:
+    """Operations of a call, by kind."""
     # The fused kernels of plain attention have no formula on every device; the products that they stand for have. The counter
     # sees one thread.
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    if inference.backbone is not None:
-        inference.backbone.precision = "float32"
     try:
         with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-            inference.score(method)
+            call()
     finally:
         torch.set_num_threads(threads)
-    counts = counter.get_flop_counts()  # {module: {operation: count}}; a module's are named by its class
-    networks = (*([inference.backbone.network] if inference.backbone is not None else []), *method.networks)
-    roots = {type(module).__name__ for module in networks}
-    batched = (torch.ops.aten.bmm, torch.ops.aten.baddbmm)
-    found = [(operation, count) for root in roots for operation, count in counts.get(root, {}).items()]
-    layers = sum(count for operation, count in found if operation not in batched)
-    if not method.networks:  # what it computes, it computes outside of any module
-        return layers, sum(counts["Global"].values())
-    return layers, sum(count for _, count in found)
+    return dict(counter.get_flop_counts()["Global"])
 
 
 def median_seconds(

@@ -22,7 +22,7 @@ class NearestSettings(BackboneSettings):
     implementation: ClassVar[str] = "nearest_plugin:Nearest"
     summary: ClassVar[str] = "distance to the nearest training feature"
     works_on: ClassVar[str] = "features"
-    neighbours: int = 1
+    nearest_ones: int = 1
     """How many are averaged."""
 '''
 
@@ -67,7 +67,7 @@ def test_every_method_is_listed_with_what_it_needs(plugin: None) -> None:
 def test_the_settings_of_one_are_told(plugin: None) -> None:
     assert "| `lambda1` | number | `0.5` |" in said("fod") and "`reference`, kind `coreset`" in said("fod")
     text = said("nearest")
-    assert "| `neighbours` | whole number | `1` | How many are averaged. |" in text and "`backbone_precision`" in text
+    assert "| `nearest_ones` | whole number | `1` | How many are averaged. |" in text and "`backbone_precision`" in text
     assert "lambda1" not in text
     assert "did you mean nearest?" in said("nearst", code=1)
 
@@ -78,14 +78,14 @@ def test_a_job_may_use_it_and_its_keys_only_there(plugin: None) -> None:
     from fod_bench.job import Job
 
     data = {"d": {"layout": "folder", "root": "x"}}
-    variants = {"FOD": {}, "Nearest": {"method": "nearest", "neighbours": 3}}
+    variants = {"FOD": {}, "Nearest": {"method": "nearest", "nearest_ones": 3}}
     job = Job.model_validate(
         {"name": "j", "datasets": data, "settings": {"levels": [8], "lambda1": 1.0}, "variants": variants}
     )
     rows = dict(job.rows())
-    assert rows["Nearest"].model_dump()["neighbours"] == 3 and rows["Nearest"].model_dump()["levels"] == (8,)
+    assert rows["Nearest"].model_dump()["nearest_ones"] == 3 and rows["Nearest"].model_dump()["levels"] == (8,)
     assert rows["FOD"].model_dump()["lambda1"] == 1.0 and "lambda1" not in rows["Nearest"].model_dump()
     with pytest.raises(ValidationError, match="is a key of `nearest`; `fod`, the method of this row, does not have it"):
-        Job.model_validate({"name": "j", "datasets": data, "variants": {"FOD": {"neighbours": 2}}})
+        Job.model_validate({"name": "j", "datasets": data, "variants": {"FOD": {"nearest_ones": 2}}})
     with pytest.raises(ValidationError, match="is a key of `nearest`, which no row of this job has"):
-        Job.model_validate({"name": "j", "datasets": data, "settings": {"neighbours": 2}})
+        Job.model_validate({"name": "j", "datasets": data, "settings": {"nearest_ones": 2}})

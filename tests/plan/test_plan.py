@@ -307,3 +307,16 @@ def recorded(job: TrialJob, device: str, train: float, evaluate: float, threads:
         primary_score="rec_div@8+16",
         run=RunInfo(**run, host="here", versions={}),
     )
+
+
+def test_a_plan_tells_how_much_it_will_keep(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path / "store"))
+    sizes = {}
+    for keep in ("selected", "last", "none"):
+        plan = plan_of(keep_scores=keep)
+        (trial,) = plan.trials.values()
+        assert trial.counts is not None
+        work = trial.settings.work(trial.counts)
+        sizes[keep] = summarize(plan, store).bytes_left - 3 * work.weights
+        assert work.weights > 0 and sizes[keep] == {"selected": 3, "last": 1, "none": 0}[keep] * work.scores
+    assert sizes["selected"] > sizes["last"] > sizes["none"] == 0

@@ -15,7 +15,11 @@ from fod_bench.store import Store, open_store
 from fod_bench.store.folder.store import LocalStore
 from tests.helpers.trial_builders import Killed, Watcher, names, run, trial
 
-WHOLE = ["*/best_image.safetensors", "*/best_pixel.safetensors", "*/curves.json", "*/last.safetensors", "record.json"]
+EPOCHS_KEPT = ("best_image", "best_pixel", "last")
+WHOLE = [
+    *sorted([f"*/{kind}{epoch}.safetensors" for kind in ("", "scores-") for epoch in EPOCHS_KEPT] + ["*/curves.json"]),
+    "record.json",
+]
 
 
 class Dying(LocalStore):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -36,6 +37,7 @@ class Clusters:
     store: Store
     behaviour: Behaviour = field(default_factory=Scripted)
     cpus: float = 2.0
+    memory: float = 0.0
     opened: list[SimulatedExecutor] = field(default_factory=list)
     asked: list[tuple[str, str]] = field(default_factory=list)
     """Store and object that workers were to know."""
@@ -44,7 +46,7 @@ class Clusters:
     def open(self, store_uri: str, expected_object: str, note: Callable[[str], None]) -> Iterator[SimulatedExecutor]:
         assert self.store.exists(expected_object), "workers look for it"
         self.asked.append((store_uri, expected_object))
-        self.opened.append(SimulatedExecutor(self.store, [NodeResources(self.cpus)], self.behaviour))
+        self.opened.append(SimulatedExecutor(self.store, [NodeResources(self.cpus, 0.0, self.memory)], self.behaviour))
         note("simulating")
         yield self.opened[-1]
 
@@ -83,6 +85,22 @@ def test_a_run_with_nothing_to_do_needs_no_cluster(
     for _ in range(2):
         counts, _ = run_plan(plan, store, QUIET, clusters.open)
     assert counts.reused == 1 and len(clusters.opened) == 1
+
+
+def test_what_no_machine_has_the_memory_for_is_refused_with_its_size(
+    store: Store, clusters: Clusters, plan_of: Callable[..., Plan], capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = plan_of(variants={"FOD": {}, "large": {"batch_size": 100_000, "d_model": {8: 512, 16: 512}}})
+    clusters.memory = 16 * 2**30
+    counts, _ = run_plan(plan, store, RunOptions(), clusters.open)
+    assert counts.done == 1 and list(counts.failed) == ["drawn/weave · large · seed 3407"]
+    assert re.search(
+        r"large · seed 3407: it needs about \d+\.\d GiB of memory, and the largest machine has 16\.0 GiB",
+        capsys.readouterr().err,
+    )
+    clusters.memory *= 10**6
+    counts, _ = run_plan(plan, store, QUIET, clusters.open)
+    assert (counts.done, counts.reused, counts.failed) == (1, 1, {}), "it was no failure of its own"
 
 
 def test_only_what_is_asked_for_is_done(store: Store, clusters: Clusters, plan_of: Callable[..., Plan]) -> None:

@@ -9,6 +9,7 @@ from fod_bench.features.offered import backbone_strides
 from fod_bench.methods.cflow.fibers import Cut, cut
 from fod_bench.methods.settings import BackboneSettings, Levels, Needs, Work
 from fod_bench.records.record import Counts
+from fod_bench.records.scores import kept_bytes
 from fod_bench.schema.fields import NonNegativeNumber, PositiveNumber, PositiveWholeNumber, Switch
 from fod_bench.schema.problems import Problem
 
@@ -129,7 +130,7 @@ class CflowSettings(BackboneSettings):
         made, strides = self._cut(counts), backbone_strides(self.backbone)
         tested = counts.test_good + counts.test_defect
         evaluations = -(-self.epochs // self.evaluate_every)
-        operations = memory = 0.0
+        operations = memory = weights = scores = 0.0
         for level, positions in self._positions().items():
             channels = strides[level]
             row = row_operations(channels, self.condition, self.blocks)
@@ -137,6 +138,8 @@ class CflowSettings(BackboneSettings):
             operations += row * (3.0 * rows + evaluations * tested * positions)
             seen = channels - channels // 2 + self.condition
             learned = learned_numbers(channels, self.condition, self.blocks)
+            weights += 4.0 * (learned + self.blocks * channels**2)
+            scores += tested * kept_bytes(positions)
             # features of all images; values, gradients and Adam's two moments; rotations; what a fiber keeps for its gradients
             memory += 4.0 * (
                 (counts.train + tested) * positions * channels
@@ -146,7 +149,8 @@ class CflowSettings(BackboneSettings):
                 + tested * positions
             )
         # in float64: a map of every level, their sum, and one on its way
-        return Work(operations, memory + 8.0 * (len(self.levels) + 2) * tested * self.image_size**2)
+        memory += 8.0 * (len(self.levels) + 2) * tested * self.image_size**2
+        return Work(operations, memory, weights, scores)
 
 
 def learned_numbers(channels: int, condition: int, blocks: int) -> int:

@@ -14,6 +14,7 @@ from fod_bench.methods.draem.cost import activations, forward_flops, parameters
 from fod_bench.methods.draem.texture_folder import folder_digest
 from fod_bench.methods.settings import MethodSettings, Needs, Work
 from fod_bench.records.record import Counts
+from fod_bench.records.scores import kept_bytes
 from fod_bench.schema.fields import PositiveNumber, PositiveWholeNumber, home_expanded
 from fod_bench.schema.problems import Problem, suggest
 
@@ -150,4 +151,5 @@ class DraemSettings(MethodSettings):
         memory = 16.0 * parameters(self.width)
         memory += 4.0 * min(self.batch_size, counts.train) * activations(self.width, size)
         memory += (3.0 * (counts.train + tested) + 4.0 * tested) * size**2
-        return Work(passes * forward_flops(self.width, size), memory)
+        weights, scores = 4.0 * parameters(self.width), tested * kept_bytes(size**2)
+        return Work(passes * forward_flops(self.width, size), memory, weights, scores)

@@ -31,3 +31,16 @@ def step_flops(
 ) -> float:
     """Operations of one training step: forward, twice that backward, and S recomputed once, about 10 % more."""
     return 3.3 * batch * forward_flops(tokens, channels, d_model, layers, view, references)
+
+
+def parameter_count(channels: int, d_model: int, heads: int, layers: int, view: str) -> int:
+    """Learned numbers of one level's network."""
+
+    def linear(given: int, made: int) -> int:
+        return given * made + made
+
+    embeddings = 2 if view in ("inter", "full") else 1
+    branch = 3 * linear(d_model, d_model) + (linear(d_model, 2 * heads) if view != "patch" else 0)
+    feed_forward = linear(d_model, 4 * d_model) + linear(4 * d_model, d_model)
+    layer = (2 if view == "full" else 1) * branch + feed_forward + 2 * 2 * d_model
+    return embeddings * linear(channels, d_model) + layers * layer + 2 * d_model + linear(d_model, channels)

@@ -8,11 +8,12 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, field_validator
 
 from fod_bench.features.offered import backbone_strides
-from fod_bench.methods.fod.cost import forward_flops, step_flops
+from fod_bench.methods.fod.cost import forward_flops, parameter_count, step_flops
 from fod_bench.methods.fod.references.specs import MAKER, REFERENCES, MeanReference, ReferenceSpec, reference_spec
 from fod_bench.methods.fod.rules import View, rules, uses_reference
 from fod_bench.methods.settings import BackboneSettings, Levels, Needs, Precision, Work
 from fod_bench.records.record import Counts
+from fod_bench.records.scores import kept_bytes
 from fod_bench.schema.fields import NonNegativeNumber, PositiveNumber, PositiveWholeNumber, Switch, WholeNumber
 from fod_bench.schema.problems import MappingKey, Problem
 
@@ -184,18 +185,21 @@ class FodSettings(BackboneSettings):
         per_position = self.reference.references_per_position()
         evaluations = -(-self.epochs // self.evaluate_every)
         tested = evaluations * (counts.test_good + counts.test_defect)
-        operations = memory = 0.0
+        operations = memory = weights = scores = 0.0
+        parts = {"patch": 1, "intra": 2, "inter": 2, "full": 3}[self.views]
         for level in self.levels:
             patches, width = (self.image_size // level) ** 2, self.widths[level]
             size = (patches, channels[level], width)
             operations += self.epochs * counts.train * step_flops(*size, self.layers, self.views, 1, per_position)
             operations += tested * forward_flops(*size, self.layers, self.views, references=per_position)
             images = counts.train + counts.test_good + counts.test_defect
-            parameters = self.layers * 16 * width**2
+            parameters = parameter_count(channels[level], width, self.heads, self.layers, self.views)
+            weights += 4.0 * parameters
+            scores += (counts.test_good + counts.test_defect) * parts * kept_bytes(patches)
             # features of all images; weights, gradients and Adam's two moments; what a step keeps for its gradients
             memory += 4.0 * (
                 images * patches * channels[level]
                 + 4 * parameters
                 + 30 * self.layers * self.batch_size * patches * width
             )
-        return Work(operations, memory)
+        return Work(operations, memory, weights, scores)

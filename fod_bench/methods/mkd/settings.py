@@ -20,6 +20,7 @@ from fod_bench.methods.mkd.shapes import (
 )
 from fod_bench.methods.settings import BackboneSettings, Levels, Needs, NetworkNeed, Work
 from fod_bench.records.record import Counts
+from fod_bench.records.scores import kept_bytes
 from fod_bench.schema.fields import NonNegativeNumber, PositiveNumber, PositiveWholeNumber, Switch
 from fod_bench.schema.problems import Problem
 
@@ -181,4 +182,6 @@ class MkdSettings(BackboneSettings):
         # beside the layers' outputs, those of ReLUs and the gradients of the largest: measured, 2.3 and 1.5 times as much
         training = 4.0 * batch * (2.3 * cloner_values(widths, side) + features)
         scoring = 4.0 * _EVALUATED * 1.5 * (1.25 * cloner_values(widths, side) + kept)
-        return Work(operations, memory + max(training, scoring))
+        images = counts.test_good + counts.test_defect
+        weights, scores = 4.0 * cloner_parameters(widths), images * kept_bytes(side**2)
+        return Work(operations, memory + max(training, scoring), weights, scores)

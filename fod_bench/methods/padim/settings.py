@@ -10,6 +10,7 @@ from pydantic import Field
 from fod_bench.features.offered import backbone_strides
 from fod_bench.methods.settings import BackboneSettings, Levels, Needs, Work
 from fod_bench.records.record import Counts
+from fod_bench.records.scores import kept_bytes
 from fod_bench.schema.fields import PositiveWholeNumber, WholeNumber
 from fod_bench.schema.problems import Problem
 
@@ -128,4 +129,6 @@ class PadimSettings(BackboneSettings):
             + 4.0 * positions * (1.5 * kept**2 + 2 * kept)
             + 20.0 * block
             + 12.0 * tested * self.image_size**2,
+            weights=4.0 * positions * (kept + kept * (kept + 1) / 2),
+            scores=tested * kept_bytes(positions),
         )

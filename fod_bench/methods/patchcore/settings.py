@@ -11,6 +11,7 @@ from fod_bench.features.offered import backbone_strides
 from fod_bench.methods.patchcore.stages import Stages, coreset_size, no_row
 from fod_bench.methods.settings import BackboneSettings, Needs, Work
 from fod_bench.records.record import Counts
+from fod_bench.records.scores import kept_bytes
 from fod_bench.schema.fields import PositiveWholeNumber, WholeNumber
 from fod_bench.schema.problems import Problem, describe
 
@@ -148,7 +149,7 @@ class PatchCoreSettings(BackboneSettings):
             width = self.projected or dimension
             operations += 2.0 * rows * kept * width + (2.0 * rows * dimension * width if self.projected else 0.0)
             memory += 4.0 * (rows * (width + 2) + kept * width)
-        return Work(operations, memory)
+        return Work(operations, memory, 4.0 * kept * dimension, tested * kept_bytes(patches))
 
     @property
     def _side(self) -> int:

@@ -72,3 +72,10 @@ def sample_bytes(embedding: int) -> float:
     outputs = enumerate((*CHANNELS[1:], embedding))
     values = sum(2 * (15 - 2 * number) ** 2 * made for number, made in outputs)
     return 4.0 * 20 * values
+
+
+def encoder_parameters(embedding: int) -> int:
+    """Learned numbers of the encoder, which scoring needs."""
+    made = zip(CHANNELS, (*CHANNELS[1:], embedding), strict=True)
+    small = sum(9 * given * wide + wide for given, wide in made)
+    return small + 4 * embedding * HIDDEN + HIDDEN + HIDDEN * embedding + embedding

@@ -9,6 +9,8 @@ from fod_bench.methods.patchsvdd.cost import (
     PATCHES,
     RULES,
     bank_bytes,
+    encoder_parameters,
+    grid_side,
     image_flops,
     sample_bytes,
     sample_flops,
@@ -16,6 +18,7 @@ from fod_bench.methods.patchsvdd.cost import (
 )
 from fod_bench.methods.settings import MethodSettings, Needs, Work
 from fod_bench.records.record import Counts
+from fod_bench.records.scores import kept_bytes
 from fod_bench.schema.fields import NonNegativeNumber, PositiveNumber, PositiveWholeNumber
 from fod_bench.schema.problems import Problem
 
@@ -117,4 +120,6 @@ class PatchSvddSettings(MethodSettings):
         images = 3.0 * (counts.train + tested) * size**2
         samples = min(self.batch_size, counts.train * self.repeats)
         memory = images + 2 * bank_bytes(size, counts.train, dimensions) + samples * sample_bytes(dimensions)
-        return Work(training + evaluations * evaluation, memory)
+        weights = bank_bytes(size, counts.train, dimensions) + 4.0 * encoder_parameters(dimensions)
+        scores = tested * sum(kept_bytes(patches) for patches in (grid_side(size, patch) ** 2 for patch in PATCHES))
+        return Work(training + evaluations * evaluation, memory, weights, scores)
