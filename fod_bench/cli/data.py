@@ -28,7 +28,7 @@ Categories = Annotated[
 def check(
     root: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder that holds the categories.")],
     layout: Annotated[
-        Literal["mvtec", "btad", "mvtec3d", "folder"], typer.Option(help="How the images lie on disk.")
+        str, typer.Option(metavar="NAME", help="How the images lie on disk: `folder`, or a published set's layout.")
     ] = "folder",
     categories: Categories = None,
     good: Annotated[
@@ -69,9 +69,12 @@ def check(
 
     Example: `fod-bench data check data/mvtec --layout mvtec`
     """
-    from fod_bench.datasets import FolderSettings, describe, resize_of
+    from fod_bench.datasets import FILE_LAYOUTS, FolderSettings, describe, resize_of
     from fod_bench.datasets import check as find_faults
+    from fod_bench.schema.problems import unknown
 
+    if layout not in FILE_LAYOUTS:
+        raise UsageError(f"--layout: {unknown('layout', layout, FILE_LAYOUTS)}")
     if resize_size is not None and (resize != "crop" or resize_size < image_size):
         raise UsageError("--resize-size is for --resize crop, and at least --image-size")
     if layout != "folder" and (good or bad or masks == "optional"):

@@ -2,7 +2,9 @@
 
 from fod_bench.datasets.base import Category, Sample, SampleLimit
 from fod_bench.datasets.catalogue import (
+    FILE_LAYOUTS,
     LAYOUT_NAMES,
+    LayoutName,
     category_names,
     check,
     describe,
@@ -18,11 +20,13 @@ from fod_bench.datasets.preprocess import SMALLEST_SIDE, Resize, ResizeMode, pre
 from fod_bench.datasets.synthetic.category import SyntheticSettings, write_synthetic
 
 __all__ = [
+    "FILE_LAYOUTS",
     "LAYOUT_NAMES",
     "SMALLEST_SIDE",
     "Category",
     "Fault",
     "FolderSettings",
+    "LayoutName",
     "LeftOut",
     "Resize",
     "ResizeMode",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from fod_bench.datasets.base import Category, SampleLimit
 from fod_bench.datasets.btad import BTAD
@@ -23,7 +23,14 @@ from fod_bench.records.record import Counts
 from fod_bench.text import has_control
 
 _LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in (MVTEC, BTAD, MVTEC3D, FOLDER)}
+"""Layouts of files on disk; a new one is a file of its own and a name here."""
+FILE_LAYOUTS: tuple[str, ...] = tuple(_LAYOUTS)
 LAYOUT_NAMES: tuple[str, ...] = (*_LAYOUTS, "synthetic")
+if TYPE_CHECKING:
+    LayoutName: TypeAlias = str
+else:
+    LayoutName = Literal[LAYOUT_NAMES]
+    """As a field of a job has it."""
 
 
 def open_category(

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationInfo, field_validator
 
-from fod_bench.datasets import FolderSettings, SyntheticSettings, category_names
+from fod_bench.datasets import FolderSettings, LayoutName, SyntheticSettings, category_names
 from fod_bench.schema.fields import (
     Frozen,
     Number,
@@ -33,7 +33,7 @@ class Limit(Frozen):
 class DatasetSpec(Frozen):
     """One data set of a job."""
 
-    layout: Literal["mvtec", "btad", "mvtec3d", "folder", "synthetic"]
+    layout: LayoutName
     """How the pictures lie on disk: one of the three published sets, `folder` for your own images, or
     `synthetic`, which are drawn and need no files."""
     root: Annotated[str | None, Field(validate_default=True)] = None

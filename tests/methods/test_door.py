@@ -1,10 +1,11 @@
-"""Nothing outside its folder knows a method: the imports are lint's matter, these are the words."""
+"""Nothing outside its folder knows a method: neither by an import nor by a word of its own."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
+import grimp
 import pytest
 
 import fod_bench
@@ -29,6 +30,20 @@ ORDINARY = {
     "optimization",
 }
 """Keys of FOD that are also words, or keys that other methods have."""
+
+
+@pytest.fixture(scope="module")
+def imports() -> grimp.ImportGraph:
+    return grimp.build_graph("fod_bench")
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_nobody_outside_its_folder_imports_a_method(name: str, imports: grimp.ImportGraph) -> None:
+    folder = f"fod_bench.methods.{name}"
+    inside = {folder, *imports.find_descendants(folder)}
+    assert len(inside) > 2, "it is there"
+    outside = {other for module in inside for other in imports.find_modules_that_directly_import(module)} - inside
+    assert outside == set()
 
 
 def spelled(words: set[str]) -> list[str]:
