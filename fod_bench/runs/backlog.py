@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import NamedTuple, TypeAlias
 
 from fod_bench.features.request import SetRequest
@@ -79,10 +80,31 @@ class Backlog:
 
     def next_trial(self, wanted: str | None) -> TrialJob | None:
         """A training that can begin, best one that wants what `wanted` is the key of; it is the caller's from now on."""
+        queue = self._next_queue(wanted)
+        return queue.trials.pop(next(iter(queue.trials))) if queue else None
+
+    def _next_queue(self, wanted: str | None) -> _Queue | None:
         held = self._queues.get(wanted or "")
         candidates = [held, *self._queues.values()] if held else self._queues.values()
-        queue = next((queue for queue in candidates if queue.ready and queue.trials), None)
-        return queue.trials.pop(next(iter(queue.trials))) if queue else None
+        return next((queue for queue in candidates if queue.ready and queue.trials), None)
+
+    def grows_by_preparing(self, wanted: str | None, most: int) -> bool:
+        """Whether `next_trials` would give fewer than `most`, and more of their kind wait for sets that nobody prepares yet."""
+        queue = self._next_queue(wanted)
+        kind = next(iter(queue.trials.values())).kind if queue is not None else None
+        if kind is None:
+            return False
+        alike = (
+            trial for one in self._queues.values() if one.ready for trial in one.trials.values() if trial.kind == kind
+        )
+        if len(list(islice(alike, most))) == most:
+            return False
+        return any(
+            trial.kind == kind
+            for one in self._queues.values()
+            if not one.ready and not any(each.preparing for each in one.sets)
+            for trial in one.trials.values()
+        )
 
     def next_trials(self, wanted: str | None, most: int) -> list[TrialJob]:
         """`next_trial` and others that can share its steps, best ones on the same sets, up to `most`; none if there is none."""

@@ -116,17 +116,21 @@ class Scheduler:
         """Give an idle worker trainings whose sets are there, best those it holds, or sets to prepare."""
         free = sum(not other.work for other in self._slots.values())
         fair = -(-self._backlog.waiting_to_begin() // free)  # no worker takes what others would stand idle for
-        trials = self._backlog.next_trials(slot.holds, max(1, min(self._pack, fair)))
+        most = max(1, min(self._pack, fair))
+        sets = []
+        if most > 1 and self._backlog.grows_by_preparing(slot.holds, most):
+            sets = self._backlog.next_sets()
+        trials = [] if sets else self._backlog.next_trials(slot.holds, most)
         if trials:
             tasks = [(trial, self._attempts.next(trial.key)) for trial in trials]
             slot.begin(trials[0].wanted.key, *tasks)  # type: ignore[union-attr]
             given = [(trial.trial(self._checkpoint_seconds, self._keep_scores), attempt) for trial, attempt in tasks]
             self._executor.train(slot.worker, given)
             return
-        sets = [SetTask(*one, self._attempts.next(one[0].key)) for one in self._backlog.next_sets()]
-        if sets:
-            slot.begin(sets[0].request.key, *((task.request, task.attempt) for task in sets))
-            self._executor.prepare(slot.worker, sets)
+        tasks_of_sets = [SetTask(*one, self._attempts.next(one[0].key)) for one in sets or self._backlog.next_sets()]
+        if tasks_of_sets:
+            slot.begin(tasks_of_sets[0].request.key, *((task.request, task.attempt) for task in tasks_of_sets))
+            self._executor.prepare(slot.worker, tasks_of_sets)
 
     def _heed(self, event: Event) -> None:
         slot = self._slots.get(event.worker)

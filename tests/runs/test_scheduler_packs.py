@@ -127,3 +127,11 @@ def test_with_a_whole_gpu_nothing_is_packed(trials: list[TrialJob]) -> None:
     simulation = Simulation(trials[:2], [NodeResources(4, 1)], behaviour, share=Share(1, 0.5), pack=2)
     assert simulation.run().done == 2
     assert [len(pack) for pack in simulation.packs()] == [1] * 4, "each in its share, then each by itself"
+
+
+def test_a_pack_is_filled_from_several_categories(plan_of: Callable[..., Plan]) -> None:
+    """Their features are prepared first, where one category has too few trainings for it."""
+    trials = list(plan_of(["weave", "board", "tray", "wood"], seeds=[1]).trials.values())
+    simulation = Simulation(trials, [NodeResources(1)], pack=4)
+    assert simulation.run().done == 4
+    assert [len(pack) for pack in simulation.packs()] == [4]
