@@ -26,6 +26,7 @@ from fod_bench.store import Store, open_store
 from fod_bench.store.tensors import load_tensors
 from fod_bench.trials.cost import measure_trial
 from fod_bench.trials.data import TrialData
+from fod_bench.trials.detect import stored_detector
 from fod_bench.trials.prepare import Made, Order, Preparation
 from fod_bench.trials.scores import TestImages, as_arrays
 from tests.helpers.commands import DRAWN, TINY
@@ -154,17 +155,9 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_record(
     assert again.run.resumed_after or planned.settings.steps(planned.counts) == 1, "it went on from a checkpoint"
 
 
-def test_kept_weights_score_new_images_as_the_test_images_were(
-    name: str, planned: TrialJob, store: Store, data: TrialData, record: Record
-) -> None:
+def test_kept_weights_score_new_images_as_the_test_images_were(store: Store, data: TrialData, record: Record) -> None:
     """By a detector made without training and test images, one image at a time."""
-    weights, _ = load_tensors(store, weights_name(record.key, record.run.claim, "last"))
-    context = data.context
-    if context.reference is not None:
-        from fod_bench.methods.fod.references.maker import complete
-
-        context = type(context)(context.image_size, complete(context.reference, data.train.pooled), context.network)
-    detector = method_class(name).load_detector(planned.settings.training(), weights, context, CPU)
+    detector = stored_detector(store, record, CPU)
     kept = load_scores(store, record, "last")
     assert kept is not None
     for number in range(len(data.test)):
