@@ -176,7 +176,8 @@ class Wanted:
         for one in self.sets:
             described |= one.describe()
         if self.network is not None:
-            described |= {
+            described |= {  # `network`: the method runs it itself
+                "network": self.network.backbone,
                 "backbone": self.network.backbone,
                 "weights": self.network.digest,
                 "levels": list(self.levels),

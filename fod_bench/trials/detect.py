@@ -35,11 +35,10 @@ def stored_detector(
     weights, about = load_tensors(store, name)
     if about.get("key") != record.key:
         raise DamagedObjectError(f"object {name} is damaged: these are weights of another trial, {about.get('key')}")
-    needs_network = "images" in record.sets and "weights" in record.features
     context = Context(
         record.features["image_size"],
         _references(store, record),
-        _network(record, network) if needs_network else None,
+        _network(record, network) if "network" in record.features else None,
     )
     return method_class(record.method).load_detector(record.setting, weights, context, device)
 
