@@ -39,6 +39,9 @@ SECONDS = 10.0
 """and within these bounds as many as take so long."""
 ROUND_SECONDS = 0.05
 """A round of training steps lasts at least so long, since waiting for a GPU after each step would slow it down."""
+_CONVOLUTION = torch.ops.aten.convolution
+_NO_LAYER = (torch.ops.aten.bmm, torch.ops.aten.baddbmm, torch.ops.aten.convolution_backward)
+"""Operations that are no layer's pass: products of attention or of distances, and gradients."""
 
 
 def measure_trial(trial: Trial, data: TrialData, claim: Claim, control: Control, device: torch.device) -> Record:
@@ -113,7 +116,9 @@ def measure(
     if not counted.networks and counted is not method:
         _fit(counted, pause)
     inference = Inference(trial, data.test, device, method.batch_size)
-    layers, everything = count_flops(Inference(trial, data.test, torch.device("cpu"), 1), counted)
+    of_one = Inference(trial, data.test, torch.device("cpu"), 1)
+    of_one.parts(counted)  # what is made once for all images, such as embeddings of those trained on, is not counted
+    layers, everything = count_flops(of_one, counted)
     costs = {
         "gflops": layers / 2 / 1e9,
         "learnable_params_m": sum(p.numel() for network in method.networks for p in network.parameters()) / 1e6,
@@ -173,15 +178,18 @@ class Inference:
 
     def score(self, method: Any) -> Any:
         """One image's map and score; the score is on the CPU in the end."""
+        scored = next(scorings(self._trial, self.parts(method), method.primary_score))
+        return scored.pixels, scored.images.cpu()
+
+    def parts(self, method: Any) -> Any:
+        """One image's raw scores, the backbone's pass included."""
         forms: dict[str, Any] = {}
         if self.backbone is not None:
             maps = self.backbone.maps_of(self._images[:1])
             for form in self._forms:
                 found = self.backbone.features(maps, pooled=form == "pooled")
                 forms[form] = dict(zip(self.backbone.levels, found, strict=True))
-        parts = method.detector().parts(Batch(**forms, images=self._pixels))
-        scored = next(scorings(self._trial, parts, method.primary_score))
-        return scored.pixels, scored.images.cpu()
+        return method.detector().parts(Batch(**forms, images=self._pixels))
 
     def backbone_pass(self) -> None:
         """The backbone's pass over the images of a step."""
@@ -190,8 +198,8 @@ class Inference:
 
 
 def count_flops(inference: Inference, method: Any) -> tuple[int, int]:
-    """Floating-point operations of backbone and networks for an image, by torch's counter: those of the layers with weights, and
-    all, the products of attention or of distances included. A multiply-add counts as two.
+    """Floating-point operations from an image to its raw scores, by torch's counter: those of the layers with weights, and all, the
+    products of attention or of distances and the passes of a gradient included. A multiply-add counts as two.
 
     Neither includes element-wise operations, which the counter leaves out.
     """
@@ -203,18 +211,20 @@ def count_flops(inference: Inference, method: Any) -> tuple[int, int]:
         inference.backbone.precision = "float32"
     try:
         with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-            inference.score(method)
+            inference.parts(method)
     finally:
         torch.set_num_threads(threads)
-    counts = counter.get_flop_counts()  # {module: {operation: count}}; a module's are named by its class
-    networks = (*([inference.backbone.network] if inference.backbone is not None else []), *method.networks)
-    roots = {type(module).__name__ for module in networks}
-    batched = (torch.ops.aten.bmm, torch.ops.aten.baddbmm)
-    found = [(operation, count) for root in roots for operation, count in counts.get(root, {}).items()]
-    layers = sum(count for operation, count in found if operation not in batched)
-    if not method.networks:  # what it computes, it computes outside of any module
-        return layers, sum(counts["Global"].values())
-    return layers, sum(count for _, count in found)
+    counts = (
+        counter.get_flop_counts()
+    )  # {module: {operation: count}}; what was called within another has its name before a dot
+    within: dict[Any, int] = {}
+    for name, found in counts.items():
+        if name != "Global" and "." not in name:
+            within = {operation: within.get(operation, 0) + found.get(operation, 0) for operation in {*within, *found}}
+    overall = counts.get("Global", {})
+    if method.networks and _CONVOLUTION in overall:  # of a network, be it called as a module or not
+        within[_CONVOLUTION] = overall[_CONVOLUTION]
+    return sum(count for operation, count in within.items() if operation not in _NO_LAYER), sum(overall.values())
 
 
 def median_seconds(

@@ -91,7 +91,10 @@ def test_the_published_sets_run_in_the_papers_setting(name: str, categories: int
 def test_one_setting_of_the_command_line_is_for_every_row_that_has_the_key() -> None:
     job = load_job(ROOT / "jobs" / "table01_02_06_mvtec.yaml", ["epochs=2", "width=8"])
     epochs = {row: settings.model_dump().get("epochs") for row, settings in job.rows()}
-    assert epochs == dict.fromkeys(("DRAEM", "PatchSVDD", "MKD", "CFLOW", "FOD"), 2) | {"PatchCore": None, "PaDiM": None}
+    assert epochs == dict.fromkeys(("DRAEM", "PatchSVDD", "MKD", "CFLOW", "FOD"), 2) | {
+        "PatchCore": None,
+        "PaDiM": None,
+    }
 
 
 def test_own_pictures_are_found_by_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
