@@ -39,7 +39,7 @@ SECONDS = 10.0
 """and within these bounds as many as take so long."""
 ROUND_SECONDS = 0.05
 """A round of training steps lasts at least so long, since waiting for a GPU after each step would slow it down."""
-_CONVOLUTION = torch.ops.aten.convolution
+_CONVOLUTIONS = (torch.ops.aten.convolution, torch.ops.aten.convolution_backward)
 _NO_LAYER = (torch.ops.aten.bmm, torch.ops.aten.baddbmm, torch.ops.aten.convolution_backward)
 """Operations that are no layer's pass: products of attention or of distances, and gradients."""
 
@@ -198,8 +198,9 @@ class Inference:
 
 
 def count_flops(inference: Inference, method: Any) -> tuple[int, int]:
-    """Floating-point operations from an image to its raw scores, by torch's counter: those of the layers with weights, and all, the
-    products of attention or of distances and the passes of a gradient included. A multiply-add counts as two.
+    """Floating-point operations from an image to its raw scores, by torch's counter: those of the layers with weights, and all that
+    the networks do, the products of attention and the passes of a gradient included; where there is no network, the products of
+    distances. A multiply-add counts as two.
 
     Neither includes element-wise operations, which the counter leaves out.
     """
@@ -222,9 +223,10 @@ def count_flops(inference: Inference, method: Any) -> tuple[int, int]:
         if name != "Global" and "." not in name:
             within = {operation: within.get(operation, 0) + found.get(operation, 0) for operation in {*within, *found}}
     overall = counts.get("Global", {})
-    if method.networks and _CONVOLUTION in overall:  # of a network, be it called as a module or not
-        within[_CONVOLUTION] = overall[_CONVOLUTION]
-    return sum(count for operation, count in within.items() if operation not in _NO_LAYER), sum(overall.values())
+    if method.networks:  # a convolution is a network's, be it called as a module or not, and forwards or backwards
+        within |= {operation: overall[operation] for operation in _CONVOLUTIONS if operation in overall}
+    layers = sum(count for operation, count in within.items() if operation not in _NO_LAYER)
+    return layers, sum((within if method.networks else overall).values())
 
 
 def median_seconds(
