@@ -11,10 +11,10 @@ Metric = MetricName | CostName
 BETTER = "↓ lower is better, ↑ higher is better."
 
 CONVENTION = (
-    "FLOPs: multiply-adds of the layers with weights, for one picture: with the backbone's stages that are used, without the "
+    "FLOPs: multiply-adds of the layers with weights, for one image: with the backbone's stages that are used, without the "
     "products of attention or of distances and without gradients. "
     "Training: from stored features or images, without the backbone, whose pass is made once; of a method that trains no network, "
-    "the whole fitting. Inference: one picture at a time, from picture to map and score, backbone included."
+    "the whole fitting. Inference: one image at a time, from image to map and score, backbone included."
 )
 """What our costs are, see docs/metrics.md."""
 

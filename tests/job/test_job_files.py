@@ -97,7 +97,7 @@ def test_one_setting_of_the_command_line_is_for_every_row_that_has_the_key() -> 
     }
 
 
-def test_own_pictures_are_found_by_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_own_images_are_found_by_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "own" / "bracket" / "train" / "good").mkdir(parents=True)
     monkeypatch.setenv("FOD_PICTURES", str(tmp_path / "own"))
     assert {cell.category for cell in expand(load_job(ROOT / "jobs" / "folder.yaml")).cells} == {"bracket"}
@@ -126,7 +126,7 @@ def test_the_reference_describes_every_key() -> None:
 
 
 def test_the_examples_of_the_guide_are_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PICTURES", "pictures")
+    monkeypatch.setenv("IMAGES", "images")
     examples = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "job.md").read_text(encoding="utf-8"), flags=re.DOTALL)
     assert examples
     for path in JOBS:  # an example includes some
