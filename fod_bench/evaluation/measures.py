@@ -12,9 +12,9 @@ BETTER = "↓ lower is better, ↑ higher is better."
 
 CONVENTION = (
     "FLOPs: multiply-adds of the layers with weights, for one image: with the backbone's stages that are used, without the "
-    "products of attention. "
-    "Training: from stored features, without the backbone, whose pass is made once. Inference: one image at a time, from image "
-    "to map and score, backbone included."
+    "products of attention or of distances and without gradients. "
+    "Training: from stored features or images, without the backbone, whose pass is made once; of a method that trains no network, "
+    "the whole fitting. Inference: one image at a time, from image to map and score, backbone included."
 )
 """What our costs are, see docs/metrics.md."""
 

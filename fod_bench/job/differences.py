@@ -45,6 +45,12 @@ def row_values(part: Job, settings: MethodSettings) -> dict[str, str]:
     return dict(_flat(values))
 
 
+def given_values(part: Job, settings: MethodSettings) -> dict[str, str]:
+    """Those of `row_values` that are not the method's defaults."""
+    changed = {*settings.model_dump(exclude_defaults=True), "limit_train", "limit_test"} - {"method", "measure"}
+    return {key: value for key, value in row_values(part, settings).items() if key.partition(".")[0] in changed}
+
+
 def data_values(part: Job, dataset: str) -> dict[str, str]:
     """All of a data set's own keys that decide its numbers, apart from the folder and the choice of categories."""
     data = part.datasets[dataset].model_dump(exclude={"root", "categories"})

@@ -1,4 +1,5 @@
-"""`--set key.path=value`: one value of a job changed from the command line, in every part that has such a place."""
+"""`--set key.path=value`: one value of a job changed from the command line, in every part that has such a place, which for a key of
+settings is one with a row whose method has the key."""
 
 from __future__ import annotations
 
@@ -12,9 +13,11 @@ from fod_bench.job.scalars import plain_scalar
 from fod_bench.job.schema import OUTER_KEYS, Job, homes
 from fod_bench.job.settings import setting_keys
 from fod_bench.job.yaml_file import MAX_DEPTH, Budget, read_document
+from fod_bench.methods.registry import DEFAULT, method_names
 from fod_bench.schema.problems import KeyPath, dotted, unknown
 from fod_bench.text import has_control
 
+_ROWS = ("settings", "grid", "variants")
 _MAX_VALUES = 20_000
 """Values that one override may hold; it is copied into every part."""
 
@@ -57,6 +60,8 @@ def _targets(document: Document, path: KeyPath, place: Place) -> list[tuple[KeyP
         return jobs[:1]
     # A job without data sets holds others together, no more; where it includes none, that is told later.
     parts = [(at, job) for at, job in jobs if job.get("datasets")] or jobs[:1]
+    if first == "settings" and len(path) > 1:
+        return [(at, job) for at, job in parts if _has_key(job, str(path[1]))] or parts
     if first not in ("datasets", "variants") or len(path) == 1:
         return parts
     # A name that no part has is a slip: half a data set or variant helps nobody. A whole one may be new in a single part.
@@ -68,6 +73,17 @@ def _targets(document: Document, path: KeyPath, place: Place) -> list[tuple[KeyP
         names = dict.fromkeys(str(name) for mapping in held for name in mapping)
         raise UsageError(f"{place.text}: {unknown(f'name under {first}', path[1], names)}")
     return having
+
+
+def _has_key(job: dict[Any, Any], key: str) -> bool:
+    """Whether some row's method has the key; one that is not known yet, such as of a variable, may have it."""
+    settings, grid, variants = (given if isinstance(given := job.get(name), dict) else {} for name in _ROWS)
+    base = grid.get("method", settings.get("method") or DEFAULT)
+    own = [row.get("method") if isinstance(row, dict) else None for row in variants.values()]
+    rows = [method or base for method in own] or [base]
+    methods = [method for row in rows for method in (row if isinstance(row, list) else [row])]
+    having = setting_keys().get(key, ())
+    return any(method in having or method not in method_names() for method in methods) or key == "method"
 
 
 def _set(document: Document, at: KeyPath, job: dict[Any, Any], path: KeyPath, value: Any, place: Place) -> None:

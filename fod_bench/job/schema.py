@@ -97,7 +97,7 @@ class Job(Frozen):
     """Whether the scores of the test images are kept beside a record, so that metrics and figures can be made without a training:
     `selected` (of the epochs that are best on the test data, and of the last), `last`, or `none`. Without effect on results."""
     tables: Annotated[tuple[Annotated[WholeNumber, Field(ge=1, le=15)], ...], AfterValidator(without_repeats)] = ()
-    """Tables of the paper that the job feeds, by number."""
+    """Tables of the paper that the job feeds, by number: each row those that print one of its name, or all where none does."""
     _written: dict[KeyPath, Any] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="wrap")
@@ -228,6 +228,14 @@ class Job(Frozen):
     def fed_tables(self) -> list[int]:
         """The tables of the paper that its parts feed, in order."""
         return sorted({number for part in self.parts() for number in part.tables})
+
+    def tables_of(self, row: str) -> list[int]:
+        """The tables of the paper that a row of its own stands in: of `tables` those that print one of its name, or all of them
+        where none does."""
+        printing = [
+            number for number in self.tables if row.casefold() in map(str.casefold, printed_tables()[number].rows)
+        ]
+        return printing or list(self.tables)
 
     def dataset(self, name: str) -> DatasetSpec:
         """A data set of its own, with the job's limit where it has none."""

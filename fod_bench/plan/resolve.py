@@ -69,7 +69,7 @@ class Planner:
             score=spec.settings.score,
             key=key if wanted else None,
             part=spec.part.name,
-            tables=list(spec.part.tables),
+            tables=spec.part.tables_of(spec.row),
         )
         return cell, key
 

@@ -15,6 +15,7 @@ from fod_bench.report.results import Observation, Outcome, Request, Results, Sel
 from fod_bench.report.rows import rows_of
 from fod_bench.report.table import TableCell
 from fod_bench.report.words import SHOWN, describe_damaged, sentence, shortened
+from fod_bench.schema.hidden import hidden
 
 PROTOCOL: dict[Selection, str] = {
     "best": "epoch selected on test data, best for each metric by itself (the paper's protocol)",
@@ -70,11 +71,27 @@ class View:
         """Categories asked for of one row."""
         return frozenset(category for label, name, category in self._by_category if (label, name) == (row, dataset))
 
+    def run_with(self, row: str) -> str:
+        """What a row with results was run with, in words; empty where that is not known."""
+        given = self.by_label[row].given
+        if given is None or not self.outcomes([row]):
+            return ""
+        if not given:
+            return "all by default"
+        return hidden(", ".join(f"{key}={value}" for key, value in given.items()) + ", all else by default")
+
     def outcomes(self, rows: Container[str] | None = None) -> list[Outcome]:
         """What is behind the numbers, of some rows or of all."""
-        chosen = (cell for place, (_, cell) in self.cells.items() if rows is None or place.row in rows)
-        found = (self.results.outcome_of(cell) for cell in chosen)
-        return [outcome for outcome in found if outcome is not None]
+        return [outcome for found in self._of_methods(rows).values() for outcome in found]
+
+    def _of_methods(self, rows: Container[str] | None) -> dict[str, list[Outcome]]:
+        """The same by method."""
+        by_method: dict[str, list[Outcome]] = {}
+        for place, (_, cell) in self.cells.items():
+            outcome = self.results.outcome_of(cell) if rows is None or place.row in rows else None
+            if outcome is not None:
+                by_method.setdefault(cell.method, []).append(outcome)
+        return by_method
 
     def category(self, row: str, dataset: str, category: str, metric: Metric) -> TableCell:
         """Our number of one category: the mean over seeds."""
@@ -166,7 +183,8 @@ class View:
 
     def caption(self, rows: Container[str] | None = None) -> str:
         """Protocol, seeds and setting of the numbers of some rows, or of all, in a few words."""
-        outcomes = self.outcomes(rows)
+        by_method = self._of_methods(rows)
+        outcomes = [outcome for found in by_method.values() for outcome in found]
         if not outcomes:
             return "no result yet"
         seeds = sorted({outcome.seed for outcome in outcomes})
@@ -184,14 +202,18 @@ class View:
             if batches:
                 parts.append("training with batches of " + " and ".join(map(str, batches)))
         else:
-            epochs = sorted({outcome.epochs for outcome in outcomes})
-            parts.append(f"{_span(epochs)} epoch{'' if epochs == [1] else 's'}")
+            epochs = {method: _span(sorted({one.epochs for one in found})) for method, found in by_method.items()}
+            first, *others = dict.fromkeys(epochs.values())
+            parts.append(f"epochs: {_each(epochs)}" if others else f"{first} epoch{'s' * (first != '1')}")
         sizes = sorted({outcome.image_size for outcome in outcomes if outcome.image_size is not None})
         if sizes:
             parts.append(" and ".join(f"{size}×{size}" for size in sizes) + " pixels")
-        backbones = sorted({outcome.backbone for outcome in outcomes if outcome.backbone is not None})
-        if backbones:
-            parts.append(" and ".join(backbones))
+        backbones = {
+            method: " and ".join(sorted({one.backbone for one in found if one.backbone is not None})) or "none"
+            for method, found in by_method.items()
+        }
+        first, *others = dict.fromkeys(backbones.values())
+        parts += [f"backbone: {_each(backbones)}"] if others else [first] * (first != "none")
         return "; ".join(parts)
 
     def remarks(self) -> list[str]:
@@ -264,8 +286,12 @@ class View:
         return shortened(texts, "; ")
 
 
-def _jobs(plans: dict[Place, RunPlan]) -> str:
-    return ", ".join(dict.fromkeys(plan.job for plan in plans.values()))
+def _each(by_method: Mapping[str, str]) -> str:
+    """`100 (fod), 1 (patchcore, padim)`."""
+    methods: dict[str, list[str]] = {}
+    for method, text in by_method.items():
+        methods.setdefault(text, []).append(method)
+    return ", ".join(f"{text} ({', '.join(names)})" for text, names in methods.items())
 
 
 def _keys(observations: Iterable[Observation]) -> tuple[str, ...]:

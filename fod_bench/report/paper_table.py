@@ -9,6 +9,7 @@ from itertools import product
 from typing import NamedTuple, cast
 
 from fod_bench.evaluation.measures import BETTER, MEASURES, Metric
+from fod_bench.paper.backbones import backbone_notes, measurable
 from fod_bench.paper.discrepancies import DATASET_TITLES, remarks, repeated_rows
 from fod_bench.paper.forms import FORMS, OURS_ONLY, PARAMETERS, Axis, feeding_jobs
 from fod_bench.paper.published import (
@@ -251,13 +252,23 @@ class PaperTable:
                 notes.append(f"Left out, since the paper has no such category of {dataset}: {', '.join(foreign)}.")
         if self.extra and self.number != 1:
             notes.append(f"Not in the paper, {OURS_ONLY}: {', '.join(self.extra)}.")
-        return notes + self.view.remarks() + self._unasked()
+        notes += self.view.remarks() + self._unasked()
+        return notes + self._of_methods() if self.number in METHOD_TABLES else notes
+
+    def _of_methods(self) -> list[str]:
+        """What stands for the paper's "same backbone" in each row, and which rows have no method here."""
+        ran = {name: "; ".join(filter(None, map(self.view.run_with, labels))) for name, labels in self._ours.items()}
+        notes = backbone_notes(self.number, self.published, {name: text for name, text in ran.items() if text})
+        without = [name for name, labels in self._ours.items() if not labels and name not in measurable(self.published)]
+        if without:
+            notes.append(f"Not measured, since fod-bench has no such method: {shortened(without)}.")
+        return notes
 
     def _unasked(self) -> list[str]:
         """What the table has place for and no run asks for, with the command that does."""
         if not self.view.cells:
             return [f"No run in this store feeds Table {self.number}: {feeding_jobs(self.number)} does."]
-        rows = ("FOD",) if self.number in METHOD_TABLES else self.published
+        rows = measurable(self.published) if self.number in METHOD_TABLES else self.published
         missing: dict[str, list[str]] = {}
         for dataset in self.datasets:
             for row in rows if dataset != AVERAGE else ():

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from fod_bench.job import Job
-from fod_bench.job.differences import data_values, differences, in_words, row_values
+from fod_bench.job.differences import data_values, differences, given_values, in_words, row_values
 from fod_bench.methods.settings import MethodSettings
 from fod_bench.records.run import Cell, RunPlan
 from fod_bench.report.results import Results, part_of
@@ -57,6 +57,12 @@ class JobRow:
         job, settings = self.part.job, self.part.settings.get(self.name)
         return row_values(job, settings) if job and settings else None
 
+    @property
+    def given(self) -> dict[str, str] | None:
+        """What of its setting is not its method's default; None where the run's job cannot be read."""
+        job, settings = self.part.job, self.part.settings.get(self.name)
+        return given_values(job, settings) if job and settings else None
+
     def data(self, dataset: str) -> dict[str, str]:
         """What decides its numbers on one data set, beside the content of its files."""
         job = self.part.job
@@ -93,6 +99,13 @@ class Row:
     differing: str
     """What tells it from other rows of that name, `(learning_rate=0.05)`; empty where there is none."""
     cells: dict[Where, tuple[RunPlan, Cell]]
+    first: JobRow
+    """One of the job's rows that make it, all of one setting."""
+
+    @property
+    def given(self) -> dict[str, str] | None:
+        """What of its setting is not its method's default; None where its job cannot be read."""
+        return self.first.given
 
 
 def rows_of(results: Results, plans: Iterable[RunPlan], keep: Callable[[RunPlan, Cell], bool]) -> list[Row]:
@@ -120,9 +133,9 @@ def _apart(name: str, job_rows: list[JobRow]) -> list[Row]:
         else:
             group.append(one)
     if len(groups) == 1:
-        return [Row(name, name, "", _together(groups[0]))]
+        return [Row(name, name, "", _together(groups[0]), groups[0][0])]
     return [
-        Row(f"{name} {differing}", name, differing, _together(group))
+        Row(f"{name} {differing}", name, differing, _together(group), group[0])
         for group, differing in zip(groups, _names(groups), strict=True)
     ]
 

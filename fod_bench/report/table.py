@@ -161,7 +161,9 @@ def rank(cells: Sequence[TableCell]) -> None:
     Values are compared as printed, so that equal texts have equal marks. A mean over fewer categories than it should
     cover does not compete. Of two only the best is marked, and nothing where there is no competitor.
     """
-    ours = [(cell, round(cell.value, cell.digits)) for cell in cells if cell.value is not None and cell.complete]
+    ours = [
+        (cell, float(_number(cell.value, cell.digits))) for cell in cells if cell.value is not None and cell.complete
+    ]
     theirs = [(cell, round(cell.published, cell.digits)) for cell in cells if cell.published is not None]
     for cell, mark in _places(ours):
         cell.mark = mark

@@ -15,14 +15,13 @@ from itertools import count
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from fod_bench.features.backbone import Backbone
 from fod_bench.features.weights import Weights
 from fod_bench.machine.provenance import device_name, now, versions
-from fod_bench.methods.base import Batch, Detector, Split
+from fod_bench.methods.base import Batch, Split
 from fod_bench.methods.registry import method_class
 from fod_bench.records.claims import Claim
 from fod_bench.records.names import record_name
@@ -40,6 +39,9 @@ SECONDS = 10.0
 """and within these bounds as many as take so long."""
 ROUND_SECONDS = 0.05
 """A round of training steps lasts at least so long, since waiting for a GPU after each step would slow it down."""
+_CONVOLUTIONS = (torch.ops.aten.convolution, torch.ops.aten.convolution_backward)
+_NO_LAYER = (torch.ops.aten.bmm, torch.ops.aten.baddbmm, torch.ops.aten.convolution_backward)
+"""Operations that are no layer's pass: products of attention or of distances, and gradients."""
 
 
 def measure_trial(trial: Trial, data: TrialData, claim: Claim, control: Control, device: torch.device) -> Record:
@@ -111,16 +113,17 @@ def measure(
         pause: called between two calls that are timed; what it raises ends the measurement.
     """
     epoch_seconds = _epoch_seconds(method, device, pause)
-    if not counted.networks:  # it has nothing to score by before
+    if not counted.networks and counted is not method:
         _fit(counted, pause)
     inference = Inference(trial, data.test, device, method.batch_size)
-    detector = method.detector()
-    layers, everything = count_flops(Inference(trial, data.test, torch.device("cpu"), 1), counted)
+    of_one = Inference(trial, data.test, torch.device("cpu"), 1)
+    of_one.parts(counted)  # what is made once for all images, such as embeddings of those trained on, is not counted
+    layers, everything = count_flops(of_one, counted)
     costs = {
         "gflops": layers / 2 / 1e9,
         "learnable_params_m": sum(p.numel() for network in method.networks for p in network.parameters()) / 1e6,
         "train_s_per_epoch": epoch_seconds,
-        "inference_fps": 1 / median_seconds(lambda: inference.score(detector, method.primary_score), device, pause),
+        "inference_fps": 1 / median_seconds(lambda: inference.score(method), device, pause),
         "gflops_all": everything / 1e9,
     }
     if inference.backbone is not None:
@@ -173,22 +176,20 @@ class Inference:
             if device.type != "cpu" or features.get("precision") != "tf32":  # which a CPU does not have
                 self.backbone.precision = features.get("precision", "float32")
 
-    def features(self) -> dict[str, dict[int, Tensor]]:
-        """One image's features, in the forms that the method works on."""
-        if self.backbone is None:
-            return {}
-        maps, levels = self.backbone.maps_of(self._images[:1]), self.backbone.levels
-        made = {form: self.backbone.features(maps, pooled=form == "pooled") for form in self._forms}
-        return {form: dict(zip(levels, found, strict=True)) for form, found in made.items()}
-
-    def parts(self, detector: Detector) -> dict[str, Tensor]:
-        """One image through backbone and detector."""
-        return detector.parts(Batch(**self.features(), images=self._pixels))
-
-    def score(self, detector: Detector, scoring: str) -> Any:
+    def score(self, method: Any) -> Any:
         """One image's map and score; the score is on the CPU in the end."""
-        scored = next(scorings(self._trial, self.parts(detector), scoring))
+        scored = next(scorings(self._trial, self.parts(method), method.primary_score))
         return scored.pixels, scored.images.cpu()
+
+    def parts(self, method: Any) -> Any:
+        """One image's raw scores, the backbone's pass included."""
+        forms: dict[str, Any] = {}
+        if self.backbone is not None:
+            maps = self.backbone.maps_of(self._images[:1])
+            for form in self._forms:
+                found = self.backbone.features(maps, pooled=form == "pooled")
+                forms[form] = dict(zip(self.backbone.levels, found, strict=True))
+        return method.detector().parts(Batch(**forms, images=self._pixels))
 
     def backbone_pass(self) -> None:
         """The backbone's pass over the images of a step."""
@@ -197,35 +198,35 @@ class Inference:
 
 
 def count_flops(inference: Inference, method: Any) -> tuple[int, int]:
-    """Floating-point operations of backbone and detector for an image, by torch's counter: those of the layers with weights, and
-    all, the products of attention or of distances included. A multiply-add counts as two.
+    """Floating-point operations from an image to its raw scores, by torch's counter: those of the layers with weights, and all that
+    the networks do, the products of attention and the passes of a gradient included; where there is no network, the products of
+    distances. A multiply-add counts as two.
 
-    Neither includes what is made of the detector's scores, nor element-wise operations, which the counter leaves out. Of a method
-    that trains no network the layers are the backbone's.
+    Neither includes element-wise operations, which the counter leaves out.
     """
-    if inference.backbone is not None:
-        inference.backbone.precision = "float32"
-    detector = method.detector()
-    inference.parts(detector)  # what it makes once is no part of an image
-    everything = _counted(lambda: inference.parts(detector))
-    of_layers = everything if method.networks else _counted(inference.features)
-    batched = (torch.ops.aten.bmm, torch.ops.aten.baddbmm)
-    layers = sum(number for operation, number in of_layers.items() if operation not in batched)
-    return layers, sum(everything.values())
-
-
-def _counted(call: Callable[[], object]) -> dict[Any, int]:
-    """Operations of a call, by kind."""
     # The fused kernels of plain attention have no formula on every device; the products that they stand for have. The counter
     # sees one thread.
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    if inference.backbone is not None:
+        inference.backbone.precision = "float32"
     try:
         with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-            call()
+            inference.parts(method)
     finally:
         torch.set_num_threads(threads)
-    return dict(counter.get_flop_counts()["Global"])
+    counts = (
+        counter.get_flop_counts()
+    )  # {module: {operation: count}}; what was called within another has its name before a dot
+    within: dict[Any, int] = {}
+    for name, found in counts.items():
+        if name != "Global" and "." not in name:
+            within = {operation: within.get(operation, 0) + found.get(operation, 0) for operation in {*within, *found}}
+    overall = counts.get("Global", {})
+    if method.networks:  # a convolution is a network's, be it called as a module or not, and forwards or backwards
+        within |= {operation: overall[operation] for operation in _CONVOLUTIONS if operation in overall}
+    layers = sum(count for operation, count in within.items() if operation not in _NO_LAYER)
+    return layers, sum((within if method.networks else overall).values())
 
 
 def median_seconds(

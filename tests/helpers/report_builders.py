@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fod_bench.errors import DamagedObjectError
+from fod_bench.paper.backbones import measurable
 from fod_bench.paper.published import AVERAGE, all_printed
 from fod_bench.records.curves import Curves, EpochResult
 from fod_bench.records.names import plan_name, record_name
@@ -136,6 +137,7 @@ class Run:
         score: str = SCORE,
         tables: list[int] | None = None,
         part: str = "",
+        method: str = "fod",
         **changes: Any,
     ) -> str:
         """One cell; `epochs` are (image AUROC, pixel AUROC) per epoch, None leaves it without a record.
@@ -147,7 +149,7 @@ class Run:
         )
         place = {"dataset": dataset, "layout": dataset, "category": category, "seed": seed}
         feeds = self.tables if tables is None else tables
-        cell = Cell(row=row, method="fod", score=score, key=key, part=part or self.job, tables=feeds, **place)
+        cell = Cell(row=row, method=method, score=score, key=key, part=part or self.job, tables=feeds, **place)
         self.cells.append(cell)
         if epochs is not None:
             self.store.put(record_name(key), record(key, cell, epochs, **changes).model_dump_json().encode())
@@ -177,7 +179,7 @@ def paper_store(seeds: tuple[int, ...] = (3407,)) -> MemoryStore:
     rows: dict[tuple[str, str, str], list[int]] = {}
     for position in all_printed():
         number, row, dataset = position.table, position.row, position.dataset
-        if dataset != AVERAGE and (row == "FOD" or number in ABLATIONS):
+        if dataset != AVERAGE and (measurable((row,)) or number in ABLATIONS):
             tables = rows.setdefault((PARTS.get(number, f"table{number}"), row, dataset), [])
             tables += [] if number in tables else [number]
     for (part, row, dataset), tables in rows.items():

@@ -68,17 +68,33 @@ def test_the_commands_in_its_comments_hold(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "cells", "tables"),
+    ("name", "categories", "tables"),
     [
         ("table01_02_06_mvtec", 15, (1, 2, 6)),
         ("table03_07_btad", 3, (3, 7)),
         ("table03_08_mvtec3d", 10, (3, 8)),
     ],
 )
-def test_the_published_sets_run_in_the_papers_setting(name: str, cells: int, tables: tuple[int, ...]) -> None:
+def test_the_published_sets_run_in_the_papers_setting(name: str, categories: int, tables: tuple[int, ...]) -> None:
     job = load_job(ROOT / "jobs" / f"{name}.yaml")
-    assert dict(job.rows()) == {"FOD": FodSettings()}
-    assert len(expand(job).cells) == cells and job.tables == tables and job.seeds == (3407,)
+    rows = dict(job.rows())
+    assert rows["FOD"] == FodSettings()
+    given = {row: settings.model_dump(exclude_defaults=True) for row, settings in rows.items()}
+    assert given.pop("PatchCore") == {"embedding": "official", "coreset_ratio": 0.1}
+    assert not any(given.values()), "all others are the methods' defaults, which are the published values"
+    others = ["DRAEM", "PatchSVDD", "MKD", "PatchCore", "CFLOW", *["PaDiM"] * (1 in tables)]
+    assert {row: settings.method for row, settings in rows.items()} == {row: row.lower() for row in [*others, "FOD"]}
+    assert len(expand(job).cells) == categories * len(rows) and job.tables == tables and job.seeds == (3407,)
+    assert {row: job.tables_of(row) for row in rows} == {row: [1] if row == "PaDiM" else [*tables] for row in rows}
+
+
+def test_one_setting_of_the_command_line_is_for_every_row_that_has_the_key() -> None:
+    job = load_job(ROOT / "jobs" / "table01_02_06_mvtec.yaml", ["epochs=2", "width=8"])
+    epochs = {row: settings.model_dump().get("epochs") for row, settings in job.rows()}
+    assert epochs == dict.fromkeys(("DRAEM", "PatchSVDD", "MKD", "CFLOW", "FOD"), 2) | {
+        "PatchCore": None,
+        "PaDiM": None,
+    }
 
 
 def test_own_images_are_found_by_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,7 +108,9 @@ def test_the_quickstart_needs_neither_network_nor_files() -> None:
     assert job.settings["weights"] == "random" and job.settings["image_size"] == 128
     assert {spec.layout for spec in job.datasets.values()} == {"synthetic"}
     cells = expand(job).cells
-    assert len({cell.category for cell in cells}) == 3 and {cell.settings.views for cell in cells} >= {"full", "patch"}
+    assert len({cell.category for cell in cells}) == 3
+    assert [(row, settings.method) for row, settings in job.rows()][-1] == ("PatchCore", "patchcore")
+    assert {getattr(cell.settings, "views", None) for cell in cells} == {"full", "patch", None}
 
 
 def test_the_reference_page_is_up_to_date() -> None:

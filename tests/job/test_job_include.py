@@ -236,3 +236,22 @@ def test_a_data_sets_own_limit_goes_before_the_jobs() -> None:
     own = {"mvtec": {"layout": "mvtec", "root": "m", "limit": {"train": 9}}}
     limit = Job.model_validate(A | {"datasets": own, "limit_train": 4, "limit_test": 5}).dataset("mvtec").limit
     assert limit is not None and (limit.train, limit.test) == (9, None)
+
+
+def test_a_setting_of_the_command_line_is_for_the_parts_with_a_method_that_has_it(tmp_path: Path) -> None:
+    data = "datasets: {drawn: {layout: synthetic}}\n"
+    (tmp_path / "one.yaml").write_text(f"name: one\n{data}variants: {{A: {{method: draem}}, B: }}\n")
+    (tmp_path / "two.yaml").write_text(f"name: two\n{data}")
+    (tmp_path / "three.yaml").write_text(f"name: three\n{data}grid: {{method: [fod, padim]}}\n")
+    (tmp_path / "all.yaml").write_text("name: all-three\ninclude: [one.yaml, two.yaml, three.yaml]\n")
+    job = load_job(tmp_path / "all.yaml", ["width=8", "channels=9", "epochs=2", "heads=4"])
+    found = {(part.name, row): settings.model_dump() for part in job.parts() for row, settings in part.rows()}
+    of = {
+        key: {where: one[key] for where, one in found.items() if key in one}
+        for key in ("width", "channels", "epochs", "heads")
+    }
+    fod = [("one", "B"), ("two", "FOD"), ("three", "method=fod")]
+    assert of["width"] == {("one", "A"): 8} and of["channels"] == {("three", "method=padim"): 9}
+    assert of["epochs"] == dict.fromkeys([("one", "A"), *fod], 2) and of["heads"] == dict.fromkeys(fod, 4)
+    with pytest.raises(UsageError, match="is a key of `cflow`, which no row of this job has"):
+        load_job(tmp_path / "all.yaml", ["fiber=8"])

@@ -12,6 +12,8 @@ from tests.helpers.frozen_keys import FROZEN, JOBS, STRETCHED, Keys, planned_key
 NAMES = [path.stem for path in single_jobs()]
 FROZEN_KEYS = json.loads(FROZEN.read_text())
 STRETCHED_KEYS = json.loads(STRETCHED.read_text())
+YOUNGER = ("DRAEM", "PatchSVDD", "MKD", "PatchCore", "CFLOW", "PaDiM")
+"""Rows of methods that came when images could be cropped already."""
 
 
 @pytest.fixture(autouse=True)
@@ -48,8 +50,9 @@ def test_stretched_images_have_the_keys_of_before_they_could_be_cropped(name: st
     """Of BTAD and MVTec 3D-AD, which are cropped by default, `resize: stretch` brings them back; all others never changed."""
     before = STRETCHED_KEYS.get(name, {})
     stretched = planned_keys(JOBS / f"{name}.yaml", ["resize=stretch"])[name]
-    assert moved(stretched, FROZEN_KEYS[name] | before) == []
-    cropped = [row for row in FROZEN_KEYS[name] if row.rpartition(" · ")[2] in ("btad", "mvtec3d")]
+    frozen = {row: keys for row, keys in FROZEN_KEYS[name].items() if row.rpartition(" · ")[0] not in YOUNGER}
+    assert moved({row: stretched[row] for row in frozen}, frozen | before) == []
+    cropped = [row for row in frozen if row.rpartition(" · ")[2] in ("btad", "mvtec3d")]
     assert list(before) == cropped
     for row in cropped:
         assert all(before[row][kind] != FROZEN_KEYS[name][row][kind] for kind in ("trainings", "features"))

@@ -44,6 +44,21 @@ def test_a_job_of_measurements_has_a_table_of_costs(store: MemoryStore) -> None:
     assert "costs,FOD,mvtec,mean,train_s_per_epoch,best,13.0" in long_form([table])
 
 
+def test_numbers_that_are_too_small_for_a_digit_are_ranked_by_the_digits_shown() -> None:
+    store = MemoryStore()
+    run = Run(store, "run-1", "costs", [5])
+    for row, seconds in (("slow", 0.049), ("quick", 0.016), ("middle", 0.032)):
+        measured(run, row, "bottle", seconds)
+    run.save()
+    (table,) = build_tables(store.read(), ["costs"])
+    shown = {row: cell(table, row, "mean", "train_s_per_epoch") for row in ("slow", "quick", "middle")}
+    assert {row: (one.text("ours"), one.mark) for row, one in shown.items()} == {
+        "slow": ("0.049", None),
+        "quick": ("0.016", "best"),
+        "middle": ("0.032", "second"),
+    }
+
+
 def test_one_row_may_have_results_and_costs() -> None:
     store = full_store()
     run = Run(store, "run-2", "paper", [5], created="2024-05-02")

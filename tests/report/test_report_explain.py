@@ -125,8 +125,8 @@ def test_a_report_reads_plans_and_records_and_none_of_the_curves() -> None:
     store = Watched()
     store.objects = full_store(("FOD",)).objects
     render_report(store.read(), ["1"], "csv")
-    assert len(store.read_names) == len(set(store.read_names)) == 29
-    assert {name.rpartition("/")[2] for name in store.read_names} == {"plan.json", "record.json"}
+    assert len(store.read_names) == len(set(store.read_names)) == 30
+    assert {name.rpartition("/")[2] for name in store.read_names} == {"plan.json", "job.yaml", "record.json"}
 
 
 def test_the_report_needs_neither_torch_nor_ray_nor_pandas() -> None:

@@ -61,7 +61,8 @@ def test_two_settings_are_two_rows_beside_the_printed_one(store: MemoryStore) ->
     assert [column.title for column in table.columns][-2:] == [first, second]
     assert [cell(table, row, "mean").value for row in (first, second)] == [pytest.approx(0.8), pytest.approx(0.9)]
     assert all(cell(table, row, "bottle").published == 1.0 for row in (first, second))
-    assert "2 to 3 epochs" in table.caption and not any("asks for" in note for note in table.notes)
+    assert "2 to 3 epochs" in table.caption and not any("asks for" in note and "FOD" in note for note in table.notes)
+    assert "Ours: epochs=2, all else by default; epochs=3, limit_train=2, all else by default." in table.notes[-1]
 
 
 def test_one_setting_is_one_row_whichever_runs_it_is_from(store: MemoryStore) -> None:

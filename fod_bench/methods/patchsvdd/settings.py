@@ -55,8 +55,8 @@ class PatchSvddSettings(MethodSettings):
     pixels."""
     repeats: PositiveWholeNumber = 100
     """Samples of each training image in an epoch."""
-    epochs: PositiveWholeNumber = 100
-    """Passes over the samples. The authors' code makes 299; at 256 pixels one takes 0.34 TFLOP per training image."""
+    epochs: PositiveWholeNumber = 299
+    """Passes over the samples, as in the authors' code; at 256 pixels one takes 0.34 TFLOP per training image."""
     evaluate_every: PositiveWholeNumber = 10
     """Epochs between two evaluations on the test split; the last epoch is always evaluated. The authors' code evaluates each. An
     evaluation embeds all images and compares every test patch with every training patch: at 256 pixels 1.4 GFLOP for each pair

@@ -31,7 +31,7 @@ def test_defaults_are_the_published_ones() -> None:
         "learning_rate": 1e-4,
         "batch_size": 64,
         "repeats": 100,
-        "epochs": 100,
+        "epochs": 299,
         "evaluate_every": 10,
     }
     assert made().needs() == Needs(images=True)
