@@ -1,8 +1,8 @@
 """Which methods there are: those built in, and those that installed packages offer by an entry point.
 
 A method is known by its settings' class, which names the rest. Settings are imported when a job uses the method, its code where it
-runs. A package offers a method by an entry point of the group `fod_bench.methods`: `name = "package.module:Settings"`. A family is a
-library whose models are methods, `library/model`: one module knows them.
+runs. A package offers a method by an entry point of the group `fod_bench.methods`: `name = "package.module:Settings"`. A family is
+a library whose models are methods, `library/model`: one module knows them.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ BUILT_IN = {
 """Name in a job file to the class of its settings."""
 
 FAMILIES = {"anomalib": "fod_bench.methods.anomalib.models"}
-"""What stands before the slash to the module of the family, which has `names()` and `settings_of(name)` for what stands in a job, and
-`about()` for the library. They need not be able to run: their settings say what is missing."""
+"""What stands before the slash in a job, to the module of the family. It has `names()` and `settings_of(name)`, of whole names, and
+`about()`, the library with its version. A model need not be able to run: its settings say what is missing."""
 
 DEFAULT = "fod"
 """Method of a row that names none."""
@@ -79,7 +79,7 @@ def settings_class(name: str) -> type[MethodSettings]:
     elif name in _offered():
         target = _offered()[name].value
     else:
-        raise JobError(unknown("method", name, method_names()))
+        raise JobError(unknown("method", name, [*method_names(), *family_names()]))
     try:
         found = _load(target)
     except Exception as error:  # whatever a foreign package raises when it is imported

@@ -1,7 +1,7 @@
 """Making a model of anomalib: its Lightning module, with the backbone's weights from where this project takes them.
 
-Wherever anomalib would fetch published weights, timm is asked for a network without any, and it is filled from the file that was found
-when the trial was planned. So nothing is downloaded by anomalib.
+Wherever anomalib would fetch published weights, timm is asked for a network without any, and it is filled from the file that was
+found when the trial was planned. So nothing is downloaded by anomalib.
 """
 
 from __future__ import annotations
@@ -104,7 +104,9 @@ class Model:
 
     def frozen_names(self) -> set[str]:
         """Names of the backbones' tensors in the module's `state_dict`."""
-        prefixes = tuple(f"{name}." for name, part in self.module.named_modules() if any(part is f for f in self._frozen))
+        prefixes = tuple(
+            f"{name}." for name, part in self.module.named_modules() if any(part is f for f in self._frozen)
+        )
         return {name for name in self.module.state_dict() if name.startswith(prefixes)} if prefixes else set()
 
     @contextmanager

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +16,7 @@ from fod_bench.evaluation.maps import ScoreMaps
 from fod_bench.methods.anomalib.build import Model, seeded
 from fod_bench.methods.anomalib.loop import Loop
 from fod_bench.methods.anomalib.models import MODELS
+from fod_bench.methods.anomalib.settings import too_few
 from fod_bench.methods.anomalib.state import fill, fill_rest, refuse_other, state_of, weights_of
 from fod_bench.methods.anomalib.together import level_parts, maps_of_all
 from fod_bench.methods.base import Batch, Context, Method, Split
@@ -28,20 +30,21 @@ _POSITION = "position"
 class AnomalibDetector:
     """See `fod_bench.methods.base.Detector`."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Callable[[], Model]) -> None:
         self._model = model
 
     @torch.no_grad()
     def parts(self, images: Batch) -> dict[str, Tensor]:
         """`score` (n,), and `map` (n, s, s) where the model gives one; or what `level_parts` tells."""
         assert images.images is not None, "the program gives what `needs` names"
-        given = self._model.prepared(images.images)
-        with torch.inference_mode(False), _float32(), self._model.scoring():
-            if self._model.kind.scores_together:
-                return level_parts(self._model, given)
-            found = self._model.module.model(given)
+        model = self._model()
+        given = model.prepared(images.images)
+        with torch.inference_mode(False), _float32(), model.scoring():
+            if model.kind.scores_together:
+                return level_parts(model, given)
+            found = model.module.model(given)
         parts = {"score": found.pred_score.float().reshape(len(given))}
-        if self._model.kind.scores_maps:
+        if model.kind.scores_maps:
             parts["map"] = found.anomaly_map.float().reshape(len(given), *given.shape[2:])
         return parts
 
@@ -58,8 +61,8 @@ class AnomalibMethod(Method):
             raise TrialError("a model of anomalib needs the images themselves")
         self._setting, self._train, self._context, self._seed, self._device = setting, train, context, seed, device
         kind = MODELS[setting["method"]]
-        if len(train) < kind.fewest:
-            raise TrialError(f"{setting['method']} needs {kind.fewest} training images at least, and there are {len(train)}")
+        if len(train) < kind.least(setting):
+            raise TrialError(too_few(setting["method"], kind.least(setting), len(train)))
         self.loss_names = kind.losses
         self.epochs = setting.get("epochs", kind.passes)
         self._every = setting.get("evaluate_every", self.epochs)
@@ -82,7 +85,10 @@ class AnomalibMethod(Method):
         return not self.loss_names
 
     def step(self, epoch: int, step: int) -> Tensor:
-        """One step on the next batch: the losses, (len(loss_names),); none of a model that only collects."""
+        """One step on the next batch: the losses, (len(loss_names),); none of a model that only collects.
+
+        Raises `TrialError` for what anomalib refuses, in its words.
+        """
         if step == 0:
             self._epoch, self._taken = epoch, 0
             self._shuffle()
@@ -90,7 +96,7 @@ class AnomalibMethod(Method):
                 self._at_start = weights_of(self._model)
         elif not len(self._order):  # resumed in the middle
             self._shuffle()
-        with torch.inference_mode(False), _float32():
+        with torch.inference_mode(False), _float32(), _refusals(self._setting["method"]):
             while self._taken < step:  # what was collected is not kept: it is collected again
                 self._take()
             losses = self._take()
@@ -128,7 +134,7 @@ class AnomalibMethod(Method):
 
     def detector(self) -> AnomalibDetector:
         """See `Method`."""
-        return AnomalibDetector(self._model)
+        return AnomalibDetector(lambda: self._model)
 
     @classmethod
     def load_detector(
@@ -138,7 +144,7 @@ class AnomalibMethod(Method):
         model = Model(setting, context, 0, device)
         refuse_other(model, weights)
         fill(model, weights)
-        return AnomalibDetector(model)
+        return AnomalibDetector(lambda: model)
 
     @classmethod
     def scorings(
@@ -173,12 +179,21 @@ class AnomalibMethod(Method):
         refuse_other(model, rest)
         epoch, taken = (int(number) for number in state.get(_POSITION, np.zeros(2, np.int64)))
         fill(model, rest)
-        self._model.__dict__ = model.__dict__  # detectors that were given out score as the method stands
+        self._model = model
         self._begin()
         self._loop.skip_epochs(epoch)
         fill_rest(self._model, self._loop, rest)
         self._epoch, self._taken = epoch, 0 if self._remembers else taken
         self._at_start = {name: array for name, array in rest.items() if name.startswith("module/")}
+
+
+@contextmanager
+def _refusals(method: str) -> Iterator[None]:
+    """Inside the block what anomalib refuses, or what has no solution, is a fault of the trial."""
+    try:
+        yield
+    except (ValueError, torch.linalg.LinAlgError) as error:
+        raise TrialError(f"{method}: {error}") from error
 
 
 def _float32() -> Any:

@@ -13,6 +13,7 @@ from fod_bench.errors import JobError
 from fod_bench.methods.anomalib.package import INSTALL, installed
 from fod_bench.methods.anomalib.settings import AnomalibSettings, OnBackbone, Trained, defaults
 from fod_bench.methods.settings import MethodSettings
+from fod_bench.records.record import Counts
 from fod_bench.schema.fields import NonNegativeNumber, PositiveNumber, PositiveWholeNumber, Switch, WholeNumber
 from fod_bench.schema.problems import Problem, unknown
 
@@ -28,12 +29,16 @@ class Padim(OnBackbone):
     """PaDiM as anomalib has it."""
 
     model: ClassVar[str] = "Padim"
-    fewest: ClassVar[int] = 2
     summary: ClassVar[str] = "a Gaussian of the features at every position"
     source: ClassVar[str] = "Defard et al., PaDiM, ICPR 2020"
 
     n_features: PositiveWholeNumber | Literal["auto", "all"] = "auto"
-    """Channels kept, drawn by the trial's seed, or `all`; `auto` is anomalib's number: 100 for resnet18, 550 for wide_resnet50_2."""
+    """Channels kept, drawn by the trial's seed, or `all`; `auto` is anomalib's number, 100 for resnet18 and 550 for
+    wide_resnet50_2."""
+
+    @classmethod
+    def least(cls, setting: dict[str, Any]) -> int:
+        return 2
 
     @property
     def kept(self) -> int | None:
@@ -74,6 +79,12 @@ class Patchcore(OnBackbone):
         if self.coreset_sampling_ratio > 1:
             yield Problem(("coreset_sampling_ratio",), "should be above 0 and at most 1")
 
+    def too_small(self, counts: Counts) -> str | None:
+        patches = counts.train * (self.image_size // min(self.levels)) ** 2
+        if int(patches * self.coreset_sampling_ratio):
+            return None
+        return f"a share of {self.coreset_sampling_ratio} of {patches} patches is not one; take a larger `coreset_sampling_ratio`"
+
 
 @defaults(method="anomalib/mh_patchcore", backbone="wide_resnet50_2", levels=(8, 16))
 class MhPatchcore(OnBackbone):
@@ -81,8 +92,9 @@ class MhPatchcore(OnBackbone):
 
     model: ClassVar[str] = "MHPatchcore"
     passes: ClassVar[int] = 3
-    fewest: ClassVar[int] = 2
-    summary: ClassVar[str] = "distance to a memory of normal patches after a PCA and whitening, kept as images stream by"
+    summary: ClassVar[str] = (
+        "distance to a memory of normal patches after a PCA and whitening, kept as images stream by"
+    )
 
     pca_variance_ratio: PositiveNumber = 0.99
     """Share of the variance that the PCA keeps, at most 1."""
@@ -107,7 +119,6 @@ class Dfkde(OnBackbone):
     """DFKDE."""
 
     model: ClassVar[str] = "Dfkde"
-    fewest: ClassVar[int] = 17
     scores_maps: ClassVar[bool] = False
     summary: ClassVar[str] = "a kernel density of an image's mean features after a PCA; it gives no map"
 
@@ -118,45 +129,67 @@ class Dfkde(OnBackbone):
     max_training_points: PositiveWholeNumber = 40000
     """Training vectors that are kept, at random."""
 
+    @classmethod
+    def least(cls, setting: dict[str, Any]) -> int:
+        return int(setting["n_pca_components"]) + 1
+
     def contradictions(self) -> Iterator[Problem]:
         yield from super().contradictions()
         if len(self.levels) != 1:
             yield Problem(("levels",), f"{self.method} takes one level, not {len(self.levels)}")
 
 
+class _Pooled(OnBackbone):
+    """A model that averages the features of one level over squares."""
+
+    levels_argument: ClassVar[str] = "layer"
+
+    pooling_kernel_size: PositiveWholeNumber = 4
+    """Side of the squares over which features are averaged, in positions of the level."""
+
+    @property
+    def side(self) -> int:
+        """Of the grid of means."""
+        return self.image_size // self.levels[0] // self.pooling_kernel_size
+
+    def contradictions(self) -> Iterator[Problem]:
+        yield from super().contradictions()
+        if not self.side:
+            text = (
+                f"{self.pooling_kernel_size} is more than the {self.image_size // self.levels[0]} positions of a side"
+            )
+            yield Problem(("pooling_kernel_size",), text)
+
+
 @defaults(method="anomalib/dfm", backbone="resnet50", levels=(16,))
-class Dfm(OnBackbone):
+class Dfm(_Pooled):
     """DFM."""
 
     model: ClassVar[str] = "Dfm"
-    fewest: ClassVar[int] = 2
-    levels_argument: ClassVar[str] = "layer"
     summary: ClassVar[str] = "error of the features' reconstruction from their principal components"
     source: ClassVar[str] = "Ahuja et al., Probabilistic Modeling of Deep Features, 2019"
 
-    pooling_kernel_size: PositiveWholeNumber = 4
-    """Side of the squares over which features are averaged."""
     pca_level: PositiveNumber = 0.97
     """Share of the variance that the components keep, or above 1 how many there are."""
 
+    @classmethod
+    def least(cls, setting: dict[str, Any]) -> int:
+        return 2
 
-@defaults(method="anomalib/fre", backbone="resnet50", levels=(16,), epochs=6)
-class Fre(Trained, OnBackbone):
+
+@defaults(method="anomalib/fre", backbone="resnet50", levels=(16,), pooling_kernel_size=2, epochs=6)
+class Fre(Trained, _Pooled):
     """FRE."""
 
     model: ClassVar[str] = "Fre"
-    levels_argument: ClassVar[str] = "layer"
     summary: ClassVar[str] = "error of the features' reconstruction by a linear autoencoder"
     source: ClassVar[str] = "Ndiour et al., FRE: A Fast Method For Anomaly Detection And Segmentation, 2022"
 
-    pooling_kernel_size: PositiveWholeNumber = 2
-    """Side of the squares over which features are averaged."""
     latent_dim: PositiveWholeNumber = 220
     """Numbers that the autoencoder squeezes an image's features to."""
 
     def training(self) -> dict[str, Any]:
-        side = self.image_size // self.levels[0] // self.pooling_kernel_size
-        return super().training() | {"input_dim": self.channels * side**2}
+        return super().training() | {"input_dim": self.channels * self.side**2}
 
     @classmethod
     def arguments(cls, setting: dict[str, Any]) -> dict[str, Any]:
@@ -227,6 +260,16 @@ class Cflow(Trained, OnBackbone):
     lr: PositiveNumber = 1e-4
     """Learning rate of Adam."""
 
+    def too_small(self, counts: Counts) -> str | None:
+        last, coarsest = (counts.train - 1) % self.batch_size + 1, max(self.levels)
+        there = last * (self.image_size // coarsest) ** 2
+        if there >= self.fiber_batch_size:
+            return super().too_small(counts)
+        return (
+            f"the last batch of an epoch has {last} images, which give {there} feature vectors of level {coarsest}, fewer than "
+            f"`fiber_batch_size` {self.fiber_batch_size}; choose another `batch_size`"
+        )
+
 
 @defaults(method="anomalib/uflow", backbone="wide_resnet50_2", levels=(4, 8, 16), epochs=200)
 class Uflow(Trained, OnBackbone):
@@ -286,6 +329,14 @@ class Supersimplenet(Trained, OnBackbone):
     """Where the drawn noise is above it, features become anomalous."""
     adapt_cls_features: Switch = False
     """Whether the image's score is taken of adapted features."""
+
+    def contradictions(self) -> Iterator[Problem]:
+        yield from super().contradictions()
+        if self.image_size // self.levels[0] <= 8:
+            least = 9 * self.levels[0]
+            yield Problem(
+                ("image_size",), f"anomalib draws its noise on 18×18 positions at least; take {least} pixels or more"
+            )
 
 
 @defaults(method="anomalib/glass", backbone="wide_resnet50_2", levels=(8, 16), epochs=100)

@@ -31,10 +31,15 @@ def defaults(**values: Any) -> Callable[[_Kind], _Kind]:
             info = kind.model_fields[key]._copy()
             info.default = value
             fields[key] = (info.annotation, info)
-        made = create_model(kind.__name__, __base__=kind, __module__=kind.__module__, __doc__=kind.__doc__, **fields)
-        return made  # type: ignore[return-value]
+        about: dict[str, Any] = {"__base__": kind, "__module__": kind.__module__, "__doc__": kind.__doc__}
+        return create_model(kind.__name__, **about, **fields)  # type: ignore[no-any-return]
 
     return applied
+
+
+def too_few(method: str, least: int, there: int) -> str:
+    """Text for a category with too few training images."""
+    return f"{method} needs {least} training images at least, and there are {there}"
 
 
 class AnomalibSettings(MethodSettings):
@@ -54,8 +59,6 @@ class AnomalibSettings(MethodSettings):
     """Whether its map of an image depends on the images that are scored with it."""
     losses: ClassVar[tuple[str, ...]] = ()
     """Names of what a training step returns."""
-    fewest: ClassVar[int] = 1
-    """Training images that it needs."""
 
     batch_size: PositiveWholeNumber = 32
     """Images per step; the last step of an epoch takes what is left, as anomalib's own data modules do."""
@@ -81,6 +84,11 @@ class AnomalibSettings(MethodSettings):
         """Arguments of the model beside backbone and levels, from what `training` gave."""
         return {key: setting[key] for key in cls.own_keys()}
 
+    @classmethod
+    def least(cls, setting: dict[str, Any]) -> int:
+        """Training images that the model needs, from what `training` gave."""
+        return 1
+
     def contradictions(self) -> Iterator[Problem]:
         yield from super().contradictions()
         if installed() is None:
@@ -100,9 +108,8 @@ class AnomalibSettings(MethodSettings):
         return Needs(images=True)
 
     def too_small(self, counts: Counts) -> str | None:
-        if counts.train >= self.fewest:
-            return None
-        return f"{self.method} needs {self.fewest} training images at least, and there are {counts.train}"
+        least = self.least(self.model_dump())
+        return None if counts.train >= least else too_few(self.method, least, counts.train)
 
     def steps(self, counts: Counts) -> int:
         return -(-counts.train // self.batch_size) * self.all_epochs

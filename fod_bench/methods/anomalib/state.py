@@ -19,7 +19,9 @@ _TENSORS, _BESIDE, _OPTIMIZER = "module", "beside", "optimizer"
 def weights_of(model: Model) -> State:
     """Parameters and buffers, without those of frozen backbones, as `module/<name>`."""
     frozen = model.frozen_names()
-    return {f"{_TENSORS}/{name}": _array(value) for name, value in model.module.state_dict().items() if name not in frozen}
+    return {
+        f"{_TENSORS}/{name}": _array(value) for name, value in model.module.state_dict().items() if name not in frozen
+    }
 
 
 def state_of(model: Model, loop: Loop) -> State:
@@ -27,7 +29,9 @@ def state_of(model: Model, loop: Loop) -> State:
     `beside/<module>/<attribute>`."""
     state = weights_of(model)
     for path, part in model.module.named_modules():
-        state |= {f"{_BESIDE}/{path}/{key}": _array(value) for key, value in vars(part).items() if isinstance(value, Tensor)}
+        state |= {
+            f"{_BESIDE}/{path}/{key}": _array(value) for key, value in vars(part).items() if isinstance(value, Tensor)
+        }
     for number, optimizer in enumerate(loop.optimizers):
         for parameter, moments in optimizer.state_dict()["state"].items():
             state |= {f"{_OPTIMIZER}/{number}/{parameter}/{key}": _array(value) for key, value in moments.items()}
@@ -42,7 +46,9 @@ def refuse_other(model: Model, state: State) -> None:
     others = [name for name in state if name.partition("/")[0] not in (_TENSORS, _BESIDE, _OPTIMIZER)]
     wrong = [name for name in sorted(wanted.keys() | given.keys()) if not _fits(wanted.get(name), given.get(name))]
     if wrong or others:
-        raise ValueError(f"the state is of another model: {len(wrong + others)} arrays differ, the first is {(wrong + others)[0]}")
+        raise ValueError(
+            f"the state is of another model: {len(wrong + others)} arrays differ, the first is {(wrong + others)[0]}"
+        )
 
 
 def _fits(wanted: Tensor | None, given: Any) -> bool:
