@@ -1,7 +1,7 @@
 """What anomalib's models ask of Lightning's Trainer: their steps, optimisers and schedules, one step at a time.
 
-The Trainer itself has a loop, checkpoints and loggers of its own. Here the program asks for one step after the other, and may go on with
-the next on another machine.
+The Trainer itself has a loop, checkpoints and loggers of its own. Here the program asks for one step after the other, and may go on
+with the next on another machine.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Scores of a model whose maps depend on the images that are scored together.
 
-anomalib's CFLOW subtracts from every level the largest likelihood of the batch, so an image's map depends on those that are scored with
-it. Here the test set is one batch: the likelihoods of every level are kept, and made maps together.
+anomalib's CFLOW subtracts from every level the largest likelihood of the batch, so an image's map depends on those that are scored
+with it. Here the test set is one batch: the likelihoods of every level are kept, and made maps together.
 """
 
 from __future__ import annotations
