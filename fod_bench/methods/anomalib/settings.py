@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from copy import copy
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import create_model
+from pydantic.fields import FieldInfo
 
 from fod_bench.features.offered import backbone_strides
 from fod_bench.methods.anomalib.package import installed, missing, version
@@ -27,12 +29,13 @@ def defaults(**values: Any) -> Callable[[_Kind], _Kind]:
 
     def applied(kind: _Kind) -> _Kind:
         fields: dict[str, Any] = {}
+        inherited: dict[str, FieldInfo] = kind.__pydantic_fields__
         for key, value in values.items():
-            info = kind.model_fields[key]._copy()
+            info = copy(inherited[key])
             info.default = value
             fields[key] = (info.annotation, info)
         about: dict[str, Any] = {"__base__": kind, "__module__": kind.__module__, "__doc__": kind.__doc__}
-        return create_model(kind.__name__, **about, **fields)  # type: ignore[no-any-return]
+        return create_model(kind.__name__, **about, **fields)
 
     return applied
 
