@@ -1,6 +1,6 @@
 """Evaluation of a category of the paper's size: what one more way of scoring costs, and all twelve against one.
 
-110 pictures at 256 px, 80 of them defective, in the paper's setting, two threads. Maps and metrics are timed on all pictures; the
+110 images at 256 px, 80 of them defective, in the paper's setting, two threads. Maps and metrics are timed on all images; the
 networks on a batch of them, scaled to all. The parts of an evaluation are printed by `python -m benchmarks.bench_evaluate`.
 """
 
@@ -13,7 +13,7 @@ from benchmarks import Result
 from benchmarks.category import SIZE, TEST, WIDTHS, data, evaluated, method
 
 PASSED = 8
-"""Pictures that the networks are timed on: one batch."""
+"""Images that the networks are timed on: one batch."""
 ROUNDS = 5
 
 

@@ -1,4 +1,4 @@
-"""Feature extraction, reading and resizing included, against the backbone alone on pictures that are in memory."""
+"""Feature extraction, reading and resizing included, against the backbone alone on images that are in memory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 from benchmarks import Result
 
-PICTURES = 96
+IMAGES = 96
 SIZE = 256
 
 
@@ -26,18 +26,18 @@ def run() -> list[Result]:
     torch.set_num_threads(2)
     weights = resolve_weights("tf_efficientnet_b6.aa_in1k", "random", 0, download=False)
     with tempfile.TemporaryDirectory() as folder:
-        settings = SyntheticSettings(train=PICTURES - 8, test_good=4, test_defect_per_type=1, size=512)
+        settings = SyntheticSettings(train=IMAGES - 8, test_good=4, test_defect_per_type=1, size=512)
         write_synthetic(Path(folder) / "set", settings, ["weave"])
         category = open_category("folder", Path(folder) / "set", "weave")
         request = FeatureRequest(category, category.fingerprint(), weights, SIZE, (8, 16))
-        backbone, pictures = Backbone(weights, (8, 16)), torch.rand(BATCH, 3, SIZE, SIZE)
-        backbone(pictures)
+        backbone, images = Backbone(weights, (8, 16)), torch.rand(BATCH, 3, SIZE, SIZE)
+        backbone(images)
         ratios = []
         for _ in range(2):
             start = time.perf_counter()
             count = len(category.samples)
             for first in range(0, count, BATCH):
-                backbone(pictures[: min(BATCH, count - first)])
+                backbone(images[: min(BATCH, count - first)])
             alone = time.perf_counter() - start
             start = time.perf_counter()
             extract([request], torch.device("cpu"))[0]

@@ -1,4 +1,4 @@
-"""How time and memory of a training step grow, as exponents fitted to curves: with patches, pictures and layers."""
+"""How time and memory of a training step grow, as exponents fitted to curves: with patches, images and layers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ WIDTHS = (72, 128)
 """Channels and d_m of the networks measured."""
 CURVES = {
     "patches": {side * side: Step(((side, *WIDTHS),), layers=1) for side in (16, 32, 64)},
-    "pictures": {count: Step(((24, *WIDTHS),), pictures=count, layers=1) for count in (1, 2, 4, 8)},
+    "images": {count: Step(((24, *WIDTHS),), images=count, layers=1) for count in (1, 2, 4, 8)},
     "layers": {count: Step(((24, *WIDTHS),), layers=count) for count in (1, 2, 4, 8)},
 }
 ROUNDS = 2
@@ -50,6 +50,6 @@ def run() -> list[Result]:
     return [
         Result("growth of memory with patches N, exponent", memory["patches"], 1.2, "", False),
         Result("growth of time with patches N, exponent", time["patches"], 2.1, "", False),
-        Result("growth of time with pictures per step, exponent", time["pictures"], 1.1, "", False),
+        Result("growth of time with images per step, exponent", time["images"], 1.1, "", False),
         Result("growth of time with layers, exponent", time["layers"], 1.1, "", False),
     ]

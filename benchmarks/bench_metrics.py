@@ -18,7 +18,7 @@ SHAPE = (100, 320, 320)
 
 
 def score_maps() -> tuple[np.ndarray, np.ndarray]:
-    """Float32 scores and masks (n, H, W): a square defect of 45 x 45 pixels, 2 % of each picture, scoring higher."""
+    """Float32 scores and masks (n, H, W): a square defect of 45 x 45 pixels, 2 % of each image, scoring higher."""
     rng = np.random.default_rng(0)
     masks = np.zeros(SHAPE, dtype=np.uint8)
     for mask in masks:

@@ -1,7 +1,7 @@
 """Trials per hour by the number that share their steps: in each of as many processes of one thread as there are cores, which is how
 workers are on a CPU, and in one process with all threads.
 
-Steps only, on random features. `small` has the sizes of a quick try, `medium` half the paper's widths at half its picture size.
+Steps only, on random features. `small` has the sizes of a quick try, `medium` half the paper's widths at half its image size.
 On a GPU the processes are four, each with a quarter of it.
 """
 
@@ -22,7 +22,7 @@ PACKS = (1, 2, 4, 8)
 SECONDS = 2.0
 """Of steps that are timed, after some to warm up."""
 STEPS = 24_000
-"""Steps of a training: 100 epochs of 240 pictures."""
+"""Steps of a training: 100 epochs of 240 images."""
 
 
 class Size(NamedTuple):

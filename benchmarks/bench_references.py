@@ -17,10 +17,10 @@ import numpy as np
 from benchmarks import Result
 
 SHAPE = (300, 32, 32, 72)
-"""Pictures, grid and channels: level 8 of EfficientNet-b6 for a category of 300 pictures of 256×256."""
+"""Images, grid and channels: level 8 of EfficientNet-b6 for a category of 300 images of 256×256."""
 MANY = (400, 32, 32, 72)
 TESTED = 100
-"""Test pictures, which nearest and codebook look up too."""
+"""Test images, which nearest and codebook look up too."""
 SECONDS, GIBIBYTES = 60.0, 3.0
 
 _CHILD = """
@@ -49,7 +49,7 @@ def run() -> list[Result]:
         )
         kinds: list[tuple[str, Path, Any, float]] = [
             ("nearest", train, "nearest", GIBIBYTES),
-            ("nearest of 400 pictures", many, "nearest", 2.0),
+            ("nearest of 400 images", many, "nearest", 2.0),
             ("coreset of 1024", train, "coreset", GIBIBYTES),
             ("coreset of 4096", train, {"kind": "coreset", "per_position": 4}, GIBIBYTES),
             ("prototype", train, "prototype", GIBIBYTES),
@@ -69,7 +69,7 @@ def _features(path: Path, shape: tuple[int, ...], seed: int) -> Path:
     shared, own = np.random.default_rng(7), np.random.default_rng(seed)
     places, kinds = shared.normal(size=shape[1:]), shared.normal(size=(20, shape[-1]))
     made = np.lib.format.open_memmap(path, "w+", np.float32, shape)
-    for picture in made:
-        picture[:] = places + kinds[own.integers(0, 20, shape[1:3])] / 2 + own.normal(size=shape[1:]) / 3
+    for image in made:
+        image[:] = places + kinds[own.integers(0, 20, shape[1:3])] / 2 + own.normal(size=shape[1:]) / 3
     made.flush()
     return path

@@ -1,6 +1,6 @@
 """A training step against the plain implementation: time and peak memory, each side in a process of its own.
 
-One picture at 256 px, EfficientNet-b6's widths (72 and 200 channels), d_m 256 and 512, 8 heads, 3 layers, both branches; and every
+One image at 256 px, EfficientNet-b6's widths (72 and 200 channels), d_m 256 and 512, 8 heads, 3 layers, both branches; and every
 implementation of the operator by the number of patches. At N = 4096 the plain one needs some 20 GB and is left out.
 """
 

@@ -1,4 +1,4 @@
-"""An epoch and a whole training of one category of 240 pictures with evaluation in every epoch; pictures per second of inference.
+"""An epoch and a whole training of one category of 240 images with evaluation in every epoch; images per second of inference.
 
 On a GPU all of it is run. On a CPU, where it takes hours, some steps and one batch of the evaluation's networks stand for all of
 them; that is written down in `results/training.csv`.
@@ -17,7 +17,7 @@ from benchmarks.steps import PAPER, THREADS, measure, write
 
 EPOCHS = 100
 SAMPLE = 16
-"""Training steps that stand for an epoch on a CPU, and pictures that stand for those of the test split."""
+"""Training steps that stand for an epoch on a CPU, and images that stand for those of the test split."""
 BATCHES = (1, 2, 4, 8, 16)
 BACKBONE = "tf_efficientnet_b6"
 
@@ -33,20 +33,20 @@ def run() -> list[Result]:
     rows, results = (_on_gpu if device.type == "cuda" else _on_cpu)(fod, given)
     speeds = _inference(fod, device)
     rows += [
-        {"what": f"inference, {name}", "pictures": batch, "seconds": round(batch / fps, 4), "fps": round(fps, 2)}
+        {"what": f"inference, {name}", "images": batch, "seconds": round(batch / fps, 4), "fps": round(fps, 2)}
         for (name, batch), fps in speeds.items()
     ]
     write("training", rows)
     best = max(fps for (name, _), fps in speeds.items() if name == "ours")
     return [
         *results,
-        Result("inference of one picture: plain / ours", speeds["ours", 1] / speeds["plain", 1], 1.5, "×"),
-        Result("inference, pictures per second: best batch / one", best / speeds["ours", 1], 1.0, "×"),
+        Result("inference of one image: plain / ours", speeds["ours", 1] / speeds["plain", 1], 1.5, "×"),
+        Result("inference, images per second: best batch / one", best / speeds["ours", 1], 1.0, "×"),
     ]
 
 
-def _row(what: str, pictures: int, seconds: float) -> dict[str, object]:
-    return {"what": what, "pictures": pictures, "seconds": round(seconds, 3), "fps": round(pictures / seconds, 2)}
+def _row(what: str, images: int, seconds: float) -> dict[str, object]:
+    return {"what": what, "images": images, "seconds": round(seconds, 3), "fps": round(images / seconds, 2)}
 
 
 def _on_gpu(fod: Any, given: Any) -> tuple[list[dict[str, object]], list[Result]]:
@@ -62,7 +62,7 @@ def _on_gpu(fod: Any, given: Any) -> tuple[list[dict[str, object]], list[Result]
         evaluated(test.parts(fod.detector()), given.truth)
         epochs.append(time.perf_counter() - start)
     rows = [_row("epoch with evaluation", TRAIN, min(epochs)), _row("training", EPOCHS * TRAIN, sum(epochs))]
-    return rows, [Result("100 epochs of 240 pictures, evaluation in each", sum(epochs), 60.0, "s", False)]
+    return rows, [Result("100 epochs of 240 images, evaluation in each", sum(epochs), 60.0, "s", False)]
 
 
 def _on_cpu(fod: Any, given: Any) -> tuple[list[dict[str, object]], list[Result]]:
@@ -79,17 +79,17 @@ def _on_cpu(fod: Any, given: Any) -> tuple[list[dict[str, object]], list[Result]
     baseline = TRAIN * measure("baseline", PAPER, 2).seconds
     rows = [
         _row(f"epoch, from {SAMPLE - 1} steps", TRAIN, TRAIN * step),
-        _row(f"networks of an evaluation, from {SAMPLE} pictures", TEST, TEST / SAMPLE * networks),
+        _row(f"networks of an evaluation, from {SAMPLE} images", TEST, TEST / SAMPLE * networks),
         _row("the rest of an evaluation", TEST, others),
         _row(f"{EPOCHS} epochs with evaluation, from these", EPOCHS * TRAIN, EPOCHS * epoch),
         _row("plain epoch without evaluation, from 2 steps", TRAIN, baseline),
     ]
-    name = "epoch of 240 pictures: plain without evaluation / ours with evaluation of 110"
+    name = "epoch of 240 images: plain without evaluation / ours with evaluation of 110"
     return rows, [Result(name, baseline / epoch, 5.0, "×")]
 
 
 def _inference(fod: Any, device: Any) -> dict[tuple[str, int], float]:
-    """Pictures per second from the picture on the device to map and score, by (implementation, batch)."""
+    """Images per second from the image on the device to map and score, by (implementation, batch)."""
     import torch
 
     from fod_bench.features.backbone import Backbone
@@ -99,11 +99,11 @@ def _inference(fod: Any, device: Any) -> dict[tuple[str, int], float]:
     from fod_bench.trials.cost import median_seconds
 
     backbone = Backbone(Weights(BACKBONE, "random:0", None, 0), tuple(WIDTHS)).to(device)
-    pictures = torch.randn(max(BATCHES), 3, SIZE, SIZE, device=device)
+    images = torch.randn(max(BATCHES), 3, SIZE, SIZE, device=device)
 
     def infer(batch: int) -> Callable[[], object]:
         def call() -> object:
-            features = backbone(pictures[:batch])
+            features = backbone(images[:batch])
             parts = fod.detector().parts(Batch(pooled=dict(zip(backbone.levels, features, strict=True))))
             (scored,) = type(fod).scorings(SETTING, parts, SIZE, fod.primary_score)
             return scored.pixels, scored.images.cpu()

@@ -11,11 +11,11 @@ SIZE = 256
 WIDTHS = {8: (72, 256), 16: (200, 512)}
 """`{stride: (channels, d_m)}`."""
 TRAIN, TEST, GOOD = 240, 110, 30
-"""Pictures to train on, pictures to test on, and how many of these are without a defect."""
+"""Images to train on, images to test on, and how many of these are without a defect."""
 
 
 def data(train: int = TRAIN) -> Any:
-    """Features, and masks with a square defect of 2 % of the picture, as a trial gets them."""
+    """Features, and masks with a square defect of 2 % of the image, as a trial gets them."""
     import torch
 
     from fod_bench.evaluation.evaluate import Truth
@@ -30,9 +30,9 @@ def data(train: int = TRAIN) -> Any:
         y, x = rng.integers(0, SIZE - 37, 2)
         mask[y : y + 37, x : x + 37] = 1
 
-    def features(pictures: int) -> dict[int, Any]:
+    def features(images: int) -> dict[int, Any]:
         return {
-            level: rng.standard_normal((pictures, SIZE // level, SIZE // level, channels), dtype=np.float32)
+            level: rng.standard_normal((images, SIZE // level, SIZE // level, channels), dtype=np.float32)
             for level, (channels, _) in WIDTHS.items()
         }
 

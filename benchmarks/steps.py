@@ -24,7 +24,7 @@ class Step(NamedTuple):
 
     levels: tuple[tuple[int, int, int], ...]
     """(grid side, channels, d_m) of each level."""
-    pictures: int = 1
+    images: int = 1
     layers: int = 3
 
     @property
@@ -38,7 +38,7 @@ class Step(NamedTuple):
         from fod_bench.methods.fod.cost import step_flops
 
         return sum(
-            step_flops(side * side, channels, d_model, self.layers, "full", self.pictures)
+            step_flops(side * side, channels, d_model, self.layers, "full", self.images)
             for side, channels, d_model in self.levels
         )
 
@@ -130,7 +130,7 @@ def _measure_here(side: str, step: Step, repeats: int) -> Measured:
     loaded = 0.0 if on_gpu else _peak_mb()
     levels = []
     for grid, channels, d_model in step.levels:
-        features = torch.randn(step.pictures, grid * grid, channels, device=device)
+        features = torch.randn(step.images, grid * grid, channels, device=device)
         reference = torch.randn(1, grid * grid, channels, device=device)
         shape = NetworkShape(grid, grid, channels, d_model, 8, step.layers, "full")
         levels.append((trainer(shape), features, reference))
@@ -161,5 +161,5 @@ def _measure_here(side: str, step: Step, repeats: int) -> Measured:
 
 
 if __name__ == "__main__":
-    sides, pictures, layers = json.loads(sys.argv[2])
-    print(json.dumps(_measure_here(sys.argv[1], Step(tuple(map(tuple, sides)), pictures, layers), int(sys.argv[3]))))
+    sides, images, layers = json.loads(sys.argv[2])
+    print(json.dumps(_measure_here(sys.argv[1], Step(tuple(map(tuple, sides)), images, layers), int(sys.argv[3]))))

@@ -42,7 +42,7 @@ class JobError(FodBenchError):
 
 
 class DatasetError(FodBenchError):
-    """A data set folder, picture or mask that cannot be used. Bytes of a file's name that are no UTF-8 are shown as `\\udcXX`."""
+    """A data set folder, image or mask that cannot be used. Bytes of a file's name that are no UTF-8 are shown as `\\udcXX`."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text.encode("utf-8", "backslashreplace").decode())
@@ -73,7 +73,7 @@ class LostRayError(ClusterError):
 
 
 class TrialError(FodBenchError):
-    """A trial that failed by its own fault (bad data, no normal picture); a retry would fail again."""
+    """A trial that failed by its own fault (bad data, no normal image); a retry would fail again."""
 
 
 class DivergedError(TrialError):

@@ -1,4 +1,4 @@
-"""Data sets: pictures, masks and the authors' preprocessing. Knows nothing of torch."""
+"""Data sets: images, masks and the authors' preprocessing. Knows nothing of torch."""
 
 from fod_bench.datasets.base import Category, Sample, SampleLimit
 from fod_bench.datasets.catalogue import (

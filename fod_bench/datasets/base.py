@@ -1,4 +1,4 @@
-"""What every data set looks like from outside: a category is a list of samples with readable pictures and masks."""
+"""What every data set looks like from outside: a category is a list of samples with readable images and masks."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from numpy.typing import NDArray
 from PIL import Image
 
 GOOD = "good"
-"""`Sample.defect` of a normal picture, whatever its folder is called."""
+"""`Sample.defect` of a normal image, whatever its folder is called."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture of a category."""
+    """One image of a category."""
 
     name: str
     """Posix path below the category folder, e.g. `test/crack/003.png`; unique within the category."""
     split: Literal["train", "test"]
     label: int
-    """0 for a normal picture, 1 for a defective one."""
+    """0 for a normal image, 1 for a defective one."""
     defect: str
     """`good`, or the type of the defect."""
     masked: bool = True
@@ -33,7 +33,7 @@ class Sample:
 
 
 class SampleLimit(Protocol):
-    """How many pictures to keep per split; None keeps all. The job file's `limit` is one."""
+    """How many images to keep per split; None keeps all. The job file's `limit` is one."""
 
     @property
     def train(self) -> int | None: ...
@@ -46,7 +46,7 @@ AnyCategory = TypeVar("AnyCategory", bound="Category")
 
 
 class Category(ABC):
-    """One category of a data set: samples, their pictures and masks. Cheap to send to another process."""
+    """One category of a data set: samples, their images and masks. Cheap to send to another process."""
 
     layout: str
     name: str
@@ -55,28 +55,28 @@ class Category(ABC):
 
     @property
     def train(self) -> list[Sample]:
-        """Normal pictures to train on."""
+        """Normal images to train on."""
         return [sample for sample in self.samples if sample.split == "train"]
 
     @property
     def test(self) -> list[Sample]:
-        """Normal and defective pictures to test on."""
+        """Normal and defective images to test on."""
         return [sample for sample in self.samples if sample.split == "test"]
 
     @abstractmethod
     def read_image(self, sample: Sample) -> Image.Image:
-        """The picture in 8-bit RGB. Raises DatasetError when it cannot be read."""
+        """The image in 8-bit RGB. Raises DatasetError when it cannot be read."""
 
     @abstractmethod
     def read_mask(self, sample: Sample) -> NDArray[np.uint8] | None:
-        """The defect's mask of 0 and 1, (h, w) at the picture's own size; None for a normal picture and where there is none.
+        """The defect's mask of 0 and 1, (h, w) at the image's own size; None for a normal image and where there is none.
 
-        Raises DatasetError when the mask is missing though one is needed, unreadable, or of another size than its picture.
+        Raises DatasetError when the mask is missing though one is needed, unreadable, or of another size than its image.
         """
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """SHA-256 (hex) over the content of the pictures and masks in use: equal exactly when the data are."""
+        """SHA-256 (hex) over the content of the images and masks in use: equal exactly when the data are."""
 
     def fingerprint_anew(self) -> tuple[str, list[Path]]:
         """`fingerprint` with every file read, whatever is remembered of it; and the files that were remembered wrongly."""
@@ -96,9 +96,9 @@ class Category(ABC):
         return []
 
     def limited(self: AnyCategory, limit: SampleLimit | None) -> AnyCategory:
-        """This category with at most `limit.train` and `limit.test` pictures.
+        """This category with at most `limit.train` and `limit.test` images.
 
-        Training keeps the first pictures by name. Testing takes turns between the normal pictures and each type of
+        Training keeps the first images by name. Testing takes turns between the normal images and each type of
         defect, so that every type stays present as long as the limit allows.
         """
         if limit is None:
@@ -115,7 +115,7 @@ def _spread(samples: Sequence[Sample], count: int | None) -> list[Sample]:
     for sample in samples:
         group = sample.label, sample.defect
         groups[group] = groups.get(group, -1) + 1
-        # Normal pictures go first in every round, so that even a tiny limit leaves a negative to compare with.
+        # Normal images go first in every round, so that even a tiny limit leaves a negative to compare with.
         turns.append((groups[group], sample.label, sample.defect, sample.name))
     kept = {name for *_, name in sorted(turns)[:count]}
     return [sample for sample in samples if sample.name in kept]

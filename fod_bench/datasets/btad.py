@@ -7,11 +7,11 @@ from fod_bench.records.record import Counts
 
 BTAD = Layout(
     name="btad",
-    pictures="{split}/{type}",
+    images="{split}/{type}",
     masks="ground_truth/{type}",
     mask_stems=("{stem}",),
     # Products 01 and 03 are .bmp and 02 is .png; masks are .png but for 03's .bmp. Either is taken everywhere.
-    picture_types=(".bmp", ".png"),
+    image_types=(".bmp", ".png"),
     mask_types=(".png", ".bmp"),
     good="ok",
     resize="crop",

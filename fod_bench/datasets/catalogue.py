@@ -38,7 +38,7 @@ def open_category(
     """The category `name` of a data set of `layout` at `root` (not needed for synthetic), limited to `limit`.
 
     `own` says which folders of a data set of layout folder are taken as what. Raises DatasetError naming the folder or
-    picture and what was expected: no such root or category, no training or test pictures, a defective picture without a
+    image and what was expected: no such root or category, no training or test images, a defective image without a
     mask where others have one.
     """
     if layout == "synthetic":
@@ -75,7 +75,7 @@ def category_names(
 
 
 def expected_counts(layout: str, category: str) -> Counts | None:
-    """Published numbers of pictures; None where there are none (layouts folder and synthetic, unknown category)."""
+    """Published numbers of images; None where there are none (layouts folder and synthetic, unknown category)."""
     return _LAYOUTS[layout].published.get(category) if layout in _LAYOUTS else None
 
 
@@ -96,7 +96,7 @@ def check(
     own: FolderSettings | None = None,
     resize: Resize = Resize(256),  # noqa: B008 - a frozen value
 ) -> list[Fault]:
-    """Every fault of the data set at `root`, empty when it is sound. Decodes every picture and mask.
+    """Every fault of the data set at `root`, empty when it is sound. Decodes every image and mask.
 
     `resize`: the squares in which every defect is to leave at least one pixel, unless a crop leaves it out.
 

@@ -58,7 +58,7 @@ def describe_files(layout: Layout, root: Path, categories: Iterable[str] | None)
 
 
 def check_files(layout: Layout, root: Path, categories: Iterable[str] | None, resize: Resize) -> list[Fault]:
-    """Every fault of `categories` (default: all) below `root`; every picture and mask is decoded, masks also resized.
+    """Every fault of `categories` (default: all) below `root`; every image and mask is decoded, masks also resized.
 
     Raises DatasetError when `root` itself cannot be used.
     """
@@ -90,7 +90,7 @@ def _structure(layout: Layout, folder: Path, scan: Scan) -> Iterator[tuple[Path,
     """Faults that the names and numbers of the files show."""
     for entry in scan.entries:
         if has_control(printable(entry.sample.name)):
-            yield entry.picture, not_shown(entry.sample.name)
+            yield entry.image, not_shown(entry.sample.name)
     if has_control(printable(folder.name)):
         yield folder, f"category {not_shown(folder.name)}"
     train = [entry for entry in scan.entries if entry.sample.split == "train"]
@@ -98,11 +98,11 @@ def _structure(layout: Layout, folder: Path, scan: Scan) -> Iterator[tuple[Path,
     defects = [entry for entry in scan.entries if entry.sample.label]
     for kind, entries in (("training", train), ("normal test", good), ("defective test", defects)):
         if not entries:
-            yield folder, f"no {kind} pictures: {remedy(layout, folder, scan)}"
+            yield folder, f"no {kind} images: {remedy(layout, folder, scan)}"
     for finding in [*scan.left_out, *map(unused_mask, scan.unused_masks)]:
         yield finding.path, finding.problem
     for first, second in scan.shared_masks():
-        yield second.picture, shared_mask(first, second)
+        yield second.image, shared_mask(first, second)
     published = layout.published.get(folder.name)
     if published is not None:
         for kind, found, expected in (
@@ -111,7 +111,7 @@ def _structure(layout: Layout, folder: Path, scan: Scan) -> Iterator[tuple[Path,
             ("defective test", len(defects), published.test_defect),
         ):
             if found != expected:
-                yield folder, f"{found} {kind} pictures, {expected} were published"
+                yield folder, f"{found} {kind} images, {expected} were published"
 
 
 def _contents(layout: Layout, folder: Path, scan: Scan, resize: Resize) -> Iterator[tuple[Path, str]]:
@@ -124,24 +124,24 @@ def _contents(layout: Layout, folder: Path, scan: Scan, resize: Resize) -> Itera
 
     for entry, found in zip(scan.entries, in_threads(read, scan.entries), strict=True):
         yield from found
-        if not any(path == entry.picture for path, _ in found):
+        if not any(path == entry.image for path, _ in found):
             readable.append(entry)
-    digests = file_digests(folder, [entry.picture for entry in readable])
+    digests = file_digests(folder, [entry.image for entry in readable])
     known = {entry.sample.name: digest for entry, digest in zip(readable, digests, strict=True)}
     for finding in [*survey.findings(), *duplicates(readable, known)]:
         yield finding.path, finding.problem
 
 
 def _content(entry: Entry, layout: Layout, scan: Scan, survey: Survey, resize: Resize) -> list[tuple[Path, str]]:
-    """Faults that decoding the picture and its mask shows, but for those that the survey is told."""
+    """Faults that decoding the image and its mask shows, but for those that the survey is told."""
     try:
-        survey.image(entry, read_rgb_and_depth(entry.picture, layout.max_pixels)[1])
+        survey.image(entry, read_rgb_and_depth(entry.image, layout.max_pixels)[1])
     except DatasetError as error:
-        return [(entry.picture, str(error))]
+        return [(entry.image, str(error))]
     if entry.sample.label and (problem := mask_problem(entry)):
-        wrong = f"defective picture {problem}".replace("has no mask", "without a mask")
+        wrong = f"defective image {problem}".replace("has no mask", "without a mask")
         needed = scan.has_masks and not layout.masks_optional
-        return [(entry.picture, wrong)] if entry.problem or needed else []
+        return [(entry.image, wrong)] if entry.problem or needed else []
     if not entry.masks:
         return []
     try:
@@ -149,7 +149,7 @@ def _content(entry: Entry, layout: Layout, scan: Scan, survey: Survey, resize: R
     except DatasetError as error:
         return [(entry.masks[0], str(error))]
     if mask.any() and not entry.sample.label:
-        return [(entry.masks[0], "the mask of a normal picture marks a defect")]
+        return [(entry.masks[0], "the mask of a normal image marks a defect")]
     left, top, right, bottom = resize.window(mask.shape[1], mask.shape[0])
     if entry.sample.label and mask[top:bottom, left:right].any() and not preprocess_mask(mask, resize).any():
         square = f"{resize.size}×{resize.size}"

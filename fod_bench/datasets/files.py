@@ -42,7 +42,7 @@ class FileCategory(Category):
 
     def read_image(self, sample: Sample) -> Image.Image:
         entry = self._entries[sample.name]
-        image, depth = read_rgb_and_depth(entry.picture, self._max_pixels)
+        image, depth = read_rgb_and_depth(entry.image, self._max_pixels)
         self._survey.image(entry, depth)
         return image
 
@@ -72,7 +72,7 @@ class FileCategory(Category):
 
     def _files(self) -> dict[str, Path]:
         """The images and masks in use, by what the fingerprint calls them."""
-        files = {sample.name: self._entries[sample.name].picture for sample in self.samples}
+        files = {sample.name: self._entries[sample.name].image for sample in self.samples}
         for sample in self.samples:
             masks = self._entries[sample.name].masks if sample.label and sample.masked else ()
             names = ["", *(f": {mask.name}" for mask in masks[1:])]
@@ -91,7 +91,7 @@ class FileCategory(Category):
         return self._masks_optional or not self.has_masks
 
     def require_masks(self) -> None:
-        """Raises DatasetError for a defective picture in use that lacks a mask of its own and needs one, or has several."""
+        """Raises DatasetError for a defective image in use that lacks a mask of its own and needs one, or has several."""
         used = {sample.name for sample in self.samples if sample.label}
         owners: dict[Path, Entry] = {}
         for entry in (entry for name, entry in self._entries.items() if name in used):
@@ -103,7 +103,7 @@ class FileCategory(Category):
 
     def _mask_paths(self, entry: Entry) -> tuple[Path, ...]:
         if problem := mask_problem(entry):
-            raise DatasetError(f"defective picture {entry.picture} {problem}")
+            raise DatasetError(f"defective image {entry.image} {problem}")
         return entry.masks
 
     def found(self) -> str:
@@ -122,7 +122,7 @@ class FileCategory(Category):
     def notes(self) -> list[str]:
         findings = [*self._scan.left_out, *(unused_mask(path) for path in self._scan.unused_masks)]
         if self.has_masks:
-            lacking = [self._entries[sample.name].picture for sample in self.test if not sample.masked]
+            lacking = [self._entries[sample.name].image for sample in self.test if not sample.masked]
             findings += [Finding("no_mask", path, "") for path in lacking]
         if self._digests:  # the fingerprint was taken
             findings += duplicates((self._entries[sample.name] for sample in self.samples), self._digests)
@@ -145,11 +145,11 @@ def described_places(scan: Scan, folder: Path) -> str:
 
 def unused_mask(path: Path) -> Finding:
     """A mask that no image takes."""
-    return Finding("unused_mask", path, "mask without a picture of its own")
+    return Finding("unused_mask", path, "mask without an image of its own")
 
 
 def mask_problem(entry: Entry) -> str:
-    """Why a defective picture has no mask that can be taken; empty where it has."""
+    """Why a defective image has no mask that can be taken; empty where it has."""
     if entry.problem:
         return f"has {entry.problem}"
     return "" if entry.masks else f"has no mask: looked for {entry.wanted}"
@@ -158,16 +158,16 @@ def mask_problem(entry: Entry) -> str:
 def read_mask_of(entry: Entry, survey: Survey, max_pixels: int) -> NDArray[np.uint8]:
     """The union of an image's masks, (h, w) of 0 and 1; the survey is told of those of a defective one.
 
-    Raises DatasetError when the size of one is not its picture's.
+    Raises DatasetError when the size of one is not its image's.
     """
-    header = read_header(entry.picture, max_pixels)
+    header = read_header(entry.image, max_pixels)
     drawn = []
     for path in entry.masks:
         mask = read_drawn_mask(path, max_pixels)
         height, width = mask.marked.shape
         if (width, height) != (header.width, header.height):
             raise DatasetError(
-                f"mask {path} is {width}×{height}, its picture {entry.picture} is {header.width}×{header.height}: "
+                f"mask {path} is {width}×{height}, its image {entry.image} is {header.width}×{header.height}: "
                 "they must be of one size"
             )
         drawn.append(mask)
@@ -177,11 +177,9 @@ def read_mask_of(entry: Entry, survey: Survey, max_pixels: int) -> NDArray[np.ui
 
 
 def shared_mask(first: Entry, second: Entry) -> str:
-    """What is wrong when two pictures differ in their suffix only."""
+    """What is wrong when two images differ in their suffix only."""
     mask = next(mask for mask in first.masks if mask in second.masks)
-    return (
-        f"pictures {first.picture} and {second.picture} share the mask {mask}: rename one of them and give each its own"
-    )
+    return f"images {first.image} and {second.image} share the mask {mask}: rename one of them and give each its own"
 
 
 def open_files(layout: Layout, root: Path, name: str, limit: SampleLimit | None) -> FileCategory:
@@ -195,10 +193,10 @@ def open_files(layout: Layout, root: Path, name: str, limit: SampleLimit | None)
     category = FileCategory(layout, name, folder, scan).limited(limit)
     for sample in category.samples:
         if has_control(printable(sample.name)):
-            raise DatasetError(f"category {name} in {root}: picture {not_shown(sample.name)}")
+            raise DatasetError(f"category {name} in {root}: image {not_shown(sample.name)}")
     for split, samples in (("training", category.train), ("test", category.test)):
         if not samples:
-            raise DatasetError(f"category {name} in {root} has no {split} pictures: {remedy(layout, folder, scan)}")
+            raise DatasetError(f"category {name} in {root} has no {split} images: {remedy(layout, folder, scan)}")
     if any(place.split is None for place in scan.places) and not any(entry.sample.label for entry in scan.entries):
         raise DatasetError(f"category {name} in {root} has no defective images: {remedy(layout, folder, scan)}")
     category.require_masks()
@@ -266,7 +264,7 @@ def strangers(layout: Layout, root: Path) -> list[Finding]:
         return []
     names = [name for name in folders(root) if not layout.is_category(root / name)]
     found = [Finding("folder", root / name, f"not a category: {layout.advice(root / name)}") for name in names]
-    loose = [path for path in visible_files(root) if path.suffix.lower() in layout.picture_types]
+    loose = [path for path in visible_files(root) if path.suffix.lower() in layout.image_types]
     return found + [Finding("left_out", path, f"lies beside the categories: {layout.form}") for path in loose]
 
 

@@ -9,14 +9,14 @@ from typing import Literal
 
 from fod_bench.datasets.base import GOOD
 from fod_bench.datasets.findings import Finding
-from fod_bench.datasets.images import MAX_PIXELS, PICTURE_TYPES
+from fod_bench.datasets.images import IMAGE_TYPES, MAX_PIXELS
 from fod_bench.datasets.layout import Layout, Place, Split, misplaced_masks
 from fod_bench.datasets.names import counted, is_pattern, listed, matches, meant
 from fod_bench.datasets.walk import below, folders, subfolders, visible_files
 
 _MASKS = "ground_truth"
 _SPLITS = ("train", "test")
-_TYPES = (*PICTURE_TYPES, ".webp", ".jfif", ".jpe", ".dib")
+_TYPES = (*IMAGE_TYPES, ".webp", ".jfif", ".jpe", ".dib")
 _NORMAL = ("good", "ok", "normal", "pass", "passed", "io", "gut", "fine", "healthy", "nominal", "positive")
 """What folders of normal images tend to be called, in lower case: for advice alone."""
 
@@ -50,7 +50,7 @@ class FolderLayout(Layout):
         flat = _either(self.settings.bad or ("bad",))
         return (
             f"layout folder expects <category>/train/{good}, test/{good} and test/{bad}, or <category>/{good} and {flat}, "
-            f"with {'/'.join(self.picture_types)} images, and masks, if there are any, as "
+            f"with {'/'.join(self.image_types)} images, and masks, if there are any, as "
             f"{_MASKS}/<defect>/<name>_mask or <name> ({'/'.join(self.mask_types)})"
         )
 
@@ -174,7 +174,7 @@ class FolderLayout(Layout):
         return [name for name in dict.fromkeys(names) if not name.startswith(_MASKS)]
 
     def _images(self, place: Path) -> list[Path]:
-        return [path for path in visible_files(place) if path.suffix.lower() in self.picture_types]
+        return [path for path in visible_files(place) if path.suffix.lower() in self.image_types]
 
     def _left_out(self, folder: Path, places: list[Place]) -> list[Finding]:
         """Folders that are taken as nothing, images in folders below a place or beside them, and strangers among the masks."""
@@ -217,10 +217,10 @@ class FolderLayout(Layout):
 
 FOLDER = FolderLayout(
     name="folder",
-    pictures="{split}/{type}",
+    images="{split}/{type}",
     masks=_MASKS + "/{type}",
     mask_stems=("{stem}_mask", "{stem}"),
-    picture_types=_TYPES,
+    image_types=_TYPES,
     mask_types=_TYPES,
     mask_folders=True,
 )

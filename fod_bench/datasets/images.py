@@ -1,4 +1,4 @@
-"""Pictures and masks from files: any common type and depth to 8-bit RGB, any mask to 0 and 1."""
+"""Images and masks from files: any common type and depth to 8-bit RGB, any mask to 0 and 1."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from PIL import Image, ImageOps
 
 from fod_bench.errors import DatasetError
 
-PICTURE_TYPES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+IMAGE_TYPES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 MAX_PIXELS = 400_000_000
 """Larger images are refused unless a data set allows them: 8-bit RGB of this size is 1.1 GiB for each reading thread."""
 
 _SIXTEEN_BIT_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 _TO_EIGHT_BIT = np.round(np.arange(65536) / 257).astype(np.uint8)
-_TURNED_ORIENTATIONS = (5, 6, 7, 8)  # EXIF values whose upright picture has width and height exchanged
+_TURNED_ORIENTATIONS = (5, 6, 7, 8)  # EXIF values whose upright image has width and height exchanged
 _EXIF_ORIENTATION = 0x0112
 
 # Whether an image is too large is asked below, with the limit of its data set. What else Pillow warns of does no harm to pixels.
@@ -62,7 +62,7 @@ class Mask(NamedTuple):
 
 
 def read_rgb(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """The picture at `path`, upright, in 8-bit RGB.
+    """The image at `path`, upright, in 8-bit RGB.
 
     EXIF orientation is applied, alpha is dropped, 16-bit grey is divided by 257. Raises DatasetError naming the file.
     """
@@ -88,46 +88,46 @@ def read_drawn_mask(path: Path, max_pixels: int = MAX_PIXELS) -> Mask:
 
 
 def read_header(path: Path, max_pixels: int = MAX_PIXELS) -> Header:
-    """Size and orientation of the picture as `read_rgb` returns it, from the file's header alone."""
+    """Size and orientation of the image as `read_rgb` returns it, from the file's header alone."""
 
-    def header(picture: Image.Image) -> Header:
-        orientation = _orientation(picture)
+    def header(image: Image.Image) -> Header:
+        orientation = _orientation(image)
         turned = orientation in _TURNED_ORIENTATIONS
-        return Header(*(picture.size[::-1] if turned else picture.size), orientation)
+        return Header(*(image.size[::-1] if turned else image.size), orientation)
 
     return _decode(path, header, max_pixels)
 
 
 def upright_size(path: Path) -> tuple[int, int]:
-    """(width, height) of the picture as `read_rgb` returns it."""
+    """(width, height) of the image as `read_rgb` returns it."""
     return read_header(path)[:2]
 
 
 def _decode(path: Path, convert: Callable[[Image.Image], Value], max_pixels: int) -> Value:
     try:
-        with Image.open(path) as picture:
-            width, height = picture.size
+        with Image.open(path) as image:
+            width, height = image.size
             if width * height > max_pixels:
                 raise ValueError(
                     f"it has {width}×{height} pixels, more than {max_pixels / 1e6:g} million; if it is meant to be so large, raise "
                     f"`max_pixels` of its data set (layout folder) to {width * height}"
                 )
-            return convert(picture)
+            return convert(image)
     except MemoryError:
         raise
     except Exception as error:  # decoders of damaged files raise anything from OSError to SyntaxError
-        reason = "it is not a picture of a known type, or is damaged" if "cannot identify" in str(error) else str(error)
-        raise DatasetError(f"picture {path} cannot be read: {reason}") from error
+        reason = "it is not an image of a known type, or is damaged" if "cannot identify" in str(error) else str(error)
+        raise DatasetError(f"image {path} cannot be read: {reason}") from error
 
 
-def _orientation(picture: Image.Image) -> int:
-    found = picture.getexif().get(_EXIF_ORIENTATION, 1)
+def _orientation(image: Image.Image) -> int:
+    found = image.getexif().get(_EXIF_ORIENTATION, 1)
     return found if isinstance(found, int) and 1 < found <= 8 else 1
 
 
-def _to_rgb(picture: Image.Image) -> tuple[Image.Image, Depth]:
-    deep_colour = any(";16" in str(part) for tile in getattr(picture, "tile", []) for part in _raw_modes(tile))
-    upright = ImageOps.exif_transpose(picture)
+def _to_rgb(image: Image.Image) -> tuple[Image.Image, Depth]:
+    deep_colour = any(";16" in str(part) for tile in getattr(image, "tile", []) for part in _raw_modes(tile))
+    upright = ImageOps.exif_transpose(image)
     if upright.mode in _SIXTEEN_BIT_MODES:
         values = np.asarray(upright)
         smallest, largest = int(values.min()), int(values.max())
@@ -148,10 +148,10 @@ def _raw_modes(tile: Any) -> tuple[Any, ...]:
     return arguments if isinstance(arguments, tuple) else (arguments,)
 
 
-def _to_mask(picture: Image.Image) -> Mask:
-    lossy = picture.format in ("JPEG", "MPO")  # compression leaves traces around the defect
-    orientation = _orientation(picture)
-    upright = ImageOps.exif_transpose(picture)
+def _to_mask(image: Image.Image) -> Mask:
+    lossy = image.format in ("JPEG", "MPO")  # compression leaves traces around the defect
+    orientation = _orientation(image)
+    upright = ImageOps.exif_transpose(image)
     if upright.mode in ("P", "PA", "CMYK", "YCbCr", "LAB", "HSV"):
         upright = upright.convert("RGBA" if "transparency" in upright.info or upright.mode == "PA" else "RGB")
     values = np.atleast_3d(np.asarray(upright))  # (h, w, channels)

@@ -23,7 +23,7 @@ class Entry:
     """A sample and its files. `wanted` says where its mask was looked for first."""
 
     sample: Sample
-    picture: Path
+    image: Path
     masks: tuple[Path, ...]
     """Of a defective image none, one, or several of which the mask is the union."""
     wanted: Path
@@ -58,7 +58,7 @@ class Scan:
     """Files and folders that are not read."""
 
     def shared_masks(self) -> Iterator[tuple[Entry, Entry]]:
-        """Pairs of defective pictures that would take the same mask, as `a.png` and `a.jpg` would."""
+        """Pairs of defective images that would take the same mask, as `a.png` and `a.jpg` would."""
         owners: dict[Path, Entry] = {}
         for entry in self.entries:
             for mask in entry.masks if entry.sample.label else ():
@@ -73,16 +73,16 @@ class Layout:
     """A family of data sets with one form on disk."""
 
     name: str
-    pictures: str
-    """Folder of the pictures below the category, with `{split}` and `{type}`."""
+    images: str
+    """Folder of the images below the category, with `{split}` and `{type}`."""
     masks: str
     """Folder of the masks below the category, with `{split}` and `{type}`."""
     mask_stems: tuple[str, ...]
-    """Names a mask may have, without suffix, with `{stem}` of its picture."""
-    picture_types: tuple[str, ...]
+    """Names a mask may have, without suffix, with `{stem}` of its image."""
+    image_types: tuple[str, ...]
     mask_types: tuple[str, ...]
     good: str = GOOD
-    """What the folder of normal pictures is called."""
+    """What the folder of normal images is called."""
     published: Mapping[str, Counts] = field(default_factory=dict)
     """Category -> published counts; empty where any category may be."""
     other_folders: tuple[str, ...] = ()
@@ -98,19 +98,19 @@ class Layout:
 
     @property
     def train_folder(self) -> str:
-        return self.pictures.format(split="train", type=self.good)
+        return self.images.format(split="train", type=self.good)
 
     @property
     def form(self) -> str:
         """The expected form in one line, for messages."""
         test_good, test_defect, masks = (
             template.format(split="test", type=kind)
-            for template, kind in ((self.pictures, self.good), (self.pictures, "<defect>"), (self.masks, "<defect>"))
+            for template, kind in ((self.images, self.good), (self.images, "<defect>"), (self.masks, "<defect>"))
         )
         names = " or ".join(stem.format(stem="<name>") for stem in self.mask_stems)
         return (
             f"layout {self.name} expects <category>/{self.train_folder}, {test_good}, {test_defect} with "
-            f"{'/'.join(self.picture_types)} pictures, and masks {masks}/{names} ({'/'.join(self.mask_types)})"
+            f"{'/'.join(self.image_types)} images, and masks {masks}/{names} ({'/'.join(self.mask_types)})"
         )
 
     def is_category(self, folder: Path) -> bool:
@@ -132,8 +132,8 @@ class Layout:
         unused: list[Path] = []
         for place in places:
             files = visible_files(place.images)
-            images = [path for path in files if path.suffix.lower() in self.picture_types]
-            strange = [path for path in files if path.suffix.lower() not in self.picture_types]
+            images = [path for path in files if path.suffix.lower() in self.image_types]
+            strange = [path for path in files if path.suffix.lower() not in self.image_types]
             left_out += [self._unread_type(path) for path in strange]
             special = special_files(place.images) + (special_files(place.masks) if place.split != "train" else [])
             left_out += [_special(path) for path in special]
@@ -150,7 +150,7 @@ class Layout:
 
     def _unread_type(self, path: Path) -> Finding:
         kind = f"its type {path.suffix}" if path.suffix else "it has no suffix, which"
-        types = "/".join(self.picture_types)
+        types = "/".join(self.image_types)
         return Finding("left_out", path, f"does not belong here: it is not read, since {kind} is none of {types}")
 
     def has_masks(self, folder: Path) -> bool:
@@ -168,7 +168,7 @@ class Layout:
                     strange.append(folder / split / kind)
                     continue
                 images, masks = (
-                    folder / template.format(split=split, type=kind) for template in (self.pictures, self.masks)
+                    folder / template.format(split=split, type=kind) for template in (self.images, self.masks)
                 )
                 good = kind == self.good
                 places.append(Place(images, masks, good, GOOD if good else kind, split))
@@ -186,7 +186,7 @@ class Layout:
 
     def _misplaced(self, folder: Path) -> Iterator[Path]:
         """Folders of the category that no part of the layout asks for, and files among the masks that are none."""
-        top = {template.split("/")[0].format(split=split) for template in (self.pictures, self.masks)
+        top = {template.split("/")[0].format(split=split) for template in (self.images, self.masks)
                for split in ("train", "test")}  # fmt: skip
         for name in folders(folder):
             if name not in top and name not in self.other_folders:

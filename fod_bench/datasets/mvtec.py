@@ -25,10 +25,10 @@ _TRAIN_GOOD_TEST = {
 
 MVTEC = Layout(
     name="mvtec",
-    pictures="{split}/{type}",
+    images="{split}/{type}",
     masks="ground_truth/{type}",
     mask_stems=("{stem}_mask",),
-    picture_types=(".png",),
+    image_types=(".png",),
     mask_types=(".png",),
     published={
         name: Counts(train=train, test_good=good, test_defect=test - good)

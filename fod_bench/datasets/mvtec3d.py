@@ -20,10 +20,10 @@ _TRAIN_GOOD_TEST = {
 
 MVTEC3D = Layout(
     name="mvtec3d",
-    pictures="{split}/{type}/rgb",
+    images="{split}/{type}/rgb",
     masks="{split}/{type}/gt",
     mask_stems=("{stem}",),
-    picture_types=(".png",),
+    image_types=(".png",),
     mask_types=(".png",),
     published={
         name: Counts(train=train, test_good=good, test_defect=test - good)

@@ -30,14 +30,14 @@ class Survey:
 
     def image(self, entry: Entry, depth: Depth) -> None:
         """An image was read."""
-        self._depths[entry.sample.name] = entry.sample, entry.picture, depth
+        self._depths[entry.sample.name] = entry.sample, entry.image, depth
 
     def mask(self, entry: Entry, drawn: Sequence[Mask], header: Header) -> None:
         """The masks of a defective image were read, whose own header is given."""
         found = []
         union = np.bitwise_or.reduce([mask.marked for mask in drawn])
         if not union.any():
-            found.append(Finding("empty_mask", entry.masks[0], "the mask is empty, its picture is a defective one"))
+            found.append(Finding("empty_mask", entry.masks[0], "the mask is empty, its image is a defective one"))
         if covered := _covered(union):
             found.append(Finding("inverted_mask", entry.masks[0], covered))
         for path, mask in zip(entry.masks, drawn, strict=True):
@@ -47,7 +47,7 @@ class Survey:
         square = header.width == header.height
         fits_both = square or header.orientation < 5
         if header.orientation > 1 and fits_both and any(mask.orientation != header.orientation for mask in drawn):
-            found.append(Finding("turned", entry.picture, _turned(header.orientation)))
+            found.append(Finding("turned", entry.image, _turned(header.orientation)))
         self._masks[entry.sample.name] = found
 
     def findings(self) -> list[Finding]:
@@ -92,13 +92,13 @@ def duplicates(entries: Iterable[Entry], digests: Mapping[str, str]) -> list[Fin
             labelled = (
                 f"{one.name}, which is {'defective' if one.label else 'normal'}: one of the two is in the wrong folder"
             )
-            found.append(Finding("good_and_bad", entry.picture, f"is the same image as {labelled}"))
+            found.append(Finding("good_and_bad", entry.image, f"is the same image as {labelled}"))
         elif one.split != two.split:
             found.append(
-                Finding("train_and_test", entry.picture, f"is the same image as {one.name}, which is trained on")
+                Finding("train_and_test", entry.image, f"is the same image as {one.name}, which is trained on")
             )
         else:
-            found.append(Finding("twice", entry.picture, f"is the same image as {one.name}, and so counts twice"))
+            found.append(Finding("twice", entry.image, f"is the same image as {one.name}, and so counts twice"))
     return found
 
 

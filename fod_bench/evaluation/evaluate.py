@@ -28,11 +28,11 @@ class Truth:
     """What a test split's scores are held against, one evaluation after the other."""
 
     labels: NDArray[np.uint8]
-    """(m,), 1 for a defective picture."""
+    """(m,), 1 for a defective image."""
     masks: NDArray[np.uint8]
-    """(p, s, s), 1 for a defective pixel: of the p pictures whose defective pixels are known, in order."""
+    """(p, s, s), 1 for a defective pixel: of the p images whose defective pixels are known, in order."""
     masked: NDArray[np.bool_] | None = None
-    """(m,), true for those p pictures; None where they are all."""
+    """(m,), true for those p images; None where they are all."""
     _on_device: dict[torch.device, DeviceMasks] = field(default_factory=dict, compare=False)
 
     @cached_property
@@ -47,7 +47,7 @@ class Truth:
 
     @cached_property
     def no_defective_pixel(self) -> str | None:
-        """Why no pixel is known to be defective although pictures are; None where some are, or no picture is."""
+        """Why no pixel is known to be defective although images are; None where some are, or no image is."""
         defects = int(self.labels.sum())
         if not defects or self.masks.any():
             return None
@@ -57,7 +57,7 @@ class Truth:
         return f"no mask marks a pixel at {side}×{side}: every defect vanishes at this image size"
 
     def known(self, maps: NDArray[Any]) -> NDArray[Any]:
-        """Of maps (m, s, s) those of the pictures whose defective pixels are known, (p, s, s)."""
+        """Of maps (m, s, s) those of the images whose defective pixels are known, (p, s, s)."""
         return maps if self.masked is None else maps[self.masked]
 
     def on_device(self, device: torch.device) -> DeviceMasks:
@@ -100,7 +100,7 @@ PixelMetrics = Callable[[], dict[MetricName, float]]
 
 
 def _by_scoring(scorings: Iterable[ScoreMaps], truth: Truth) -> Iterator[tuple[str, NDArray[Any], PixelMetrics]]:
-    """Of each scoring its name, the pictures' scores and the pixel metrics; from a device all at once, when all is done there."""
+    """Of each scoring its name, the images' scores and the pixel metrics; from a device all at once, when all is done there."""
     waiting = []
     for scoring in scorings:
         device = scoring.pixels.device

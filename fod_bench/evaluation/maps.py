@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class ScoreMaps(NamedTuple):
-    """Anomaly scores of the test pictures under one scoring."""
+    """Anomaly scores of the test images under one scoring."""
 
     score: str
     """Score name, e.g. `rec@8+16`."""

@@ -11,9 +11,9 @@ Metric = MetricName | CostName
 BETTER = "↓ lower is better, ↑ higher is better."
 
 CONVENTION = (
-    "FLOPs: multiply-adds of the layers with weights, for one picture: with the backbone's stages that are used, without the "
+    "FLOPs: multiply-adds of the layers with weights, for one image: with the backbone's stages that are used, without the "
     "products of attention. "
-    "Training: from stored features, without the backbone, whose pass is made once. Inference: one picture at a time, from picture "
+    "Training: from stored features, without the backbone, whose pass is made once. Inference: one image at a time, from image "
     "to map and score, backbone included."
 )
 """What our costs are, see docs/metrics.md."""

@@ -29,13 +29,11 @@ class DeviceMasks:
         masked: NDArray[np.bool_] | None = None,
     ) -> None:
         """`masks` (p, s, s), non-zero for a defective pixel; `weights` (P,): `fod_bench.evaluation.ranking.region_weights` of them;
-        `masked` (m,): which of the m pictures the p masks are of, all where it is None."""
+        `masked` (m,): which of the m images the p masks are of, all where it is None."""
         defective = torch.from_numpy(masks.reshape(-1) > 0)
         places_of_masks = torch.arange(defective.numel())
         if masked is not None:
-            first = torch.from_numpy(np.flatnonzero(masked)) * math.prod(
-                masks.shape[1:]
-            )  # (p,) of each picture's pixels
+            first = torch.from_numpy(np.flatnonzero(masked)) * math.prod(masks.shape[1:])  # (p,) of each image's pixels
             places_of_masks = (first[:, None] + torch.arange(math.prod(masks.shape[1:]))).reshape(-1)
         # places, not flags: how many pixels a flag picks is known to the device alone, and the host would have to wait for it
         places = torch.int32 if places_of_masks.max() < 1 << 31 else torch.int64

@@ -1,7 +1,7 @@
 """Exact image and pixel metrics: AUROC, AUPRO and the maximum of F1, all from one sort of the negative scores.
 
 A higher score means more anomalous; labels and masks are booleans or integers, non-zero for a defect. Letters of shapes:
-n pictures, H rows, W columns, P positive (defective) and N negative (normal) samples.
+n images, H rows, W columns, P positive (defective) and N negative (normal) samples.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def rank_positives(scores: NDArray[Any], labels: NDArray[Any], sample: str = "sa
     Args:
         scores: real numbers of any shape, kept in their own precision; the sorted negatives are the one copy made.
         labels: booleans or integers of the same shape, non-zero for a positive.
-        sample: what a score belongs to, for messages: picture or pixel.
+        sample: what a score belongs to, for messages: image or pixel.
 
     Raises:
         ValueError: shapes differ, or the types are not as above.
@@ -114,7 +114,7 @@ def rank_positives(scores: NDArray[Any], labels: NDArray[Any], sample: str = "sa
 def region_weights(masks: NDArray[Any]) -> NDArray[np.float64]:
     """1 / (number of regions x size of its region) for every defective pixel of `masks` (n, H, W), in the masks' order.
 
-    A region is a set of defective pixels of one picture that touch along an edge or at a corner (8-connected).
+    A region is a set of defective pixels of one image that touch along an edge or at a corner (8-connected).
     """
     from scipy.ndimage import label
 
@@ -159,8 +159,8 @@ def aupro(scores: NDArray[Any], masks: NDArray[Any], max_false_positive_rate: fl
 def image_metrics(scores: NDArray[Any], labels: NDArray[Any]) -> dict[MetricName, float]:
     """The image metrics of scores (n,) and labels (n,). Errors as `rank_positives`."""
     if np.ndim(scores) != 1:
-        raise ValueError(f"image scores have shape {np.shape(scores)}; one score per picture (n,) is needed")
-    ranked = rank_positives(scores, labels, "picture")
+        raise ValueError(f"image scores have shape {np.shape(scores)}; one score per image (n,) is needed")
+    ranked = rank_positives(scores, labels, "image")
     return values_of("image", ranked, np.zeros(0))
 
 
@@ -172,5 +172,5 @@ def pixel_metrics(scores: NDArray[Any], masks: NDArray[Any]) -> dict[MetricName,
 
 def _check_maps(scores: NDArray[Any], masks: NDArray[Any]) -> NDArray[Any]:
     if np.ndim(scores) != 3:
-        raise ValueError(f"score maps have shape {np.shape(scores)}; (pictures, rows, columns) is needed")
+        raise ValueError(f"score maps have shape {np.shape(scores)}; (images, rows, columns) is needed")
     return np.asarray(masks)

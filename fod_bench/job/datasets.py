@@ -22,19 +22,19 @@ _NAMES: TypeAdapter[tuple[str, ...]] = TypeAdapter(
 
 
 class Limit(Frozen):
-    """Fewer pictures per category, for a quick look. The numbers of a limited run are not the paper's."""
+    """Fewer images per category, for a quick look. The numbers of a limited run are not the paper's."""
 
     train: PositiveWholeNumber | None = None
-    """Normal pictures to train on, the first by name; all when left out."""
+    """Normal images to train on, the first by name; all when left out."""
     test: PositiveWholeNumber | None = None
-    """Pictures to test on, spread over the good ones and every kind of defect; all when left out."""
+    """Images to test on, spread over the good ones and every kind of defect; all when left out."""
 
 
 class DatasetSpec(Frozen):
     """One data set of a job."""
 
     layout: Literal["mvtec", "btad", "mvtec3d", "folder", "synthetic"]
-    """How the pictures lie on disk: one of the three published sets, `folder` for your own images, or
+    """How the images lie on disk: one of the three published sets, `folder` for your own images, or
     `synthetic`, which are drawn and need no files."""
     root: Annotated[str | None, Field(validate_default=True)] = None
     """Folder that holds the categories, relative to the working directory; needed by every layout but `synthetic`. Of layout
@@ -42,7 +42,7 @@ class DatasetSpec(Frozen):
     categories: Literal["all"] | tuple[str, ...] = "all"
     """`all`, or a list of category names."""
     limit: Limit | None = None
-    """Fewer pictures per category; all when left out."""
+    """Fewer images per category; all when left out."""
     good: tuple[str, ...] | None = None
     """Layout `folder`: names or patterns (`*`, `?`) of the folders of normal images in a category, or in its `train` and `test`;
     `[good]` when left out."""
@@ -59,14 +59,14 @@ class DatasetSpec(Frozen):
     """Layout `folder`: pixels of the largest image that is read, 400000000 when left out; reading one takes some 4 bytes for each
     pixel, 8 of a mask. A larger one is refused."""
     synthetic: Annotated[SyntheticSettings | None, Field(validate_default=True)] = None
-    """How the pictures of layout `synthetic` are drawn."""
+    """How the images of layout `synthetic` are drawn."""
 
     @field_validator("root")
     @classmethod
     def _root_where_needed(cls, root: str | None, info: ValidationInfo) -> str | None:
         layout = info.data.get("layout")
         if layout == "synthetic" and root is not None:
-            raise ValueError("layout `synthetic` draws its pictures and takes no root")
+            raise ValueError("layout `synthetic` draws its images and takes no root")
         if layout not in (None, "synthetic") and not root:
             raise ValueError(f"missing; layout `{layout}` needs the folder that holds its categories")
         return home_expanded(root) if root else None
@@ -81,7 +81,7 @@ class DatasetSpec(Frozen):
         # A folder called 2024 is a number in YAML; 01 is not, so nothing is lost.
         names = _NAMES.validate_python([str(name) if type(name) is int else name for name in value])
         layout = info.data.get("layout")
-        if layout not in (None, "folder"):  # the names of own pictures are known by their folder only
+        if layout not in (None, "folder"):  # the names of own images are known by their folder only
             known = category_names(layout, None)
             if strange := [(index, name) for index, name in enumerate(names) if name not in known]:
                 told = strange[:MAX_SHOWN]

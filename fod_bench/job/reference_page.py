@@ -25,9 +25,9 @@ _SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     (
         "`datasets.NAME.limit`",
         Limit,
-        "Fewer pictures per category, for a quick look; such numbers are not the paper's.",
+        "Fewer images per category, for a quick look; such numbers are not the paper's.",
     ),
-    ("`datasets.NAME.synthetic`", SyntheticSettings, "How the pictures of layout `synthetic` are drawn."),
+    ("`datasets.NAME.synthetic`", SyntheticSettings, "How the images of layout `synthetic` are drawn."),
     (
         "`settings`, common keys",
         MethodSettings,

@@ -73,9 +73,9 @@ class Job(Frozen):
     """Data sets by name; needed unless other jobs are included. Tables show the name; published numbers are found by the
     names `mvtec`, `btad`, `mvtec3d`."""
     limit_train: PositiveWholeNumber | None = None
-    """Pictures to train on per category, for every data set without a `limit` of its own; all when left out."""
+    """Images to train on per category, for every data set without a `limit` of its own; all when left out."""
     limit_test: PositiveWholeNumber | None = None
-    """Pictures to test on per category, for every data set without a `limit` of its own; all when left out."""
+    """Images to test on per category, for every data set without a `limit` of its own; all when left out."""
     settings: Given = Field(default_factory=dict)
     """What all rows have in common."""
     variants: dict[str, Given] = Field(default_factory=dict)

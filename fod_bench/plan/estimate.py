@@ -52,9 +52,9 @@ class Summary:
     references_stored: int
     tables: list[int]
     steps_left: int
-    """Optimiser steps of the trainings that have no record, as far as their pictures are counted."""
+    """Optimiser steps of the trainings that have no record, as far as their images are counted."""
     trainings_uncounted: int
-    """Trainings whose pictures cannot be counted, left out of the estimate."""
+    """Trainings whose images cannot be counted, left out of the estimate."""
     petaflop_left: float
     """Of training and evaluation; the backbone's pass comes on top."""
     time_left: list[Estimate]

@@ -71,7 +71,7 @@ def make_plan(job: Job, *, download: bool) -> Plan:
         download: fetch pretrained weights that are not on this machine, and insist on having all weights.
 
     Raises:
-        JobError: the job names categories a data set lacks, or references that a category has too few pictures for.
+        JobError: the job names categories a data set lacks, or references that a category has too few images for.
         WeightsError: with `download`, weights cannot be had.
     """
     expansion = expand(job)

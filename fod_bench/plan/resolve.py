@@ -1,6 +1,6 @@
 """From a cell that is asked for to its training, its features and its key.
 
-Keys are made here, and nowhere else, from the content of what they stand for: pictures, weights, settings. A path, a
+Keys are made here, and nowhere else, from the content of what they stand for: images, weights, settings. A path, a
 machine or the shape of a cluster is never part of one.
 """
 
@@ -191,7 +191,7 @@ def _supposed(spec: CellSpec) -> list[Any]:
 
 
 def _limited(counts: Counts, limit: Limit) -> Counts:
-    """About what a limit leaves: testing takes turns between good and defective pictures."""
+    """About what a limit leaves: testing takes turns between good and defective images."""
     test = min(limit.test or math.inf, counts.test_good + counts.test_defect)
     good = min(counts.test_good, math.ceil(test / 2))
     train = counts.train if limit.train is None else min(limit.train, counts.train)

@@ -90,7 +90,7 @@ class Trial(Training):
 
 
 class Counts(_Frozen):
-    """Pictures of the category that the trial used."""
+    """Images of the category that the trial used."""
 
     train: Count
     test_good: Count

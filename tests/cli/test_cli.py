@@ -276,7 +276,7 @@ def test_figures_that_a_job_does_not_feed_are_left_out_and_named(bench: Bench, c
     assert len(list((bench.folder / "every").iterdir())) == 8
 
 
-def test_synthetic_pictures_are_written_once_and_are_sound(bench: Bench, call: Call) -> None:
+def test_synthetic_images_are_written_once_and_are_sound(bench: Bench, call: Call) -> None:
     few = ["--train", "3", "--test-good", "2", "--test-defect-per-type", "1", "--size", "64"]
     wanted = ["--categories", "weave", "--categories", "board"]
     written = call("data", "synth", "drawn", *wanted, *few)
@@ -291,12 +291,12 @@ def test_synthetic_pictures_are_written_once_and_are_sound(bench: Bench, call: C
 
 def test_faults_of_a_data_set_are_listed_on_standard_output(bench: Bench, call: Call) -> None:
     category = folder_category(bench.folder / "faulty")
-    (category / "train/good/000.png").write_bytes(b"no picture")
+    (category / "train/good/000.png").write_bytes(b"no image")
     (category / "ground_truth/crack/000_mask.png").unlink()
     mask(category / "ground_truth/dent/000_mask.png", size=(5, 5))
     found = call("data", "check", "faulty", code=1)
     assert len(found.stdout.splitlines()) == 3
-    for part in ("train/good/000.png", "defective picture without a mask", "dent/000_mask.png"):
+    for part in ("train/good/000.png", "defective image without a mask", "dent/000_mask.png"):
         assert part in found.stdout
     assert found.stderr.splitlines()[1:] == ["3 faults in faulty"], "after what was found"
     assert "nut" in call("data", "check", "faulty", "--categories", "nutt", code=1).stdout

@@ -15,7 +15,7 @@ from PIL import Image
 
 from fod_bench.datasets import category_names, expected_counts, open_category
 from fod_bench.errors import DatasetError
-from tests.helpers.dataset_builders import btad_category, folder_category, mask, mvtec3d_category, picture
+from tests.helpers.dataset_builders import btad_category, folder_category, image, mask, mvtec3d_category
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def test_folder_lists_train_then_test_by_name(tmp_path: Path) -> None:
     assert category.samples == category.train + category.test
 
 
-def test_masks_have_the_pictures_own_size_and_are_binary(tmp_path: Path) -> None:
+def test_masks_have_the_images_own_size_and_are_binary(tmp_path: Path) -> None:
     folder_category(tmp_path)
     category = open_category("folder", tmp_path, "nut")
     values = category.read_mask(category.test[0])
@@ -95,7 +95,7 @@ def test_mvtec3d_takes_any_nonzero_value_for_a_defect(tmp_path: Path) -> None:
 
 def test_mvtec_wants_png_and_the_published_names(tmp_path: Path) -> None:
     folder_category(tmp_path, "bottle", suffix=".jpg")
-    with pytest.raises(DatasetError, match=r"bottle.*no training pictures.*\.png"):
+    with pytest.raises(DatasetError, match=r"bottle.*no training images.*\.png"):
         open_category("mvtec", tmp_path, "bottle")
     with pytest.raises(DatasetError, match="no category 'botle'; did you mean 'bottle'"):
         open_category("mvtec", tmp_path, "botle")
@@ -126,7 +126,7 @@ def test_category_names_of_a_folder_are_those_on_disk(tmp_path: Path) -> None:
 
 def test_any_suffix_case_and_both_mask_names_are_taken(tmp_path: Path) -> None:
     category = folder_category(tmp_path, suffix=".PNG")
-    picture(category / "test/crack/shot.JPG")
+    image(category / "test/crack/shot.JPG")
     mask(category / "ground_truth/crack/shot.TIF")
     (category / "test/crack/.DS_Store").write_bytes(b"")
     opened = open_category("folder", tmp_path, "nut")
@@ -137,7 +137,7 @@ def test_any_suffix_case_and_both_mask_names_are_taken(tmp_path: Path) -> None:
 def test_limit_keeps_the_first_and_spreads_over_defects(tmp_path: Path) -> None:
     category = folder_category(tmp_path)
     for index in range(2, 20):
-        picture(category / f"test/crack/{index:03d}.png")
+        image(category / f"test/crack/{index:03d}.png")
         mask(category / f"ground_truth/crack/{index:03d}_mask.png")
     limited = open_category("folder", tmp_path, "nut", limit=Limit(train=2, test=4))
     assert [sample.name for sample in limited.train] == ["train/good/000.png", "train/good/001.png"]
@@ -159,7 +159,7 @@ def test_a_mask_missing_outside_the_limit_does_no_harm(tmp_path: Path) -> None:
     assert len(opened.test) == 3 and opened.fingerprint()
 
 
-def test_defect_without_mask_names_picture_and_mask(tmp_path: Path) -> None:
+def test_defect_without_mask_names_image_and_mask(tmp_path: Path) -> None:
     category = folder_category(tmp_path)
     (category / "ground_truth/crack/001_mask.png").unlink()
     with pytest.raises(DatasetError) as caught:
@@ -172,13 +172,13 @@ def test_mask_of_another_size_names_both_sizes(tmp_path: Path) -> None:
     category = folder_category(tmp_path)
     mask(category / "ground_truth/dent/000_mask.png", size=(6, 5))
     opened = open_category("folder", tmp_path, "nut")
-    with pytest.raises(DatasetError, match=r"000_mask\.png is 6×5, its picture .*000\.png is 12×10"):
+    with pytest.raises(DatasetError, match=r"000_mask\.png is 6×5, its image .*000\.png is 12×10"):
         opened.read_mask(next(sample for sample in opened.test if sample.defect == "dent"))
 
 
-def test_unreadable_picture_is_named(tmp_path: Path) -> None:
+def test_unreadable_image_is_named(tmp_path: Path) -> None:
     category = folder_category(tmp_path)
-    (category / "train/good/001.png").write_bytes(b"no picture")
+    (category / "train/good/001.png").write_bytes(b"no image")
     whole = (category / "train/good/002.png").read_bytes()
     (category / "train/good/002.png").write_bytes(whole[: len(whole) // 2])
     opened = open_category("folder", tmp_path, "nut")
@@ -187,9 +187,9 @@ def test_unreadable_picture_is_named(tmp_path: Path) -> None:
             opened.read_image(sample)
 
 
-def test_two_pictures_of_one_stem_cannot_share_a_mask(tmp_path: Path) -> None:
+def test_two_images_of_one_stem_cannot_share_a_mask(tmp_path: Path) -> None:
     category = folder_category(tmp_path)
-    picture(category / "test/crack/000.jpg")
+    image(category / "test/crack/000.jpg")
     with pytest.raises(DatasetError, match=r"000\.jpg and .*000\.png share the mask"):
         open_category("folder", tmp_path, "nut")
 
@@ -230,10 +230,10 @@ def test_fingerprint_follows_content_and_names_not_place_or_time(tmp_path: Path)
     whole = fingerprint("a")
     assert whole == fingerprint("b") and len(whole) == 64
     assert fingerprint("a", Limit(train=2)) != whole
-    picture(second / "train/good/000.png", value=61)
+    image(second / "train/good/000.png", value=61)
     changed = fingerprint("b")
     assert changed != whole
-    picture(second / "train/good/000.png", value=60)
+    image(second / "train/good/000.png", value=60)
     mask(second / "ground_truth/dent/000_mask.png", empty=True)
     assert fingerprint("b") not in (whole, changed)
     (first / "train/good/000.png").rename(first / "train/good/0000.png")

@@ -10,7 +10,7 @@ from PIL import Image
 
 from fod_bench.datasets import Fault, category_names, check, expected_counts, open_category
 from fod_bench.errors import DatasetError
-from tests.helpers.dataset_builders import btad_category, folder_category, mask, mvtec3d_category, picture
+from tests.helpers.dataset_builders import btad_category, folder_category, image, mask, mvtec3d_category
 
 
 def found(faults: list[Fault], root: Path) -> dict[str, str]:
@@ -29,14 +29,14 @@ def test_a_sound_folder_has_no_fault(tmp_path: Path) -> None:
 
 def test_every_fault_is_found_in_one_walk(tmp_path: Path) -> None:
     nut = folder_category(tmp_path)
-    (nut / "train/good/001.png").write_bytes(b"no picture")
+    (nut / "train/good/001.png").write_bytes(b"no image")
     (nut / "ground_truth/crack/000_mask.png").unlink()
     mask(nut / "ground_truth/crack/001_mask.png", size=(4, 4))
     mask(nut / "ground_truth/crack/777_mask.png")
     mask(nut / "ground_truth/dent/000_mask.png", empty=True)
     mask(nut / "ground_truth/nothing/000_mask.png")
     (nut / "test/good/notes.txt").write_text("?")
-    picture(nut / "train/bad/000.png")
+    image(nut / "train/bad/000.png")
     (nut / "trian").mkdir()
     (nut / "test/good/001.png").unlink()
     (nut / "test/good/001.png").symlink_to(tmp_path / "gone.png")
@@ -46,7 +46,7 @@ def test_every_fault_is_found_in_one_walk(tmp_path: Path) -> None:
         "nut/train/good/001.png": "cannot be read",
         "nut/test/crack/000.png": "without a mask: looked for",
         "nut/ground_truth/crack/001_mask.png": "is 4×4",
-        "nut/ground_truth/crack/777_mask.png": "mask without a picture",
+        "nut/ground_truth/crack/777_mask.png": "mask without an image",
         "nut/ground_truth/dent/000_mask.png": "empty",
         "nut/ground_truth/nothing": "does not belong here",
         "nut/test/good/notes.txt": "does not belong here",
@@ -66,8 +66,8 @@ def test_every_fault_is_found_in_one_walk(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("folder", "problem"),
     [
-        ("train", "no training pictures"),
-        ("test/good", "no normal test pictures"),
+        ("train", "no training images"),
+        ("test/good", "no normal test images"),
     ],
 )
 def test_an_empty_split_is_a_fault(tmp_path: Path, folder: str, problem: str) -> None:
@@ -81,15 +81,15 @@ def test_an_empty_split_is_a_fault(tmp_path: Path, folder: str, problem: str) ->
 
 def test_no_defects_at_all_is_a_fault(tmp_path: Path) -> None:
     for index in range(2):
-        picture(tmp_path / f"nut/train/good/{index}.png", value=60 + index)
-        picture(tmp_path / f"nut/test/good/{index}.png", value=70 + index)
+        image(tmp_path / f"nut/train/good/{index}.png", value=60 + index)
+        image(tmp_path / f"nut/test/good/{index}.png", value=70 + index)
     (fault,) = check("folder", tmp_path)
-    assert "no defective test pictures" in fault.problem
+    assert "no defective test images" in fault.problem
 
 
-def test_two_pictures_sharing_a_mask_are_a_fault(tmp_path: Path) -> None:
+def test_two_images_sharing_a_mask_are_a_fault(tmp_path: Path) -> None:
     nut = folder_category(tmp_path)
-    picture(nut / "test/crack/000.jpg")
+    image(nut / "test/crack/000.jpg")
     (fault,) = check("folder", tmp_path)
     assert fault.path.name == "000.png" and "share the mask" in fault.problem
 
@@ -98,9 +98,9 @@ def test_known_sets_are_held_to_their_published_counts(tmp_path: Path) -> None:
     btad_category(tmp_path, "01", ".bmp", ".png")
     problems = [fault.problem for fault in check("btad", tmp_path, ["01"])]
     assert problems == [
-        "2 training pictures, 400 were published",
-        "1 normal test pictures, 21 were published",
-        "2 defective test pictures, 49 were published",
+        "2 training images, 400 were published",
+        "1 normal test images, 21 were published",
+        "2 defective test images, 49 were published",
     ]
     missing = [fault.category for fault in check("btad", tmp_path) if "is not in" in fault.problem]
     assert missing == ["02", "03"]
@@ -116,20 +116,20 @@ def test_a_complete_btad_category_is_sound(tmp_path: Path) -> None:
         ("test", "ko", counts.test_defect),
     ):
         for index in range(number):
-            path = picture(tmp_path / "02" / split / kind / f"{index:04d}.png", size=(8, 8))
+            path = image(tmp_path / "02" / split / kind / f"{index:04d}.png", size=(8, 8))
             Image.new("RGB", (8, 8), (*divmod(next(colours), 256), 0)).save(path)
             if kind == "ko":
                 mask(tmp_path / "02/ground_truth/ko" / f"{index:04d}.png", size=(8, 8))
     assert check("btad", tmp_path, ["02"]) == []
 
 
-def test_mvtec3d_expects_its_other_folders_and_empty_masks_of_normal_pictures(tmp_path: Path) -> None:
+def test_mvtec3d_expects_its_other_folders_and_empty_masks_of_normal_images(tmp_path: Path) -> None:
     bagel = mvtec3d_category(tmp_path)
     faults = check("mvtec3d", tmp_path, ["bagel"])
     assert all("were published" in fault.problem for fault in faults) and len(faults) == 3
     mask(bagel / "test/good/gt/000.png")
     faults = [fault for fault in check("mvtec3d", tmp_path, ["bagel"]) if "published" not in fault.problem]
-    assert [fault.problem for fault in faults] == ["the mask of a normal picture marks a defect"]
+    assert [fault.problem for fault in faults] == ["the mask of a normal image marks a defect"]
 
 
 def test_an_archive_unpacked_one_folder_deeper_is_explained(tmp_path: Path) -> None:
@@ -154,14 +154,14 @@ def test_a_missing_category_asked_for_by_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ("train/good/\x1b[31m.png", "test/good/a\nb.png", "test/cra\u202eck/000.png"))
-def test_a_picture_whose_name_a_terminal_would_act_on_is_refused(tmp_path: Path, place: str) -> None:
+def test_a_image_whose_name_a_terminal_would_act_on_is_refused(tmp_path: Path, place: str) -> None:
     category = folder_category(tmp_path)
-    picture(category / place, value=200)
+    image(category / place, value=200)
     if "cra" in place:
         mask(category / "ground_truth" / "cra\u202eck" / "000_mask.png")
     faults = check("folder", tmp_path)
     assert len(faults) == 1 and "has control characters, or invisible ones, in its name: rename it" in faults[0].problem
-    with pytest.raises(DatasetError, match=r"category nut in .* picture '.*rename it") as caught:
+    with pytest.raises(DatasetError, match=r"category nut in .* image '.*rename it") as caught:
         open_category("folder", tmp_path, "nut")
     assert str(caught.value).isprintable()
 

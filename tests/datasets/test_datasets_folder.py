@@ -10,7 +10,7 @@ import pytest
 
 from fod_bench.datasets import Category, FolderSettings, category_names, check, describe, open_category
 from fod_bench.errors import DatasetError
-from tests.helpers.dataset_builders import folder_category, mask, picture
+from tests.helpers.dataset_builders import folder_category, image, mask
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +22,7 @@ def flat(folder: Path, good: str = "good", bad: str = "bad", counts: tuple[int, 
     """Images in two folders, nothing else."""
     for name, count, value in ((good, counts[0], 60), (bad, counts[1], 120)):
         for index in range(count):
-            picture(folder / name / f"{index:03d}.png", value=value + index)
+            image(folder / name / f"{index:03d}.png", value=value + index)
     return folder
 
 
@@ -110,8 +110,8 @@ def test_masks_of_other_names_or_types_are_no_data_set_without_masks(tmp_path: P
 
 def test_named_folders_and_patterns(tmp_path: Path) -> None:
     nut = flat(tmp_path / "nut", "OK", "NG/scratch")
-    picture(nut / "NG/dent/000.png")
-    picture(nut / "2024/x.png")
+    image(nut / "NG/dent/000.png")
+    image(nut / "2024/x.png")
     mask(nut / "ground_truth/NG/dent/000.png")
     category = opened(tmp_path, good=("OK",), bad=("NG/*",), masks="optional")
     assert category.found().endswith(
@@ -173,7 +173,7 @@ def test_wrong_names_are_answered_with_the_nearest(tmp_path: Path, names: dict[s
         said = "\n".join(map(str, check("folder", tmp_path, own=FolderSettings(**names))))  # type: ignore[arg-type]
     except DatasetError as error:  # where nothing else tells that the folder is a category
         said = str(error)
-    assert re.search(message.replace("no defective images", "no defective test pictures"), said)
+    assert re.search(message.replace("no defective images", "no defective test images"), said)
 
 
 def test_a_defect_that_another_category_has_need_not_be_in_all(tmp_path: Path) -> None:
@@ -213,16 +213,16 @@ def test_folders_of_other_names_are_told_with_what_would_be_right(
 
 def test_train_of_another_name_loose_images_and_empty_folders(tmp_path: Path) -> None:
     for index in range(3):
-        picture(tmp_path / f"a/train/OK/{index}.png")
-        picture(tmp_path / f"a/test/NG/{index}.png")
-        picture(tmp_path / f"b/train/{index}.png")
+        image(tmp_path / f"a/train/OK/{index}.png")
+        image(tmp_path / f"a/test/NG/{index}.png")
+        image(tmp_path / f"b/train/{index}.png")
     (tmp_path / "c/good").mkdir(parents=True)
     flat(tmp_path / "d")
-    picture(tmp_path / "d/good/more/x.png")
-    picture(tmp_path / "d/x.png")
+    image(tmp_path / "d/good/more/x.png")
+    image(tmp_path / "d/x.png")
     (tmp_path / "d/good/note.heic").write_bytes(b"?")
     faults = "\n".join(map(str, check("folder", tmp_path)))
-    assert "a: no training pictures: images are in OK (3 images), NG (3 images)" in faults
+    assert "a: no training images: images are in OK (3 images), NG (3 images)" in faults
     assert "perhaps `good: [OK], bad: [NG]`" in faults
     assert "3 images in train itself: they belong into folders below it" in faults
     assert f"c: {tmp_path}/c/good: holds no image" in faults
@@ -240,7 +240,7 @@ def test_train_of_another_name_loose_images_and_empty_folders(tmp_path: Path) ->
 def test_more_image_types_are_read_where_nothing_is_published(tmp_path: Path) -> None:
     nut = flat(tmp_path / "nut", counts=(4, 1))
     for index, suffix in enumerate((".webp", ".jfif", ".jpe", ".dib", ".WEBP")):
-        picture(nut / f"bad/{index}.png", value=200 + index).rename(nut / f"bad/{index}{suffix}")
+        image(nut / f"bad/{index}.png", value=200 + index).rename(nut / f"bad/{index}{suffix}")
     category = opened(tmp_path)
     assert sum(sample.label for sample in category.test) == 6 and check("folder", tmp_path) == []
     assert np.asarray(category.read_image(category.test[1])).shape == (10, 12, 3)
@@ -279,7 +279,7 @@ def test_upper_and_lower_case_of_train_and_ground_truth_are_told(tmp_path: Path)
 
 def test_images_in_folders_below_are_told_for_published_sets_too(tmp_path: Path) -> None:
     bottle = folder_category(tmp_path, "bottle")
-    picture(bottle / "test/crack/more/000.png")
+    image(bottle / "test/crack/more/000.png")
     category = open_category("mvtec", tmp_path, "bottle")
     assert category.notes() == ["1 folder is not read: test/crack/more"]
     assert any(fault.path == bottle / "test/crack/more" for fault in check("mvtec", tmp_path, ["bottle"]))

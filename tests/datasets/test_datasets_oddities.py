@@ -17,7 +17,7 @@ from PIL import Image
 from fod_bench.datasets import FolderSettings, Resize, category_names, check, open_category
 from fod_bench.errors import DatasetError
 from tests.helpers.commands import Bench, wait_for
-from tests.helpers.dataset_builders import folder_category, mask, picture
+from tests.helpers.dataset_builders import folder_category, image, mask
 
 SIDE = 40
 
@@ -75,8 +75,8 @@ def one_of_each(root: Path) -> dict[str, str]:
     """A data set with one of each fault: path below the root to words of the line about it."""
     odd = sound(root / "odd")
     (odd / "train/good/a.heic").write_bytes(b"?")
-    picture(odd / "test/good/more/x.png")
-    picture(odd / "loose.png", value=1)
+    image(odd / "test/good/more/x.png")
+    image(odd / "loose.png", value=1)
     os.mkfifo(odd / "test/good/pipe.png")
     with socket.socket(socket.AF_UNIX) as server:
         here = Path.cwd()
@@ -100,7 +100,7 @@ def one_of_each(root: Path) -> dict[str, str]:
     Image.fromarray(large).save(odd / "test/dent/7.png")
     grey16(odd / "test/dent/8.png", 4000, 1)
     (root / "stray").mkdir()
-    picture(root / "beside.png")
+    image(root / "beside.png")
     (root / os.fsdecode(b"\xe4") / "train").mkdir(parents=True)
     return {
         "odd/train/good/a.heic": "it is not read, since its type .heic is none of .png/.jpg",
@@ -233,10 +233,10 @@ def test_sixteen_bits_are_no_fault_where_they_are_used_throughout(tmp_path: Path
 
 @pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC"), ("NFD", "NFD")])
 def test_names_match_in_any_form_of_unicode(tmp_path: Path, forms: tuple[str, str]) -> None:
-    image, masked = (unicodedata.normalize(form, "prüf") for form in forms)
+    stem, masked = (unicodedata.normalize(form, "prüf") for form in forms)
     kind, place = (unicodedata.normalize(form, "größe") for form in forms)
     nut = folder_category(tmp_path, unicodedata.normalize(forms[0], "Gehäuse"))
-    picture(nut / f"test/{kind}/{image}.png", value=200)
+    image(nut / f"test/{kind}/{stem}.png", value=200)
     mask(nut / f"ground_truth/{place}/{masked}_mask.png")
     assert category_names("folder", tmp_path) == ["Gehäuse"] and check("folder", tmp_path) == []
     typed = unicodedata.normalize(forms[1], "Gehäuse")

@@ -1,4 +1,4 @@
-"""Every picture type becomes 8-bit RGB, every mask 0 and 1, and the preprocessing is the authors'."""
+"""Every image type becomes 8-bit RGB, every mask 0 and 1, and the preprocessing is the authors'."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def test_jpeg_palette_one_bit_and_alpha(tmp_path: Path) -> None:
     Image.fromarray(GREY > 100).save(tmp_path / "one.png")
     Image.fromarray(np.dstack([COLOUR, GREY])).save(tmp_path / "alpha.png")
     for path in tmp_path.iterdir():
-        picture = read_rgb(path)
-        assert picture.mode == "RGB" and picture.size == (8, 6)
+        image = read_rgb(path)
+        assert image.mode == "RGB" and image.size == (8, 6)
     assert np.array_equal(np.asarray(read_rgb(tmp_path / "alpha.png")), COLOUR)  # alpha is dropped, colours stay
     assert np.array_equal(np.asarray(read_rgb(tmp_path / "one.png"))[..., 1], np.where(GREY > 100, 255, 0))
 
@@ -56,7 +56,7 @@ def test_exif_orientation_is_applied(tmp_path: Path) -> None:
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     Image.fromarray(GREY.astype(np.float32)).save(tmp_path / "float.tif")
     Image.fromarray(GREY.astype(np.int32) * 100_000).save(tmp_path / "deep.tif")
-    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "text.png").write_text("no image")
     (tmp_path / "empty.jpg").write_bytes(b"")
     (tmp_path / "folder.png").mkdir()
     for path in [*tmp_path.iterdir(), tmp_path / "gone.png"]:

@@ -36,11 +36,11 @@ def test_counts_follow_the_settings_and_limits() -> None:
 
 
 @pytest.mark.parametrize("name", category_names("synthetic"))
-def test_a_picture_is_the_same_whenever_it_is_made(name: str) -> None:
+def test_a_image_is_the_same_whenever_it_is_made(name: str) -> None:
     first = open_category("synthetic", None, name, synthetic=SMALL)
     second = open_category("synthetic", None, name, synthetic=SMALL.model_copy(update={"train": 9, "test_good": 4}))
     expected = {sample.name: np.asarray(first.read_image(sample)) for sample in first.samples}
-    assert len({picture.tobytes() for picture in expected.values()}) == len(expected)
+    assert len({image.tobytes() for image in expected.values()}) == len(expected)
     for sample in reversed(second.samples):
         if sample.name in expected:
             assert np.array_equal(np.asarray(second.read_image(sample)), expected[sample.name])
@@ -50,7 +50,7 @@ def test_a_picture_is_the_same_whenever_it_is_made(name: str) -> None:
 
 @pytest.mark.parametrize("name", category_names("synthetic"))
 @pytest.mark.parametrize("size", [64, 100, 256])
-def test_pictures_and_masks_at_any_size(name: str, size: int) -> None:
+def test_images_and_masks_at_any_size(name: str, size: int) -> None:
     settings = SyntheticSettings(train=1, test_good=1, test_defect_per_type=1, size=size)
     category = open_category("synthetic", None, name, synthetic=settings)
     for sample in category.samples:
@@ -114,7 +114,7 @@ def test_masks_are_what_was_changed(name: str, defect: str) -> None:
             assert (change[mask] > 6).mean() > 0.8
 
 
-def test_normal_pictures_vary_little_and_defects_stand_out() -> None:
+def test_normal_images_vary_little_and_defects_stand_out() -> None:
     for name in category_names("synthetic"):
         if name in ("board", "tray", "gauge"):  # textures have no fixed places to compare
             category = open_category("synthetic", None, name, synthetic=SyntheticSettings(train=8, size=128))

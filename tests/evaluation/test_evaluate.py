@@ -22,10 +22,10 @@ MASKS = np.zeros((5, 16, 16), np.uint8)
 MASKS[2:, 4:9, 3:7] = 1
 
 
-def scoring(name: str, seed: int, pictures: int = 5) -> ScoreMaps:
+def scoring(name: str, seed: int, images: int = 5) -> ScoreMaps:
     rng = np.random.default_rng(seed)
-    maps = rng.normal(size=(pictures, 16, 16)).astype(np.float32) + MASKS[:pictures]
-    return ScoreMaps(name, torch.from_numpy(maps), torch.from_numpy(rng.normal(size=pictures).astype(np.float32)))
+    maps = rng.normal(size=(images, 16, 16)).astype(np.float32) + MASKS[:images]
+    return ScoreMaps(name, torch.from_numpy(maps), torch.from_numpy(rng.normal(size=images).astype(np.float32)))
 
 
 def test_every_scoring_gets_every_metric() -> None:
@@ -47,11 +47,11 @@ def test_every_scoring_gets_every_metric() -> None:
     [
         (
             slice(0, 2),
-            {"image": "no defect in the test split: no picture", "pixel": "no defect in the test split: no pixel"},
+            {"image": "no defect in the test split: no image", "pixel": "no defect in the test split: no pixel"},
         ),
-        (slice(2, 5), {"image": "no normal picture in the test split"}),
+        (slice(2, 5), {"image": "no normal image in the test split"}),
     ],
-    ids=["no defect", "no good picture"],
+    ids=["no defect", "no good image"],
 )
 def test_a_class_that_is_missing_leaves_its_metrics_undefined(chosen: slice, reasons: dict[str, str]) -> None:
     labels, masks = LABELS[chosen], MASKS[chosen]
@@ -72,7 +72,7 @@ def test_a_score_that_is_not_finite_is_an_error_even_where_nothing_is_defined(va
     broken.pixels[1, 2, 3] = value
     with pytest.raises(NonFiniteScoresError, match="1 of 1280 pixel scores are not finite"):
         evaluate([broken], Truth(LABELS, MASKS))
-    with pytest.raises(NonFiniteScoresError, match="1 of 5 picture scores are not finite"):
+    with pytest.raises(NonFiniteScoresError, match="1 of 5 image scores are not finite"):
         evaluate([broken._replace(images=torch.tensor([0, 0, 0, 0, value]))], Truth(np.zeros(5, np.uint8), MASKS))
 
 
@@ -81,7 +81,7 @@ NO_MASKS = np.array([True, True, False, False, False])
 
 
 @pytest.mark.parametrize("elsewhere_too", [False, True], ids=["host", "device"])
-def test_pictures_without_a_mask_are_left_out_of_pixel_metrics_only(
+def test_images_without_a_mask_are_left_out_of_pixel_metrics_only(
     elsewhere_too: bool, elsewhere: Callable[[ScoreMaps], ScoreMaps]
 ) -> None:
     given = scoring("rec@8", 1)
@@ -168,7 +168,7 @@ def test_scorings_of_a_device_are_evaluated_as_others(elsewhere: Callable[[Score
         assert found[score] == pytest.approx(values, rel=1e-13)
 
 
-@pytest.mark.parametrize("chosen", [slice(0, 2), slice(2, 5)], ids=["no defect", "no good picture"])
+@pytest.mark.parametrize("chosen", [slice(0, 2), slice(2, 5)], ids=["no defect", "no good image"])
 def test_on_a_device_too_a_missing_class_is_told(chosen: slice, elsewhere: Callable[[ScoreMaps], ScoreMaps]) -> None:
     labels, masks = LABELS[chosen], MASKS[chosen]
     given = scoring("rec@8", 1, len(labels))

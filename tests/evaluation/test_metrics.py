@@ -173,7 +173,7 @@ def test_every_region_weighs_the_same_whatever_its_size() -> None:
     masks[0, :2, :2] = 255  # four pixels
     masks[0, 2, 2] = 255  # touches them at a corner: the same region
     masks[0, 5, 5] = 255  # one pixel
-    masks[1, 5, 5] = 255  # the same place in another picture
+    masks[1, 5, 5] = 255  # the same place in another image
     weights = region_weights(masks)
     np.testing.assert_allclose(weights, [1 / 15] * 5 + [1 / 3] * 2)
     scores = np.zeros(masks.shape)
@@ -205,7 +205,7 @@ class TestRefused:
             metric(np.arange(4.0).reshape(shape), np.zeros(shape, dtype=np.uint8))
 
     def test_nothing_normal(self, metric: Callable[..., Any], shape: tuple[int, ...]) -> None:
-        with pytest.raises(UndefinedMetricError, match=r"no normal (sample|picture|pixel) in the test split"):
+        with pytest.raises(UndefinedMetricError, match=r"no normal (sample|image|pixel) in the test split"):
             metric(np.arange(4.0).reshape(shape), np.ones(shape, dtype=bool))
 
     def test_empty(self, metric: Callable[..., Any], shape: tuple[int, ...]) -> None:
@@ -229,10 +229,10 @@ class TestRefused:
             metric(scores.astype(complex), labels)
 
 
-def test_maps_and_pictures_are_not_mixed_up() -> None:
-    with pytest.raises(ValueError, match="pictures, rows, columns"):
+def test_maps_and_images_are_not_mixed_up() -> None:
+    with pytest.raises(ValueError, match="images, rows, columns"):
         pixel_metrics(np.zeros((4, 4)), np.zeros((4, 4), dtype=bool))
-    with pytest.raises(ValueError, match="one score per picture"):
+    with pytest.raises(ValueError, match="one score per image"):
         image_metrics(np.zeros((4, 1)), np.zeros((4, 1), dtype=bool))
     with pytest.raises(ValueError, match="max_false_positive_rate"):
         aupro(np.zeros((1, 2, 2)), np.zeros((1, 2, 2), dtype=bool), max_false_positive_rate=0.0)

@@ -39,7 +39,7 @@ def random_weights(backbone: str, seed: int = 0) -> Weights:
     return resolve_weights(backbone, "random", seed, download=False)
 
 
-def picture(size: int) -> torch.Tensor:
+def image(size: int) -> torch.Tensor:
     return torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(3))
 
 
@@ -113,9 +113,9 @@ class TestLevels:
     ) -> None:
         model = plain_model(backbone, tmp_path / "w.safetensors")
         weights = resolve_weights(backbone, str(tmp_path / "w.safetensors"), 0, download=False)
-        found = Backbone(weights, list(parts), image_size=size)(picture(size))
+        found = Backbone(weights, list(parts), image_size=size)(image(size))
         for (level, (part, read)), features in zip(parts.items(), found, strict=True):
-            twin = pooled(read(given_by(model.get_submodule(part), model, picture(size))))
+            twin = pooled(read(given_by(model.get_submodule(part), model, image(size))))
             assert tuple(features.shape) == (1, size // level, size // level, twin.shape[-1])
             np.testing.assert_allclose(features[0].numpy(), twin, atol=1e-4 * np.abs(twin).max(), rtol=1e-4)
 
@@ -189,7 +189,7 @@ class TestLevels:
     def test_a_map_of_another_shape_ends_the_extraction(self) -> None:
         backbone = Backbone(random_weights("legacy_xception"), [4])  # of no size that could be tried
         with pytest.raises(TrialError, match=r"maps of 64×64 pixels .*: level 4 is 128×15×15 instead of 128×16×16"):
-            backbone(picture(64))
+            backbone(image(64))
 
 
 class TestRefusals:
@@ -321,9 +321,9 @@ class TestWeights:
         """Its positions are interpolated, which the plain network does with the same option."""
         plain_model("test_vit", tmp_path / "w.safetensors")
         weights = resolve_weights("test_vit", str(tmp_path / "w.safetensors"), 0, download=False)
-        (found,) = Backbone(weights, [16], image_size=96)(picture(96))
+        (found,) = Backbone(weights, [16], image_size=96)(image(96))
         twin = plain_model("test_vit", tmp_path / "same.safetensors", dynamic_img_size=True)
-        expected = pooled(tokens(1, 6)(given_by(twin.blocks[5], twin, picture(96))))
+        expected = pooled(tokens(1, 6)(given_by(twin.blocks[5], twin, image(96))))
         np.testing.assert_allclose(found[0].numpy(), expected, atol=1e-4 * np.abs(expected).max(), rtol=1e-4)
 
     def test_with_tables_of_another_size_are_fitted_by_timm(self, tmp_path: Path) -> None:
@@ -348,7 +348,7 @@ class TestWeights:
 
         def found(file: str) -> torch.Tensor:
             weights = resolve_weights(name, str(tmp_path / file), 0, download=False)
-            return Backbone(weights, [8], image_size=224)(picture(224))[0]
+            return Backbone(weights, [8], image_size=224)(image(224))[0]
 
         assert torch.equal(found("new.safetensors"), found("older.safetensors"))
 

@@ -1,4 +1,4 @@
-"""Features: the same as a slow loop over the pictures gives, from the weights that were asked for and no others."""
+"""Features: the same as a slow loop over the images gives, from the weights that were asked for and no others."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SIZE = 64
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A category `nut` of pictures of noise, of different sizes and one of them grey, and weights of three backbones."""
+    """A category `nut` of images of noise, of different sizes and one of them grey, and weights of three backbones."""
     root = tmp_path_factory.mktemp("features")
     rng = np.random.default_rng(0)
     for index, path in enumerate(sorted(folder_category(root / "set").glob("t*/*/*.png"))):
@@ -67,10 +67,10 @@ def from_file(folder: Path, backbone: str, name: str | None = None) -> Weights:
     return resolve_weights(backbone, str(folder / f"{name or backbone}.safetensors"), 0, download=False)
 
 
-def picture_tensor(path: Path) -> torch.Tensor:
+def image_tensor(path: Path) -> torch.Tensor:
     """(1, 3, SIZE, SIZE), step by step as the authors' transforms do it."""
-    with Image.open(path) as picture:
-        square = picture.convert("RGB").resize((SIZE, SIZE), Image.Resampling.LANCZOS)
+    with Image.open(path) as image:
+        square = image.convert("RGB").resize((SIZE, SIZE), Image.Resampling.LANCZOS)
     channels = []
     for channel, mean, std in zip(square.split(), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), strict=True):
         channels.append((torch.from_numpy(np.array(channel)).double() / 255 - mean) / std)
@@ -108,7 +108,7 @@ class TestExtraction:
     @pytest.mark.parametrize(
         ("backbone", "levels"), [("resnet18", resnet_levels), ("mobilenetv2_100", mobilenet_levels)]
     )
-    def test_equals_one_picture_after_the_other(
+    def test_equals_one_image_after_the_other(
         self, folder: Path, category: Category, monkeypatch: pytest.MonkeyPatch, backbone: str, levels: Callable
     ) -> None:
         monkeypatch.setattr(extraction, "BATCH", 2)  # several batches, the last one smaller
@@ -120,14 +120,14 @@ class TestExtraction:
             assert names == sorted(names) == found.manifest[split]
             for index, name in enumerate(names):
                 with torch.no_grad():
-                    expected = levels(model, picture_tensor(folder / "set/nut" / name))
+                    expected = levels(model, image_tensor(folder / "set/nut" / name))
                 for stride, level in zip((8, 16), expected, strict=True):
                     twin = pooled(level)
                     assert features[stride].dtype == np.float32 and features[stride][index].shape == twin.shape
                     scale = np.abs(twin).max()
                     np.testing.assert_allclose(features[stride][index], twin, atol=1e-5 * scale, rtol=1e-5)
 
-    def test_masks_and_labels_stand_in_the_order_of_the_pictures(self, folder: Path, category: Category) -> None:
+    def test_masks_and_labels_stand_in_the_order_of_the_images(self, folder: Path, category: Category) -> None:
         truth = make_truth(request(category).truth).truth
         assert truth.labels.tolist() == [sample.label for sample in category.test] == [1, 1, 1, 0, 0]
         for sample, mask in zip(category.test, truth.masks, strict=True):
@@ -191,13 +191,13 @@ class TestExtraction:
         Backbone(resolve_weights("resnet18", "random", 0, download=False), [8])
         assert torch.equal(torch.rand(3), expected), "the global generator moved"
 
-    def test_synthetic_pictures_need_no_files(self) -> None:
+    def test_synthetic_images_need_no_files(self) -> None:
         settings = SyntheticSettings(train=2, test_good=1, test_defect_per_type=1, size=SIZE)
         asked = request(open_category("synthetic", None, "weave", synthetic=settings), levels=(16,))
         found, truth = extract([asked], CPU)[0], make_truth(asked.truth).truth
         assert found.train[16].shape == (2, 4, 4, 256) and truth.masks[truth.labels == 1].any((1, 2)).all()
 
-    def test_a_broken_picture_or_mask_is_named(self, tmp_path: Path) -> None:
+    def test_a_broken_image_or_mask_is_named(self, tmp_path: Path) -> None:
         root = folder_category(tmp_path)
         opened = open_category("folder", tmp_path, "nut")
         broken = root / "train/good/001.png"
@@ -208,7 +208,7 @@ class TestExtraction:
             extract([asked], CPU)[0]
         broken.write_bytes(kept)
         Image.new("L", (3, 4)).save(root / "ground_truth/dent/000_mask.png")
-        with pytest.raises(DatasetError, match=r"000_mask\.png is 3×4, its picture .*000\.png is 12×10"):
+        with pytest.raises(DatasetError, match=r"000_mask\.png is 3×4, its image .*000\.png is 12×10"):
             make_truth(asked.truth)
 
     @pytest.mark.parametrize("split", ["training", "test"])
@@ -247,13 +247,13 @@ class TestForms:
         assert found.key == asked.key and found.train.shape == (len(category.train), SIZE, SIZE, 3)
         assert found.manifest["test"] == [sample.name for sample in category.test]
         for sample, image in zip(category.test, found.test, strict=True):
-            expected = picture_tensor(folder / "set/nut" / sample.name)[0].numpy()  # normalised
+            expected = image_tensor(folder / "set/nut" / sample.name)[0].numpy()  # normalised
             values = (image / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
             np.testing.assert_allclose(values.transpose(2, 0, 1), expected, atol=1e-5)
 
 
 class SampleLimits:
-    """How many pictures of each split."""
+    """How many images of each split."""
 
     def __init__(self, train: int | None, test: int | None) -> None:
         self.train, self.test = train, test
@@ -331,7 +331,7 @@ class TestWeights:
             whole = timm.create_model(architecture, features_only=True, pretrained=False).eval()
         whole.to(memory_format=torch.channels_last)
         assert len(backbone.network.blocks) == stages
-        pictures = torch.rand(2, 3, SIZE, SIZE).to(memory_format=torch.channels_last)
+        images = torch.rand(2, 3, SIZE, SIZE).to(memory_format=torch.channels_last)
         with torch.inference_mode():
-            (found,), expected = backbone.network(pictures), whole(pictures)
+            (found,), expected = backbone.network(images), whole(images)
         assert torch.equal(found, expected[whole.feature_info.reduction().index(level)])

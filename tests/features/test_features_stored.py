@@ -59,7 +59,7 @@ class TestKey:
         assert len(set(keys)) == len(keys) and all(len(key) == 32 for key in keys)
 
     @pytest.mark.parametrize("ingredient", ["datasets.preprocess.PREPROCESSING", "features.request.POOLING"])
-    def test_so_does_what_is_done_to_the_pictures(
+    def test_so_does_what_is_done_to_the_images(
         self, asked: FeatureRequest, monkeypatch: pytest.MonkeyPatch, ingredient: str
     ) -> None:
         before = asked.key

@@ -22,7 +22,7 @@ NAMES = (*Correlation._fields, *(f"gradient of {name}" for name in ("query", "ke
 class Case(NamedTuple):
     """A call of the operator."""
 
-    pictures: int
+    images: int
     heads: int
     queries: int
     height: int
@@ -39,7 +39,7 @@ class Case(NamedTuple):
         generator = torch.Generator().manual_seed(self.seed)
 
         def normal(*shape: int) -> Tensor:
-            return torch.randn(self.pictures, self.heads, *shape, generator=generator, dtype=torch.float64)
+            return torch.randn(self.images, self.heads, *shape, generator=generator, dtype=torch.float64)
 
         references = self.height * self.width
         query, key = (self.spread * normal(count, self.depth) for count in (self.queries, references))

@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image
 
 
-def picture(path: Path, size: tuple[int, int] = (12, 10), value: int = 90) -> Path:
-    """Write a plain grey RGB picture of (width, height)."""
+def image(path: Path, size: tuple[int, int] = (12, 10), value: int = 90) -> Path:
+    """Write a plain grey RGB image of (width, height)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size, (value, value, value)).save(path)
     return path
@@ -25,36 +25,36 @@ def mask(path: Path, size: tuple[int, int] = (12, 10), empty: bool = False) -> P
 
 
 def folder_category(root: Path, name: str = "nut", suffix: str = ".png") -> Path:
-    """Three training, two normal test, two `crack` and one `dent` picture in MVTec AD's form."""
+    """Three training, two normal test, two `crack` and one `dent` image in MVTec AD's form."""
     category = root / name
     for index in range(3):
-        picture(category / f"train/good/{index:03d}{suffix}", value=60 + index)
+        image(category / f"train/good/{index:03d}{suffix}", value=60 + index)
     for index in range(2):
-        picture(category / f"test/good/{index:03d}{suffix}", value=70 + index)
+        image(category / f"test/good/{index:03d}{suffix}", value=70 + index)
     for defect, count in (("crack", 2), ("dent", 1)):
         for index in range(count):
-            picture(category / f"test/{defect}/{index:03d}{suffix}", value=(80 if defect == "crack" else 90) + index)
+            image(category / f"test/{defect}/{index:03d}{suffix}", value=(80 if defect == "crack" else 90) + index)
             mask(category / f"ground_truth/{defect}/{index:03d}_mask.png")
     return category
 
 
 def btad_category(root: Path, name: str, suffix: str, mask_suffix: str) -> Path:
-    """Two training, one `ok` and two `ko` pictures."""
+    """Two training, one `ok` and two `ko` images."""
     category = root / name
     for index in range(2):
-        picture(category / f"train/ok/{index:04d}{suffix}", value=60 + index)
-        picture(category / f"test/ko/{index:04d}{suffix}", value=80 + index)
+        image(category / f"train/ok/{index:04d}{suffix}", value=60 + index)
+        image(category / f"test/ko/{index:04d}{suffix}", value=80 + index)
         mask(category / f"ground_truth/ko/{index:04d}{mask_suffix}")
-    picture(category / f"test/ok/0000{suffix}")
+    image(category / f"test/ok/0000{suffix}")
     return category
 
 
 def mvtec3d_category(root: Path, name: str = "bagel") -> Path:
-    """Two training, one validation, one normal and one `hole` picture, depth beside each."""
+    """Two training, one validation, one normal and one `hole` image, depth beside each."""
     category = root / name
     for value, place in enumerate(("train/good", "validation/good", "test/good", "test/hole")):
         for index in range(2 if place == "train/good" else 1):
-            picture(category / place / f"rgb/{index:03d}.png", value=60 + 10 * value + index)
+            image(category / place / f"rgb/{index:03d}.png", value=60 + 10 * value + index)
             mask(category / place / f"gt/{index:03d}.png", empty=place != "test/hole")
             depth = category / place / f"xyz/{index:03d}.tiff"
             depth.parent.mkdir(parents=True, exist_ok=True)

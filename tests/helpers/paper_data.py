@@ -1,4 +1,4 @@
-"""Drawn pictures laid out as the paper's three data sets, all 28 categories under their names.
+"""Drawn images laid out as the paper's three data sets, all 28 categories under their names.
 
 `python -m tests.helpers.paper_data FOLDER` writes them for a run by hand: FOLDER is what FOD_DATA then names.
 """
@@ -19,13 +19,13 @@ from fod_bench.datasets.synthetic.category import SYNTHETIC_CATEGORIES, Syntheti
 def write_paper_data(
     root: Path, categories: dict[str, list[str]] | None = None, train: int = 3, defect_types: int = 2
 ) -> Path:
-    """Write `{data set: categories}` (all of them) below `root`: `train` pictures, 2 good ones, 1 of each defect type."""
+    """Write `{data set: categories}` (all of them) below `root`: `train` images, 2 good ones, 1 of each defect type."""
     for dataset in ("mvtec", "btad", "mvtec3d"):
         for category in (categories or {}).get(dataset, category_names(dataset) if categories is None else []):
             for sample, image, mask in _drawn(f"{dataset}/{category}", train, defect_types):
-                picture, mask_place = _places(root / dataset / category, dataset, category, sample)
-                picture.parent.mkdir(parents=True, exist_ok=True)
-                image.save(picture)
+                place, mask_place = _places(root / dataset / category, dataset, category, sample)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                image.save(place)
                 if mask is not None:
                     mask_place.parent.mkdir(parents=True, exist_ok=True)
                     Image.fromarray(mask).save(mask_place)
@@ -33,7 +33,7 @@ def write_paper_data(
 
 
 def _drawn(name: str, train: int, defect_types: int) -> Iterator[tuple[Sample, Image.Image, np.ndarray | None]]:
-    """The pictures of one category, which no other has: a kind of drawing and a seed of its own."""
+    """The images of one category, which no other has: a kind of drawing and a seed of its own."""
     number = sum(name.encode())
     kind = SYNTHETIC_CATEGORIES[number % len(SYNTHETIC_CATEGORIES)]
     settings = SyntheticSettings(train=train, test_good=2, test_defect_per_type=1, size=64, seed=number)
@@ -46,7 +46,7 @@ def _drawn(name: str, train: int, defect_types: int) -> Iterator[tuple[Sample, I
 
 
 def _places(folder: Path, dataset: str, category: str, sample: Sample) -> tuple[Path, Path]:
-    """Where the data set keeps a picture and its mask."""
+    """Where the data set keeps an image and its mask."""
     stem = Path(sample.name).stem
     if dataset == "mvtec3d":
         place = folder / sample.split / sample.defect

@@ -13,11 +13,9 @@ from fod_bench.methods.fod.references.specs import reference_spec
 from tests.helpers.trial_builders import CPU
 
 
-def features(
-    pictures: int = 6, height: int = 3, width: int = 4, channels: int = 5, seed: int = 0
-) -> NDArray[np.float32]:
-    """Random features (pictures, height, width, channels) far from the origin, read only as a mapped file's are."""
-    made = 3 + np.random.default_rng(seed).normal(size=(pictures, height, width, channels)).astype(np.float32)
+def features(images: int = 6, height: int = 3, width: int = 4, channels: int = 5, seed: int = 0) -> NDArray[np.float32]:
+    """Random features (images, height, width, channels) far from the origin, read only as a mapped file's are."""
+    made = 3 + np.random.default_rng(seed).normal(size=(images, height, width, channels)).astype(np.float32)
     made.flags.writeable = False
     return made
 
@@ -30,7 +28,7 @@ def built(spec: Any, train: NDArray[np.float32] = TRAIN, test: NDArray[np.float3
 
 
 def fixed(spec: Any, train: NDArray[np.float32] = TRAIN) -> NDArray[np.float32]:
-    """The one level of a reference that is the same for all pictures: (H, W, M, C)."""
+    """The one level of a reference that is the same for all images: (H, W, M, C)."""
     level = built(spec, train).levels[8]
     assert isinstance(level, FixedReference) and level.features.dtype == np.float32
     return level.features

@@ -33,7 +33,7 @@ CPU = torch.device("cpu")
 DEVICE = torch.device(os.environ.get("FOD_BENCH_TEST_DEVICE", "cpu"))
 """What tests marked `gpu` run on: a CPU, and a GPU too by `make test-gpu`."""
 EPOCHS, STEPS = 4, 3
-"""Epochs of the small trial and steps of each: five pictures by two."""
+"""Epochs of the small trial and steps of each: five images by two."""
 VIEWS: tuple[View, ...] = ("patch", "intra", "inter", "full")
 SIZE = 32
 CHANNELS = {8: 6, 16: 8}
@@ -55,7 +55,7 @@ def features(batch: int = 2, height: int = 3, width: int = 4, seed: int = 1) -> 
 
 
 def trial_data(train: int = 5, good: int = 3, defective: int = 4, seed: int = 2, reference: Any = "mean") -> TrialData:
-    """Random features of levels 8 and 16 for 32-pixel pictures; the first patches of defective ones differ. Read only."""
+    """Random features of levels 8 and 16 for 32-pixel images; the first patches of defective ones differ. Read only."""
     rng = np.random.default_rng(seed)
     labels = np.repeat(np.array([0, 1], np.uint8), [good, defective])
     masks = np.zeros((good + defective, SIZE, SIZE), np.uint8)

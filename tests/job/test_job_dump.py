@@ -20,7 +20,7 @@ name: small
 datasets:
   mine:
     layout: folder
-    root: pictures
+    root: images
 """
 
 exactly_so = settings(derandomize=True, deadline=None)

@@ -81,7 +81,7 @@ def test_the_published_sets_run_in_the_papers_setting(name: str, cells: int, tab
     assert len(expand(job).cells) == cells and job.tables == tables and job.seeds == (3407,)
 
 
-def test_own_pictures_are_found_by_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_own_images_are_found_by_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "own" / "bracket" / "train" / "good").mkdir(parents=True)
     monkeypatch.setenv("FOD_PICTURES", str(tmp_path / "own"))
     assert {cell.category for cell in expand(load_job(ROOT / "jobs" / "folder.yaml")).cells} == {"bracket"}
@@ -108,7 +108,7 @@ def test_the_reference_describes_every_key() -> None:
 
 
 def test_the_examples_of_the_guide_are_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PICTURES", "pictures")
+    monkeypatch.setenv("IMAGES", "images")
     examples = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "job.md").read_text(encoding="utf-8"), flags=re.DOTALL)
     assert examples
     for path in JOBS:  # an example includes some

@@ -22,7 +22,7 @@ name: small
 datasets:
   mine:
     layout: folder
-    root: pictures
+    root: images
 """
 
 
@@ -264,7 +264,7 @@ def test_a_control_character_of_a_variable_or_an_override_is_refused(
     write: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BELL", "ding\a")
-    message = refused(write(SMALL.replace("pictures", "${BELL}")))
+    message = refused(write(SMALL.replace("images", "${BELL}")))
     assert message.endswith("datasets.mine.root: the value of ${BELL} holds a control character or an invisible one")
     for override in ('weights="\\e[0m"', "weights=\u202e/x", "variants.\x1b.heads=2"):
         assert "holds" in refused(write(SMALL), override, kind=UsageError)
@@ -346,14 +346,14 @@ def test_a_shared_mapping_can_be_merged(write: Any) -> None:
 
 
 def test_variables(write: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PICTURES", "/data")
+    monkeypatch.setenv("IMAGES", "/data")
     monkeypatch.setenv("EMPTY", "")
     monkeypatch.delenv("EPOCHS", raising=False)
     job = load_job(
         write(
             "name: v\n"
             "description: 'costs $${PRICE} $5 ${EMPTY}'\n"
-            "datasets:\n  mine:\n    layout: folder\n    root: ${PICTURES}/${EMPTY:-own}\n    categories:\n      - '${N:-7}'\n"
+            "datasets:\n  mine:\n    layout: folder\n    root: ${IMAGES}/${EMPTY:-own}\n    categories:\n      - '${N:-7}'\n"
             "settings:\n  epochs: ${EPOCHS:-3}\n  entropy: ${E:-false}\n"
         )
     )
@@ -366,7 +366,7 @@ def test_an_unset_variable_names_both_remedies_and_hides_no_other_fault(
     write: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("FOD_NOWHERE", raising=False)
-    path = write(SMALL.replace("pictures", "${FOD_NOWHERE}/x") + "settings:\n  epochs: ${FOD_NOWHERE}\n  heads: 0\n")
+    path = write(SMALL.replace("images", "${FOD_NOWHERE}/x") + "settings:\n  epochs: ${FOD_NOWHERE}\n  heads: 0\n")
     assert refused(path).split("\n") == [
         f"{path}:5: datasets.mine.root: the variable FOD_NOWHERE is not set: "
         "export FOD_NOWHERE=..., or pass --set datasets.mine.root=...",
@@ -380,7 +380,7 @@ def test_an_unset_variable_names_both_remedies_and_hides_no_other_fault(
 
 @pytest.mark.parametrize("text", ["${}", "${1A}", "${A", "${A:-${B}}", "${A-x}"])
 def test_what_begins_like_a_variable_but_is_none(write: Any, text: str) -> None:
-    assert "`${` begins no variable" in refused(write(SMALL.replace("pictures", f"'{text}'")))
+    assert "`${` begins no variable" in refused(write(SMALL.replace("images", f"'{text}'")))
 
 
 def test_overrides(write: Any) -> None:

@@ -28,7 +28,7 @@ SIZE = 64
 
 @pytest.fixture(scope="module")
 def data() -> TrialData:
-    """Two training and four test pictures of all three levels, the first patches of defective ones changed."""
+    """Two training and four test images of all three levels, the first patches of defective ones changed."""
     rng = np.random.default_rng(4)
     learnt, tested = {}, {}
     for level, channels in CHANNELS.items():

@@ -116,7 +116,7 @@ def test_rows_set_what_they_are_called() -> None:
     assert given("04 patch/none/none/rec") == {"views": "patch", "scoring": "rec"}
 
 
-def test_with_pictures_the_same_are_merged_by_content_whatever_they_are_called(
+def test_with_images_the_same_are_merged_by_content_whatever_they_are_called(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_paper_data(tmp_path / "data")
@@ -151,7 +151,7 @@ def test_a_limit_is_part_of_what_a_training_is(tmp_path: Path) -> None:
         set(plan_of(JOBS / "table03_07_btad.yaml", *chosen, *more).trials)
         for more in ([], ["limit_train=2"], ["limit_train=3"], ["datasets.btad.limit={train: 2}"])
     ]
-    assert keys[0] == keys[2] != keys[1] == keys[3], "three pictures are all there are"
+    assert keys[0] == keys[2] != keys[1] == keys[3], "three images are all there are"
     without = [
         summarize(plan_of(JOBS / "table03_07_btad.yaml", *more, "datasets.btad.root=x"), open_store("nowhere"))
         for more in ([], ["limit_train=2"])

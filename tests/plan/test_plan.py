@@ -20,7 +20,7 @@ from fod_bench.records.record import Record, RunInfo
 from fod_bench.store import open_store
 from fod_bench.text import format_seconds
 from tests.helpers.commands import DRAWN, TINY
-from tests.helpers.dataset_builders import folder_category, picture
+from tests.helpers.dataset_builders import folder_category, image
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +42,7 @@ def summary_of(plan: Plan) -> Summary:
 
 
 def own(root: str, **keys: Any) -> dict[str, Any]:
-    """The data sets of a job on own pictures."""
+    """The data sets of a job on own images."""
     return {"own": {"layout": "folder", "root": root} | keys}
 
 
@@ -76,7 +76,7 @@ def test_keys_follow_the_content_and_not_the_place(folder: Path) -> None:
     shutil.copytree(folder / "here", folder / "there")
     here, there = plan_of(datasets=own("here")), plan_of(datasets={"moved": own("there")["own"]})
     assert list(here.trials) == list(there.trials)
-    picture(folder / "there/nut/train/good/000.png", value=200)
+    image(folder / "there/nut/train/good/000.png", value=200)
     assert not here.trials.keys() & plan_of(datasets=own("there")).trials.keys()
 
 
@@ -133,7 +133,7 @@ def test_what_is_missing_is_named_and_counted_as_far_as_it_is_known(folder: Path
     summary = summary_of(plan)
     assert (summary.cells, summary.trainings, summary.trainings_blocked, summary.categories) == (32, 32, 30, 16)
     assert summary.feature_sets == 16 and summary.pictures_to_extract == 8 + 3629 + 1725, "with the published counts"
-    assert summary.steps_left == 2 * 2 * (3 + 3629), "MVTec's pictures are counted as published"
+    assert summary.steps_left == 2 * 2 * (3 + 3629), "MVTec's images are counted as published"
     mvtec, gone = summary.problems
     assert mvtec.startswith("datasets.mvtec: there is no folder no/mvtec;") and "--set datasets.mvtec.root=" in mvtec
     assert gone.startswith("datasets.gone: there is no folder nowhere, so its categories cannot be counted")
@@ -153,8 +153,8 @@ def test_a_category_that_cannot_be_used_is_named_beside_the_others(folder: Path)
 def test_own_folders_are_told_before_anything_runs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name, value in (("OK", 60), ("NG", 120)):
         for index in range(5):
-            picture(folder / f"bolt/{name}/{index}.png", value=value + index)
-    picture(folder / "bolt/other/0.png")
+            image(folder / f"bolt/{name}/{index}.png", value=value + index)
+    image(folder / "bolt/other/0.png")
     (folder / "bolt/NG/5.heic").write_bytes(b"?")
     plan = plan_of(datasets=own("bolt", good="OK", bad=["NG"]))
     summary = summary_of(plan)

@@ -21,7 +21,7 @@ from fod_bench.records.names import manifest_name, plan_name, record_name
 from fod_bench.runs.messages import Attempt, SetTask
 from fod_bench.store import Store, open_store
 from tests.helpers.commands import TINY
-from tests.helpers.dataset_builders import folder_category, picture
+from tests.helpers.dataset_builders import folder_category, image
 from tests.helpers.report_builders import record
 from tests.helpers.store_builders import call
 
@@ -34,7 +34,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(digests, "_SETTLED_NS", -(10**18))
     for name in ("nut", "ring"):
         folder_category(tmp_path / "parts", name)
-    picture(tmp_path / "parts/ring/train/good/000.png", value=99)
+    image(tmp_path / "parts/ring/train/good/000.png", value=99)
     Path("job.yaml").write_text(
         yaml.safe_dump(
             {"name": "tiny", "datasets": {"own": {"layout": "folder", "root": "parts"}}, "settings": TINY, "seeds": [1]}
@@ -130,17 +130,17 @@ def test_masks_exchanged_with_one_another_are_found(folder: Path) -> None:
 def test_the_run_of_a_job_set_otherwise_stands_for_it_where_the_selection_is_the_same(folder: Path) -> None:
     store = open_store("store")
     few, other = run(store, "limit_train=2"), run(store, "epochs=1")
-    picture(folder / "parts/nut/train/good/000.png", value=200)
+    image(folder / "parts/nut/train/good/000.png", value=200)
     assert verify(code=1).keys() == of(other, "nut")
     assert verify("--set", "limit_train=2", code=1).keys() == of(few, "nut")
     assert verify("--set", "limit_train=1", code=0) == {}
 
 
 def test_categories_of_one_content_are_told_apart(folder: Path) -> None:
-    picture(folder / "parts/ring/train/good/000.png", value=60)
+    image(folder / "parts/ring/train/good/000.png", value=60)
     plan = run(open_store("store"))
     assert len(plan.trials) == 1, "they are one training"
-    picture(folder / "parts/ring/train/good/000.png", value=99)
+    image(folder / "parts/ring/train/good/000.png", value=99)
     (record,) = (record_name(key) for key in plan.trials)
     named = verify(code=1)
     assert named.keys() == {record} and "category ring" in named[record]

@@ -38,7 +38,7 @@ def test_a_failure_is_kept_where_a_retry_would_fail_again(tmp_path: Path) -> Non
     assert kept_failure(store, "a1") is None, "a mark that cannot be read holds nobody up"
     forget_failure(store, "a1")
     assert not log.exists()
-    keep_failure(store, "a1", "drawn/weave · FOD", Failure("a picture is broken", "all of it", "data"))
+    keep_failure(store, "a1", "drawn/weave · FOD", Failure("an image is broken", "all of it", "data"))
     assert kept_failure(store, "a1") is None, "data may be put right by the next run"
     assert log.exists()
 

@@ -142,9 +142,9 @@ class TestCopy:
     def test_places_that_will_not_do(self, whole: Store, tmp_path: Path) -> None:
         assert "the same store" in call("cp", whole.uri, whole.uri, code=2).stderr
         (tmp_path / "full").mkdir()
-        (tmp_path / "full" / "picture.png").write_bytes(b"x")
+        (tmp_path / "full" / "image.png").write_bytes(b"x")
         assert (
-            "it holds other things, such as picture.png" in call("cp", whole.uri, str(tmp_path / "full"), code=1).stderr
+            "it holds other things, such as image.png" in call("cp", whole.uri, str(tmp_path / "full"), code=1).stderr
         )
         assert "not both" in call("cp", whole.uri, "t", "trials/", "--job", "x.yaml", code=2).stderr
         empty = str(tmp_path / "empty")

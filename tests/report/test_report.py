@@ -135,12 +135,12 @@ def test_an_undefined_auroc_is_na_with_its_reason_and_left_out_of_the_mean() -> 
     store = MemoryStore()
     run = Run(store, "run-1", "job", [])
     run.add("FOD", "own", "good", [(0.9, 0.8)])
-    run.add("FOD", "own", "odd", [(None, 0.8)], undefined={"image_auroc": "no normal picture in the test split"})
+    run.add("FOD", "own", "odd", [(None, 0.8)], undefined={"image_auroc": "no normal image in the test split"})
     run.save()
     table = plain(store.read(), "job")
     odd = cell(table, "FOD", "odd")
     assert odd.text("ours") == "n/a"
-    assert odd.notes == ["image AUROC is not available: no normal picture in the test split"]
+    assert odd.notes == ["image AUROC is not available: no normal image in the test split"]
     assert cell(table, "FOD", "mean").text("ours") == "0.900 (1/2)"
     assert cell(table, "FOD", "mean", "pixel_auroc").text("ours") == "0.800"
 

@@ -58,8 +58,8 @@ def test_files_are_equal_for_equal_results(name: str, tmp_path: Path) -> None:
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
     svg = first[0].read_text("utf-8")
     assert not re.search(r"dc:date|matplotlib v|[12]\d{3}-\d\d-\d\d", svg)
-    with Image.open(first[1]) as picture:
-        assert min(picture.size) > 400 and "Software" not in picture.info
+    with Image.open(first[1]) as image:
+        assert min(image.size) > 400 and "Software" not in image.info
 
 
 def test_settings_of_the_user_do_not_change_a_figure(tmp_path: Path) -> None:

@@ -238,11 +238,11 @@ def test_rows_of_an_included_job_are_found_whichever_job_ran_them(folder: Path) 
 
 
 class TestWithoutTheData:
-    """The pictures are where the run was, and not here."""
+    """The images are where the run was, and not here."""
 
     @pytest.fixture
     def job(self, folder: Path) -> str:
-        pictures(folder / "there")
+        images(folder / "there")
         job = write("own", datasets={"own": {"layout": "folder", "root": "there"}})
         ran(open_store("results/store"), load_job(job), 0.3)
         ran(open_store("results/store"), load_job(job, LONGER[1::2]), 0.4)
@@ -295,7 +295,7 @@ class TestWithoutTheData:
         assert numbers(*elsewhere) == numbers(job)
         assert run_ids(*elsewhere) == run_ids(job) != []
 
-        pictures(folder / "other")
+        images(folder / "other")
         (folder / "other/nut/train/good/000.png").unlink()
         ran(open_store("results/store"), load_job(job, ["datasets.own.root=other"]), 0.9)
         shutil.move(folder / "other", folder / "lost")
@@ -311,7 +311,7 @@ class TestWithoutTheData:
         assert "missing: FOD on own: nut; Patch on own: nut" in call("report", job).stdout
 
 
-def pictures(root: Path) -> None:
+def images(root: Path) -> None:
     """A data set of two categories, which differ, as equal ones would share their trainings."""
     folder_category(root, "nut")
     (folder_category(root, "bolt") / "train/good/002.png").unlink()

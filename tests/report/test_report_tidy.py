@@ -75,7 +75,7 @@ def test_a_jobs_own_lines_have_every_metric(frame: pandas.DataFrame) -> None:
 def test_selections_differ_and_undefined_numbers_have_their_reason(tmp_path: Path) -> None:
     store = MemoryStore()
     run = Run(store, "run-1", "job", [])
-    run.add("FOD", "own", "odd", [(None, 0.8), (None, 0.6)], undefined={"image_auroc": "no normal picture"})
+    run.add("FOD", "own", "odd", [(None, 0.8), (None, 0.6)], undefined={"image_auroc": "no normal image"})
     run.add("FOD", "own", "lost")
     run.save()
     (path,) = render_report(store.read(), None, "tidy", tmp_path)
@@ -88,7 +88,7 @@ def test_selections_differ_and_undefined_numbers_have_their_reason(tmp_path: Pat
     }
     assert pixel == {"best": ("0.8", "1"), "last": ("0.6", "2")}
     image = next(line for line in lines if line["metric"] == "image_auroc" and line["category"] == "odd")
-    assert (image["value"], image["undefined"]) == ("", "no normal picture")
+    assert (image["value"], image["undefined"]) == ("", "no normal image")
     mean = next(line for line in lines if line["metric"] == "pixel_auroc" and line["category"] == "mean")
     assert (mean["categories"], mean["expected"]) == ("1", "2")
     assert not any(line["category"] == "lost" for line in lines)

@@ -84,13 +84,13 @@ class TestTrainings:
         log = store.location("trials/a1/failure.log")
         store.put("trials/a1/failure.log", b"everything known")
         told = {
-            name_of("a1"): f"a picture is missing (log: {log})",
+            name_of("a1"): f"an image is missing (log: {log})",
             "drawn/gone · FOD · seed 1": "its data are missing",
         }
         save_state(store, "tiny-1", ended="done", failed=told)
         run = only(store)
         (failed,) = run.failed
-        assert (failed.reason, failed.log, run.condition) == ("a picture is missing", log, "failed")
+        assert (failed.reason, failed.log, run.condition) == ("an image is missing", log, "failed")
 
     def test_a_shared_training_is_running_for_both_runs(self, store: Store) -> None:
         save_plan(store, "tiny-1", ["a1"])

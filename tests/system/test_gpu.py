@@ -249,7 +249,7 @@ def test_an_evaluation_waits_for_the_device_once() -> None:
 @pytest.mark.parametrize("side", [16, 32, 64])
 def test_smoothing_is_scipys(side: int) -> None:
     grids = torch.from_numpy(np.random.default_rng(0).normal(size=(3, side, side)).astype(np.float32))
-    expected = np.stack([gaussian_filter(picture.numpy(), 4.0) for picture in upsample(grids.double(), 256)])
+    expected = np.stack([gaussian_filter(image.numpy(), 4.0) for image in upsample(grids.double(), 256)])
     smoothed = upsample_smoothed(grids.to(DEVICE), 256).cpu().numpy()
     np.testing.assert_allclose(smoothed, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
 
@@ -281,7 +281,7 @@ def test_features_are_a_cpus(backbone: str) -> None:
 
 @implementations
 def test_a_trainings_record_is_a_cpus(implementation: str, tmp_path: Path) -> None:
-    """FOD of the quickstart, from the pictures on: mean AUROC of its categories within 0.005."""
+    """FOD of the quickstart, from the images on: mean AUROC of its categories within 0.005."""
     found: dict[str, list[tuple[float, float]]] = {"here": [], "cpu": []}
     for job in quickstart():
         for place, device, name in (("here", DEVICE, implementation), ("cpu", CPU, "")):

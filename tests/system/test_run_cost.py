@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.commands import TINY, Bench
-from tests.helpers.dataset_builders import folder_category, picture
+from tests.helpers.dataset_builders import folder_category, image
 
 JOB = str(Path(__file__).parents[2] / "jobs" / "table05_cost.yaml")
 
@@ -15,7 +15,7 @@ JOB = str(Path(__file__).parents[2] / "jobs" / "table05_cost.yaml")
 def test_the_job_of_table_5_shows_what_fod_costs(bench: Bench) -> None:
     for category in ("bottle", "tile"):
         folder_category(bench.folder / "mvtec", category)
-    picture(bench.folder / "mvtec/tile/train/good/000.png", value=200)  # equal pictures would be measured once
+    image(bench.folder / "mvtec/tile/train/good/000.png", value=200)  # equal images would be measured once
     reduced = {"datasets.mvtec.categories": "[bottle, tile]"} | {
         key: str(value) for key, value in TINY.items() if key != "d_model"
     }

@@ -38,22 +38,22 @@ def address(bench: Bench) -> str:
 
 
 def test_faulty_data_are_named_while_the_others_go_on_and_damage_is_repaired(bench: Bench) -> None:
-    pictures = bench.folder / "pictures"
+    images = bench.folder / "images"
     for name in ("nut", "broken", "unmasked", "misfit", "spotless", "defective"):
-        folder_category(pictures, name)
-    (pictures / "broken/train/good/001.png").write_bytes(b"no picture")
-    (pictures / "unmasked/ground_truth/crack/001_mask.png").unlink()
-    mask(pictures / "misfit/ground_truth/dent/000_mask.png", size=(5, 5))
+        folder_category(images, name)
+    (images / "broken/train/good/001.png").write_bytes(b"no image")
+    (images / "unmasked/ground_truth/crack/001_mask.png").unlink()
+    mask(images / "misfit/ground_truth/dent/000_mask.png", size=(5, 5))
     for place in ("crack", "dent"):
-        for picture in (pictures / f"spotless/test/{place}").iterdir():
-            picture.unlink()
-    for picture in (pictures / "defective/test/good").iterdir():
-        picture.unlink()
+        for image in (images / f"spotless/test/{place}").iterdir():
+            image.unlink()
+    for image in (images / "defective/test/good").iterdir():
+        image.unlink()
     btad_category(bench.folder / "btad", "01", ".bmp", ".png")
     job = bench.job(
         "faults",
         datasets={
-            "pictures": {"layout": "folder", "root": "pictures"},
+            "images": {"layout": "folder", "root": "images"},
             "btad": {"layout": "btad", "root": "btad", "categories": ["01", "02"]},
             "gone": {"layout": "folder", "root": "nowhere"},
         },
@@ -78,14 +78,14 @@ def test_faulty_data_are_named_while_the_others_go_on_and_damage_is_repaired(ben
     assert {category for category, _ in records} == {"nut", "spotless", "defective", "01"}
     assert set(records["spotless", 1e-3].undefined) > {"image_auroc", "pixel_auroc"}
     assert "n/a" in first.out
-    assert "no normal picture in the test split" in first.out and "no defect in the test split" in first.out
+    assert "no normal image in the test split" in first.out and "no defect in the test split" in first.out
     _what_failed_before_is_not_repeated(bench, job)
     _damage_is_repaired(bench, job, records["nut", 1e-3], records["01", 1e-3])
 
 
 def _what_failed_before_is_not_repeated(bench: Bench, job: str) -> None:
     started = bench.ray_started()
-    again = bench.run("run", job, "--only", "Diverging/pictures/nut", "--quiet", code=3)
+    again = bench.run("run", job, "--only", "Diverging/images/nut", "--quiet", code=3)
     assert f"in an earlier run: diverged: {DIVERGES}" in again.err and "--retry-failed" in again.err
     assert bench.ray_started() == started, "nothing to do, so no Ray"
 
@@ -103,7 +103,7 @@ def _damage_is_repaired(bench: Bench, job: str, nut: Record, bolt: Record) -> No
 
     done = bench.run("run", job, "--only", "*/*/[n0]*", "--retry-failed", code=3)
     lines = [line for line in done.err.splitlines() if line.startswith("damaged   ")]
-    assert sum("pictures/nut" in line and "record.json" in line for line in lines) == 1
+    assert sum("images/nut" in line and "record.json" in line for line in lines) == 1
     assert sum(f"references/{nut.reference['key']}" in line for line in lines) == 1
     assert sum(f"features/{bolt.features['key']}" in line and "extracted anew" in line for line in lines) == 1
     assert done.err.count(DIVERGES) == 2, "--retry-failed tried them again"

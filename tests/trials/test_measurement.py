@@ -67,7 +67,7 @@ def data(
     train: int = 5,
     reference: ReferenceSpec = MeanReference(),  # noqa: B008 - it cannot be changed
 ) -> TrialData:
-    """Random features of pictures of `size` pixels, four of them to test on."""
+    """Random features of images of `size` pixels, four of them to test on."""
     rng = np.random.default_rng(0)
 
     def made(count: int) -> dict[int, np.ndarray]:
@@ -198,7 +198,7 @@ def test_the_papers_figures_are_ours_with_what_it_computes_for_nothing() -> None
     assert round(parameters / 1e6, 1) == 14.2
 
 
-def test_a_score_of_a_picture_is_that_of_the_test_split() -> None:
+def test_a_score_of_a_image_is_that_of_the_test_split() -> None:
     trained, given = method(), data()
     expected = next(maps for maps in score_maps(trained, given) if maps.score == trained.primary_score)
     for number in range(len(given.test)):
@@ -209,7 +209,7 @@ def test_a_score_of_a_picture_is_that_of_the_test_split() -> None:
 
 
 def test_times_follow_from_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every call takes what a false clock says; the median is scaled by steps and turned into pictures per second."""
+    """Every call takes what a false clock says; the median is scaled by steps and turned into images per second."""
     clock = 0.0
     monkeypatch.setattr(measurement.time, "perf_counter", lambda: clock)
     monkeypatch.setattr(measurement, "ROUNDS", (5, 9))
@@ -227,7 +227,7 @@ def test_times_follow_from_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Backbone, "maps_of", slow(0.1, Backbone.maps_of))
     measured = method()
     found = measure(measured, measured, asked(), data(), CPU)
-    assert found["train_s_per_epoch"] == pytest.approx(2.0 * 3)  # five pictures, two by two
+    assert found["train_s_per_epoch"] == pytest.approx(2.0 * 3)  # five images, two by two
     assert found["inference_fps"] == pytest.approx(1 / 0.25)
     assert found["backbone_s_per_epoch"] == pytest.approx(0.1 * 3)
     assert set(COSTS) < set(found)

@@ -148,9 +148,9 @@ class TestRecord:
         ("good", "defective", "undefined", "kept"),
         [
             (4, 0, {"image": "no defect in the test split", "pixel": "no defect in the test split"}, ["last"]),
-            (0, 4, {"image": "no normal picture in the test split"}, ["best_pixel", "last"]),
+            (0, 4, {"image": "no normal image in the test split"}, ["best_pixel", "last"]),
         ],
-        ids=["no defects", "no good picture"],
+        ids=["no defects", "no good image"],
     )
     def test_a_missing_class_leaves_metrics_undefined_with_the_reason(
         self, store: Store, good: int, defective: int, undefined: dict[str, str], kept: list[str]

@@ -37,7 +37,7 @@ from tests.helpers.trial_builders import (
 KEYS = ("a1", "b2", "c3", "d4")
 LOSSES = {"rel": 1e-4, "abs": 1e-6}
 METRICS = {"abs": 1e-3}
-"""Of float32, after twelve steps of a learning rate of 1e-3; no picture's rank changes."""
+"""Of float32, after twelve steps of a learning rate of 1e-3; no image's rank changes."""
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def trials(checkpoint_seconds: float = 1e9, **changes: Any) -> list[Trial]:
 
 
 def data_of() -> list[TrialData]:
-    """For each its pictures, of two categories."""
+    """For each its images, of two categories."""
     return [trial_data(seed=2), trial_data(seed=7)] * 2
 
 

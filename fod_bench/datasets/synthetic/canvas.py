@@ -1,4 +1,4 @@
-"""Drawing for the synthetic pictures: shapes as signed distances over the unit square, so that any size shows the same.
+"""Drawing for the synthetic images: shapes as signed distances over the unit square, so that any size shows the same.
 
 Coordinates run from 0 to 1, x to the right and y down. A shape's coverage follows from its distance at the pixel's
 centre, which gives smooth edges without drawing large first, and masks that are exactly the shape.
@@ -120,7 +120,7 @@ def blob(rng: np.random.Generator, x: float, y: float, radius: float, roughness:
 
 
 class Canvas:
-    """A picture in the making: `rgb` (size, size, 3), float32, 0 to 255."""
+    """An image in the making: `rgb` (size, size, 3), float32, 0 to 255."""
 
     def __init__(self, size: int, background: Colour | Field) -> None:
         self.size = size

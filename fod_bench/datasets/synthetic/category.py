@@ -1,6 +1,6 @@
 """A synthetic data set: six categories of textures and objects with exactly masked defects, made from a seed.
 
-Every picture comes from its own random stream, so that any one of them can be made alone, in any order and process.
+Every image comes from its own random stream, so that any one of them can be made alone, in any order and process.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from fod_bench.datasets.synthetic.textures import TEXTURE_DEFECTS, draw_texture,
 from fod_bench.errors import DatasetError
 from fod_bench.machine.system import cores
 
-_GENERATOR_VERSION = 1  # part of the fingerprint: raise it when the pictures change
+_GENERATOR_VERSION = 1  # part of the fingerprint: raise it when the images change
 
 _COMPRESSION = 1  # of PNG files: a tenth larger than by default, written in half the time
 
@@ -44,24 +44,24 @@ _CATEGORIES: dict[str, tuple[_Draw, tuple[str, ...]]] = {
 
 SYNTHETIC_CATEGORIES: tuple[str, ...] = tuple(_CATEGORIES)
 
-_MOST = 100_000  # pictures of a kind; a list of them is kept in memory
+_MOST = 100_000  # images of a kind; a list of them is kept in memory
 
 
 class SyntheticSettings(BaseModel):
-    """How many synthetic pictures, of which size, from which seed."""
+    """How many synthetic images, of which size, from which seed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     train: int = Field(default=48, ge=1, le=_MOST)
-    """Training pictures per category."""
+    """Training images per category."""
     test_good: int = Field(default=16, ge=0, le=_MOST)
-    """Normal test pictures per category."""
+    """Normal test images per category."""
     test_defect_per_type: int = Field(default=8, ge=0, le=_MOST)
-    """Defective test pictures per category and type of defect (textures have five types, objects six)."""
+    """Defective test images per category and type of defect (textures have five types, objects six)."""
     size: int = Field(default=256, ge=64, le=1024)
-    """Side of the square pictures in pixels. Another size shows the same content."""
+    """Side of the square images in pixels. Another size shows the same content."""
     seed: int = Field(default=0, ge=0)
-    """Seed of all pictures."""
+    """Seed of all images."""
 
 
 class SyntheticCategory(Category):
@@ -131,19 +131,19 @@ def write_synthetic(
         for category in opened:
             _write_category(root, category)
     except OSError as error:
-        raise DatasetError(f"the synthetic pictures cannot be written to {root}: {error.strerror or error}") from error
+        raise DatasetError(f"the synthetic images cannot be written to {root}: {error.strerror or error}") from error
 
 
 def _write_category(root: Path, category: SyntheticCategory) -> None:
     unfinished = Path(tempfile.mkdtemp(dir=root, prefix=f".{category.name}-"))
 
     def write(sample: Sample) -> None:
-        picture = unfinished / sample.name
-        picture.parent.mkdir(parents=True, exist_ok=True)
-        category.read_image(sample).save(picture, compress_level=_COMPRESSION)
+        image = unfinished / sample.name
+        image.parent.mkdir(parents=True, exist_ok=True)
+        category.read_image(sample).save(image, compress_level=_COMPRESSION)
         mask = category.read_mask(sample)
         if mask is not None:
-            place = unfinished / "ground_truth" / sample.defect / f"{picture.stem}_mask.png"
+            place = unfinished / "ground_truth" / sample.defect / f"{image.stem}_mask.png"
             place.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(mask * np.uint8(255)).save(place)
 

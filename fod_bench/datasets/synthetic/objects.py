@@ -43,13 +43,13 @@ class Blueprint:
     chips: tuple[tuple[float, float], ...]
     """Places on the rim of the first fixed part where material may break off."""
     stray: float
-    """How far each part may sit from its place in a normal picture."""
+    """How far each part may sit from its place in a normal image."""
 
 
 def draw_object(
     blueprint: Blueprint, rng: np.random.Generator, defect: str, size: int
 ) -> tuple[Field, NDArray[np.bool_]]:
-    """One picture of an object, (size, size, 3), and the mask of its defect, (size, size)."""
+    """One image of an object, (size, size, 3), and the mask of its defect, (size, size)."""
     pose = _pose(rng)
     strays = [point_between(rng, -blueprint.stray, blueprint.stray) for _ in blueprint.parts]
     parts = [
@@ -72,7 +72,7 @@ def draw_object(
 
 
 def _pose(rng: np.random.Generator) -> Callable[[Part], Part]:
-    """How the whole object lies in this picture: a little shifted and turned about the middle."""
+    """How the whole object lies in this image: a little shifted and turned about the middle."""
     dx, dy = point_between(rng, -0.003, 0.003)
     angle = math.radians(between(rng, -0.4, 0.4))
     cos, sin = math.cos(angle), math.sin(angle)

@@ -13,7 +13,7 @@ _SHADOW: Colour = (18, 20, 24)
 
 @dataclass(frozen=True)
 class Part:
-    """One part: kind, middle, direction (radians) and measures as parts of the picture's side."""
+    """One part: kind, middle, direction (radians) and measures as parts of the image's side."""
 
     kind: str
     x: float

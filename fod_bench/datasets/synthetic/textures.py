@@ -31,7 +31,7 @@ SurfaceMaker = Callable[[np.random.Generator, int], Surface]
 def draw_texture(
     maker: SurfaceMaker, rng: np.random.Generator, defect: str, size: int
 ) -> tuple[Field, NDArray[np.bool_]]:
-    """One picture of a texture, (size, size, 3), and the mask of its defect, (size, size)."""
+    """One image of a texture, (size, size, 3), and the mask of its defect, (size, size)."""
     surface = maker(rng, size)
     x, y = grid(size)
     canvas = Canvas(size, surface(x, y))

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 from fod_bench.datasets.digests import file_digests
-from fod_bench.datasets.images import PICTURE_TYPES
+from fod_bench.datasets.images import IMAGE_TYPES
 from fod_bench.datasets.walk import subfolders, visible_files
 from fod_bench.errors import DatasetError
 
@@ -18,9 +18,9 @@ def texture_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise DatasetError(f"textures: there is no folder {folder}; name a folder of images, or set `textures: drawn`")
     places = [folder, *(folder / name for name in subfolders(folder))]
-    found = [path for place in places for path in visible_files(place) if path.suffix.lower() in PICTURE_TYPES]
+    found = [path for place in places for path in visible_files(place) if path.suffix.lower() in IMAGE_TYPES]
     if not found:
-        types = ", ".join(suffix.removeprefix(".") for suffix in PICTURE_TYPES)
+        types = ", ".join(suffix.removeprefix(".") for suffix in IMAGE_TYPES)
         raise DatasetError(f"textures: no images ({types}) are in folder {folder} or the folders in it")
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
 

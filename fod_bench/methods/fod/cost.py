@@ -9,10 +9,10 @@ from __future__ import annotations
 def forward_flops(
     tokens: int, channels: int, d_model: int, layers: int, view: str, references: int = 1, heads: int = 8
 ) -> float:
-    """Floating-point operations of one picture's forward pass through one level's network.
+    """Floating-point operations of one image's forward pass through one level's network.
 
     N = `tokens` patches, each with M = `references` reference features where the view uses them. Their embedding is counted once
-    per picture, as it is when pictures come one at a time.
+    per image, as it is when images come one at a time.
     """
     # features embedded, keys and values projected, columns of S: N in the intra-image branch, N·M in the inter-image one
     branches = {"inter": [references], "full": [1, references]}.get(view, [1])

@@ -49,7 +49,7 @@ class FodMethod:
         self.zero_gradient_step: bool = setting.get("zero_gradient_step", False)
         self.seed = seed
         self.device = device
-        self._ordered = (-1, torch.empty(0, dtype=torch.long))  # an epoch and its order of the pictures
+        self._ordered = (-1, torch.empty(0, dtype=torch.long))  # an epoch and its order of the images
         self.precision: Precision = setting.get("precision", "float32")
         try:
             self.correlation = "" if self.view == "patch" else implementation(device)
@@ -82,10 +82,10 @@ class FodMethod:
             network = build_network(shape, seed).to(device)
             self.trainers[level] = LevelTrainer(network, weights, learning_rate, self.precision, recorder)
         self.networks: list[nn.Module] = [trainer.network for trainer in self.trainers.values()]
-        self.pictures = len(self.train[self.levels[0]])
+        self.images = len(self.train[self.levels[0]])
         self.epochs: int = setting.get("epochs", 1)
         self._evaluate_every: int = setting.get("evaluate_every", 1)
-        self.steps_per_epoch = -(-self.pictures // self.batch_size)
+        self.steps_per_epoch = -(-self.images // self.batch_size)
         self.loss_names = ["reconstruction", *(f"{level}/{term}" for level in self.levels for term in _TERMS)]
         self.primary_score = score_name(rules(self.view)[-1], self.levels)
         shapes = tuple(trainer.network.shape for trainer in self.trainers.values())
@@ -99,7 +99,7 @@ class FodMethod:
 
     @classmethod
     def pack(cls, methods: Sequence[FodMethod]) -> FodPack:
-        """See `Method`. Of one kind are those that differ in λ1, λ2, seed and pictures only."""
+        """See `Method`. Of one kind are those that differ in λ1, λ2, seed and images only."""
         return FodPack(methods)
 
     def step(self, epoch: int, step: int) -> Tensor:
@@ -115,13 +115,13 @@ class FodMethod:
         return self.row(taken)
 
     def chosen(self, epoch: int, step: int) -> Tensor:
-        """Numbers of the training pictures of a step (B,)."""
+        """Numbers of the training images of a step (B,)."""
         if epoch != self._ordered[0]:
             self._ordered = epoch, self._order(epoch).to(self.device)
         return self._ordered[1][step * self.batch_size : (step + 1) * self.batch_size]
 
     def batch(self, level: int, chosen: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Features (B, N, C) of training pictures, and their references where the view has some."""
+        """Features (B, N, C) of training images, and their references where the view has some."""
         reference = None
         if self.references:
             rows = self._rows.get(level)
@@ -135,9 +135,9 @@ class FodMethod:
         return torch.stack([reconstruction, *terms])
 
     def _order(self, epoch: int) -> Tensor:
-        """This epoch's order of the training pictures (n,), the same wherever and whenever it is asked for."""
+        """This epoch's order of the training images (n,), the same wherever and whenever it is asked for."""
         generator = torch.Generator().manual_seed((self.seed << 20) + epoch)
-        return torch.randperm(self.pictures, generator=generator)
+        return torch.randperm(self.images, generator=generator)
 
     def detector(self) -> FodDetector:
         """See `Method`."""

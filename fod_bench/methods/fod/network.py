@@ -1,6 +1,6 @@
 """The FOD network of one feature level: a small transformer that reconstructs patch features (Section 3, Figure 2).
 
-Shape letters: B pictures, N = H·W patches, M references per patch, C feature channels, D = d_m hidden channels, h heads.
+Shape letters: B images, N = H·W patches, M references per patch, C feature channels, D = d_m hidden channels, h heads.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class FODNetwork(nn.Module):
                 inter.append(inter_statistics)
         return NetworkOutput(self.out(self.norm(hidden)), _mean(intra), _mean(inter))
 
-    def _known(self, reference: Tensor | None, pictures: int) -> Tensor:
+    def _known(self, reference: Tensor | None, images: int) -> Tensor:
         """The embedded references of a batch, each with the position code of its patch: (B, N·M, D)."""
         assert self.ref_embed is not None
         if reference is None:
@@ -99,7 +99,7 @@ class FODNetwork(nn.Module):
         if reference.shape[1] % patches:
             raise ValueError(f"{reference.shape[1]} references are not the same number for each of {patches} patches")
         position = self.position.repeat_interleave(reference.shape[1] // patches, 0)  # (N·M, D)
-        return (self.ref_embed(reference) + position).expand(pictures, -1, -1)
+        return (self.ref_embed(reference) + position).expand(images, -1, -1)
 
 
 class _Block(nn.Module):

@@ -1,7 +1,7 @@
 """Several trainings of one level in one step: networks of one shape side by side, each with weights, λ and Adam of its own.
 
 The network is that of `model.py`: only its layers with weights are exchanged for ones that hold P sets of them, (P, …), and do
-P matrix products in one call. To everything between them the P members' pictures are one batch of P·B.
+P matrix products in one call. To everything between them the P members' images are one batch of P·B.
 
 Shape letters as in `model.py`, and P members of the pack. A pack's numbers are those of its members trained apart, but for the
 order in which products are summed.

@@ -75,7 +75,7 @@ def reconstruction_error(reconstruction: Tensor, features: Tensor) -> Tensor:
 
 
 class _Branch(NamedTuple):
-    """A branch's statistics, mean over patches and pictures."""
+    """A branch's statistics, mean over patches and images."""
 
     target_divergence: Tensor
     attention_divergence: Tensor

@@ -23,7 +23,7 @@ pytest.importorskip("triton")
 
 CASES = st.builds(
     Case,
-    pictures=st.integers(1, 2),
+    images=st.integers(1, 2),
     heads=st.integers(1, 2),
     queries=st.integers(1, 70),
     height=st.integers(1, 9),

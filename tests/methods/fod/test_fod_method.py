@@ -38,7 +38,7 @@ def equal(one: State, other: State) -> bool:
 
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
-    """Batches of pictures that `countable` data's level 16 is trained on, in order."""
+    """Batches of images that `countable` data's level 16 is trained on, in order."""
     batches: list[list[int]] = []
     step = LevelTrainer.step
 
@@ -51,12 +51,12 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     return batches
 
 
-def countable(pictures: int) -> TrialData:
-    """Training pictures whose first feature is their number."""
-    data = trial_data(train=pictures)
+def countable(images: int) -> TrialData:
+    """Training images whose first feature is their number."""
+    data = trial_data(train=images)
     learnt = {level: array.copy() for level, array in data.train.pooled.items()}
     for array in learnt.values():
-        array[:, 0, 0, 0] = np.arange(pictures)
+        array[:, 0, 0, 0] = np.arange(images)
     return replace(data, train=Split(pooled=learnt))
 
 
@@ -70,12 +70,12 @@ def with_level_4(data: TrialData) -> TrialData:
 
 
 class TestBatches:
-    def test_an_epoch_shows_every_picture_once(self, seen: list[list[int]]) -> None:
+    def test_an_epoch_shows_every_image_once(self, seen: list[list[int]]) -> None:
         detector = method(countable(7), batch_size=3)
         assert detector.steps_per_epoch == 3
         train(detector, 1)
         assert [len(batch) for batch in seen] == [3, 3, 1]
-        assert sorted(picture for batch in seen for picture in batch) == list(range(7))
+        assert sorted(image for batch in seen for image in batch) == list(range(7))
 
     def test_order_follows_seed_and_epoch_and_nothing_else(self, seen: list[list[int]]) -> None:
         orders = {}
@@ -196,7 +196,7 @@ class TestState:
         train(original, 2)
         state = original.state()
         restored.load_state(state)
-        restored.seed = original.seed  # the order of pictures; the weights came with the state
+        restored.seed = original.seed  # the order of images; the weights came with the state
         assert equal(restored.state(), state)
         for _ in range(2):
             assert torch.equal(original.step(2, 0), restored.step(2, 0))
@@ -280,7 +280,7 @@ class TestScoring:
                 expected = sum(maps[1:], maps[0]) / len(maps)
                 found = scored[f"{rule}@{'+'.join(map(str, subset))}"]
                 np.testing.assert_allclose(found.pixels, expected.numpy(), rtol=1e-4, atol=1e-6)
-                blurred = [gaussian_filter(picture.numpy(), SMOOTHING_SIGMA).max() for picture in expected]
+                blurred = [gaussian_filter(image.numpy(), SMOOTHING_SIGMA).max() for image in expected]
                 np.testing.assert_allclose(found.images, blurred, rtol=1e-4, atol=1e-6)
 
     def test_scoring_does_not_disturb_training(self) -> None:

@@ -33,14 +33,14 @@ def softmax(values: np.ndarray) -> np.ndarray:
 
 
 def twin(view: View) -> dict[str, np.ndarray]:
-    """Every rule's score of the patches of two pictures, each (B, N)."""
+    """Every rule's score of the patches of two images, each (B, N)."""
     given, reference = features()
     output, intra, inter = plain_fod.forward(network(view), given, reference)
     x, y = given.numpy(), output.detach().numpy()
     rec = np.zeros(x.shape[:2])
-    for picture, patch in np.ndindex(*rec.shape):
-        a, b = x[picture, patch], y[picture, patch]
-        rec[picture, patch] = np.mean((a - b) ** 2) + 1 - a @ b / np.sqrt((a @ a) * (b @ b))
+    for image, patch in np.ndindex(*rec.shape):
+        a, b = x[image, patch], y[image, patch]
+        rec[image, patch] = np.mean((a - b) ** 2) + 1 - a @ b / np.sqrt((a @ a) * (b @ b))
     scores = {"rec": rec}
     if view == "patch":
         return scores
@@ -56,9 +56,9 @@ def twin(view: View) -> dict[str, np.ndarray]:
 def printed(rec: np.ndarray, inter: np.ndarray) -> np.ndarray:
     """Eq. 12 as the paper prints it, patch by patch: s_i = rec_i · (1 − Softmax(−Div_i))."""
     scores = np.zeros(rec.shape)
-    for picture, patch in np.ndindex(*rec.shape):
-        share = np.exp(-inter[picture, patch]) / sum(np.exp(-other) for other in inter[picture])
-        scores[picture, patch] = rec[picture, patch] * (1 - share)
+    for image, patch in np.ndindex(*rec.shape):
+        share = np.exp(-inter[image, patch]) / sum(np.exp(-other) for other in inter[image])
+        scores[image, patch] = rec[image, patch] * (1 - share)
     return scores
 
 
@@ -132,7 +132,7 @@ def test_upsampling_is_bilinear_with_aligned_corners(height: int, width: int, si
 @pytest.mark.parametrize(("height", "width", "size"), [(4, 4, 32), (3, 5, 16), (1, 1, 8), (5, 5, 5), (32, 32, 256)])
 def test_smoothing_is_scipys_on_the_upsampled_map(height: int, width: int, size: int) -> None:
     grids = torch.from_numpy(np.random.default_rng(0).normal(size=(3, height, width)).astype(np.float32))
-    expected = np.stack([gaussian_filter(picture.numpy(), 4.0) for picture in upsample(grids.double(), size)])
+    expected = np.stack([gaussian_filter(image.numpy(), 4.0) for image in upsample(grids.double(), size)])
     smoothed = upsample_smoothed(grids, size)
     assert smoothed.dtype == torch.float32
     np.testing.assert_allclose(smoothed.numpy(), expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
@@ -144,6 +144,6 @@ def test_the_mean_of_smoothed_levels_is_the_smoothed_mean() -> None:
     rng = np.random.default_rng(1)
     levels = [torch.from_numpy(rng.normal(size=(3, side, side)).astype(np.float32)) for side in (16, 8, 4)]
     mean = torch.stack([upsample(level, 64) for level in levels]).mean(0)
-    expected = [gaussian_filter(picture.double().numpy(), 4.0).max() for picture in mean]
+    expected = [gaussian_filter(image.double().numpy(), 4.0).max() for image in mean]
     smoothed = torch.stack([upsample_smoothed(level, 64) for level in levels]).mean(0)
     np.testing.assert_allclose(image_scores(smoothed).numpy(), expected, rtol=1e-5)

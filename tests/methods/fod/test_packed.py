@@ -107,7 +107,7 @@ def test_every_implementation_of_the_operator(implementation: str, monkeypatch: 
 
 
 @pytest.mark.parametrize("kind", ["nearest", "codebook", {"kind": "coreset", "per_position": 2}])
-def test_references_that_depend_on_the_picture_and_several_per_position(kind: Any) -> None:
+def test_references_that_depend_on_the_image_and_several_per_position(kind: Any) -> None:
     def made() -> list[FodMethod]:
         return [
             precise(trial_data(seed=seed, reference=kind), seed, reference=reference_spec(kind).model_dump())
@@ -159,9 +159,7 @@ def test_members_may_be_at_different_steps_and_go_on_from_states() -> None:
 
 def test_batches_of_different_size_are_taken_apart_and_leave_the_pack_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     def made() -> list[FodMethod]:
-        return [
-            precise(trial_data(train=count), 3) for count in (5, 6)
-        ]  # the third batch is of one and of two pictures
+        return [precise(trial_data(train=count), 3) for count in (5, 6)]  # the third batch is of one and of two images
 
     together, apart = made(), made()
     pack, alone = FodMethod.pack(together), []

@@ -38,13 +38,13 @@ class Played:
 
 
 def trained(steps: int, recorder: Recorder | None) -> tuple[dict[str, Tensor], list[Tensor]]:
-    """Parameters and losses of steps on pictures one by one, every third time on two of them."""
+    """Parameters and losses of steps on images one by one, every third time on two of them."""
     trainer = LevelTrainer(network("full").float(), LossWeights(0.3, 0.7), 1e-2, recorder=recorder)
     given, reference = (tensor.float() for tensor in features(batch=4))
     losses = []
     for step in range(steps):
-        pictures = given[:2] if step % 3 == 2 else given[step % 4, None]
-        losses.append(torch.stack(trainer.step(pictures, reference[:1])))
+        images = given[:2] if step % 3 == 2 else given[step % 4, None]
+        losses.append(torch.stack(trainer.step(images, reference[:1])))
     return {name: value.detach() for name, value in trainer.network.named_parameters()}, losses
 
 

@@ -23,8 +23,8 @@ from tests.helpers.trial_builders import CPU
 class TestMean:
     def test_is_the_mean_of_each_position(self) -> None:
         expected = np.zeros(TRAIN.shape[1:])
-        for picture in TRAIN:
-            expected += picture.astype(np.float64) / len(TRAIN)
+        for image in TRAIN:
+            expected += image.astype(np.float64) / len(TRAIN)
         found = fixed("mean")
         assert found.shape == (3, 4, 1, 5)
         np.testing.assert_allclose(found[:, :, 0], expected, rtol=1e-6)
@@ -35,7 +35,7 @@ class TestMean:
         expected = (3.0 + 4000 * float(np.float32(1e4 + 1 / 3))) / 4001
         assert fixed("mean", many).item() == np.float32(expected)
 
-    def test_reads_one_picture_after_the_other(self) -> None:
+    def test_reads_one_image_after_the_other(self) -> None:
         """A training set larger than the memory passes through, and gives the bits of numpy's mean over all at once."""
         at_once = []
 
@@ -46,18 +46,18 @@ class TestMean:
                 return np.asarray(found)
 
             def __array_ufunc__(self, *_: Any, **__: Any) -> Any:
-                raise AssertionError("all pictures at once")
+                raise AssertionError("all images at once")
 
         found = fixed("mean", TRAIN.view(Watched))
         assert np.array_equal(found[:, :, 0], TRAIN.mean(0, dtype=np.float64).astype(np.float32))
         assert set(at_once) <= {1}
 
 
-def slow_nearest(pictures: NDArray[np.float32], side: int, exclude_self: bool) -> NDArray[np.int64]:
+def slow_nearest(images: NDArray[np.float32], side: int, exclude_self: bool) -> NDArray[np.int64]:
     """Eqs. 14 and 15, one feature against the other."""
     count, height, width, _ = TRAIN.shape
-    found = np.zeros(pictures.shape[:3], np.int64)
-    for q, i, j in itertools.product(range(len(pictures)), range(height), range(width)):
+    found = np.zeros(images.shape[:3], np.int64)
+    for q, i, j in itertools.product(range(len(images)), range(height), range(width)):
         around = [
             (k, y, x)
             for k in range(count)
@@ -65,7 +65,7 @@ def slow_nearest(pictures: NDArray[np.float32], side: int, exclude_self: bool) -
             for x in range(j - side // 2, j + side // 2 + 1)
             if 0 <= y < height and 0 <= x < width and not (exclude_self and k == q)
         ]
-        k, y, x = min(around, key=lambda at: math.dist(pictures[q, i, j], TRAIN[at]))
+        k, y, x = min(around, key=lambda at: math.dist(images[q, i, j], TRAIN[at]))
         found[q, i, j] = (k * height + y) * width + x
     return found
 
@@ -77,7 +77,7 @@ class TestNearest:
         assert np.array_equal(found, slow_nearest(TEST, side, exclude_self=False))
 
     @pytest.mark.parametrize("exclude_self", [True, False])
-    def test_of_the_training_pictures(self, exclude_self: bool) -> None:
+    def test_of_the_training_images(self, exclude_self: bool) -> None:
         found = chosen({"kind": "nearest", "exclude_self": exclude_self})
         assert np.array_equal(found.train, slow_nearest(TRAIN, 3, exclude_self))
         assert np.array_equal(found.test, slow_nearest(TEST, 3, exclude_self=False))
@@ -93,12 +93,12 @@ class TestNearest:
 
     def test_in_blocks_it_is_the_same(self, monkeypatch: pytest.MonkeyPatch) -> None:
         whole = chosen("nearest")
-        monkeypatch.setattr("fod_bench.methods.fod.references.nearest._BLOCK_ELEMENTS", 130)  # two pictures at a time
+        monkeypatch.setattr("fod_bench.methods.fod.references.nearest._BLOCK_ELEMENTS", 130)  # two images at a time
         blocked = chosen("nearest")
         assert np.array_equal(blocked.train, whole.train) and np.array_equal(blocked.test, whole.test)
 
-    def test_a_lone_picture_cannot_find_another(self) -> None:
-        with pytest.raises(TrialError, match=r"needs two training pictures.*`exclude_self: false` would do"):
+    def test_a_lone_image_cannot_find_another(self) -> None:
+        with pytest.raises(TrialError, match=r"needs two training images.*`exclude_self: false` would do"):
             built("nearest", TRAIN[:1])
         alone = chosen({"kind": "nearest", "exclude_self": False}, TRAIN[:1])
         assert np.array_equal(alone.train[0], np.arange(12).reshape(3, 4))
@@ -224,7 +224,7 @@ class TestCoreset:
         ):
             built("coreset", huge, huge[:1])
 
-    def test_more_features_than_pictures_have_are_refused(self) -> None:
+    def test_more_features_than_images_have_are_refused(self) -> None:
         with pytest.raises(TrialError, match="there are 6, so set `per_position` to 6 at most"):
             built({"kind": "coreset", "per_position": 7})
         assert rows(fixed({"kind": "coreset", "per_position": 6})) == rows(TRAIN)

@@ -51,8 +51,8 @@ class TestPrototypes:
         found = write(prototypes, torch.tensor([[[1.0, 0.0], [0.8, 0.6]]]))
         assert torch.equal(found[0, 1], prototypes[0, 1]) and not torch.equal(found[0, 0], prototypes[0, 0])
 
-    def test_the_whole_way_is_batches_of_writing_from_pictures_of_the_set(self) -> None:
-        """The slow way through all passes, for the order of pictures that belongs to the seed."""
+    def test_the_whole_way_is_batches_of_writing_from_images_of_the_set(self) -> None:
+        """The slow way through all passes, for the order of images that belongs to the seed."""
         spec = {"kind": "prototype", "per_position": 2, "passes": 3, "batch_size": 4, "seed": 9, "rescale": False}
         generator = torch.Generator().manual_seed((9 << 16) + 8)
         unit = TRAIN / np.linalg.norm(TRAIN, axis=-1, keepdims=True)
@@ -77,21 +77,21 @@ class TestPrototypes:
                 np.testing.assert_allclose(scaled[y, x, m], unit[y, x, m] * own.mean(), rtol=1e-5)
 
     def test_find_the_patterns_of_a_position(self) -> None:
-        """Two directions at every position, in pictures of either sort: one prototype for each."""
+        """Two directions at every position, in images of either sort: one prototype for each."""
         rng = np.random.default_rng(10)
         patterns = rng.normal(size=(2, 3, 4, 16))
         mixed = (patterns[rng.permutation(np.arange(40) % 2)] + 0.05 * rng.normal(size=(40, 3, 4, 16))).astype(
             np.float32
         )
-        for seed in range(20):  # from first pictures of either sort or, in others, of both
+        for seed in range(20):  # from first images of either sort or, in others, of both
             found = fixed({"kind": "prototype", "seed": seed}, mixed)
             distance = np.linalg.norm(found[:, :, :, None] - patterns.transpose(1, 2, 0, 3)[:, :, None], axis=-1)
             if (distance.argmin(-1) == [0, 1]).all() or (distance.argmin(-1) == [1, 0]).all():
                 assert distance.min(-1).max() < 0.5
                 return
-        pytest.fail("no seed began with pictures of both sorts")
+        pytest.fail("no seed began with images of both sorts")
 
-    def test_need_a_picture_each(self) -> None:
+    def test_need_a_image_each(self) -> None:
         with pytest.raises(TrialError, match="there are 6, so set `per_position` to 6 at most"):
             built({"kind": "prototype", "per_position": 7})
 

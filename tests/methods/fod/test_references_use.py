@@ -91,8 +91,8 @@ class TestLookup:
             assert found is not None and np.array_equal(found.numpy(), data.test.reference_rows[level].reshape(11, -1))
 
 
-def test_a_picture_is_shown_its_own_references(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In training by the epoch's order, in scoring one test picture after the other."""
+def test_a_image_is_shown_its_own_references(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In training by the epoch's order, in scoring one test image after the other."""
     data = trial_data(train=5, good=6, defective=5, reference="nearest")
     shown: list[tuple[torch.Tensor, torch.Tensor]] = []
     step = LevelTrainer.step
@@ -111,8 +111,8 @@ def test_a_picture_is_shown_its_own_references(monkeypatch: pytest.MonkeyPatch) 
     assert isinstance(level, ChosenReference)
     table = data.train.pooled[8].reshape(-1, 6)
     for features, reference in shown:
-        for picture, known in zip(features, reference, strict=True):
-            number = next(n for n in range(5) if np.array_equal(data.train.pooled[8][n].reshape(16, 6), picture))
+        for image, known in zip(features, reference, strict=True):
+            number = next(n for n in range(5) if np.array_equal(data.train.pooled[8][n].reshape(16, 6), image))
             assert np.array_equal(known, table[level.train[number].ravel()])
 
     network = detector.trainers[8].network
@@ -170,17 +170,17 @@ class TestPlan:
         ]
 
     @pytest.mark.parametrize(
-        ("reference", "pictures", "remedy"),
+        ("reference", "images", "remedy"),
         [
             ("nearest", 1, "`exclude_self: false` would do"),
             ("prototype", 1, "set `per_position` to 1 at most"),
             ({"kind": "coreset", "per_position": 5}, 4, "set `per_position` to 4 at most"),
         ],
     )
-    def test_too_few_pictures_are_refused_before_the_run(
-        self, plan: Any, reference: Any, pictures: int, remedy: str
+    def test_too_few_images_are_refused_before_the_run(
+        self, plan: Any, reference: Any, images: int, remedy: str
     ) -> None:
-        limited = f"datasets.drawn.limit.train={pictures}"
+        limited = f"datasets.drawn.limit.train={images}"
         with pytest.raises(JobError) as caught:
             plan(["mean", reference], limited)
         assert remedy in str(caught.value) and str(caught.value).endswith("(row '1', drawn/weave)")

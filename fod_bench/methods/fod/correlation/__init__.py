@@ -14,7 +14,7 @@ numbers stand for T. Four implementations give the same numbers:
     numba    the same, a block in compiled loops; a CPU
     triton   kernels that do the same on a GPU
 
-Shape letters: B pictures, h heads, N query patches, M = H·W reference patches, d channels of one head.
+Shape letters: B images, h heads, N query patches, M = H·W reference patches, d channels of one head.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def _function(chosen: Implementation) -> Callable[[Tensor, Tensor, Tensor, Tenso
 
 
 def correlate_as_one(query: Tensor, key: Tensor, value: Tensor, target_y: Tensor, target_x: Tensor) -> Correlation:
-    """`correlate` with the heads of all pictures as those of one: where it goes picture by picture, small ones cost less so."""
+    """`correlate` with the heads of all images as those of one: where it goes image by image, small ones cost less so."""
     heads = (tensor.flatten(0, 1)[None] for tensor in (query, key, value, target_y, target_x))  # (1, B·h, …)
     return Correlation(*(part[0].unflatten(0, query.shape[:2]) for part in correlate(*heads)))
 

@@ -21,7 +21,7 @@ from fod_bench.methods.fod.correlation.result import EPSILON, Correlation
 
 
 class Rows(NamedTuple):
-    """What a block is computed from, of some heads of one picture."""
+    """What a block is computed from, of some heads of one image."""
 
     query: Tensor
     """(g, R, d), scaled by 1/√d and to base 2."""
@@ -151,7 +151,7 @@ class _Correlate(torch.autograd.Function):
 
 
 class Head:
-    """Some heads of one picture: what every block of their query rows needs."""
+    """Some heads of one image: what every block of their query rows needs."""
 
     def __init__(self, index: tuple[int, slice], rows: int, *tensors: Tensor) -> None:
         self.index = index
@@ -165,12 +165,12 @@ class Head:
     @classmethod
     def all(cls, budget: int, threads: int, query: Tensor, key: Tensor, *others: Tensor) -> Iterator[Head]:
         """Cut the work up so that a block has at most `budget` entries of S, or one row, and each thread a part of the heads."""
-        pictures, heads, tokens, _ = query.shape
+        images, heads, tokens, _ = query.shape
         rows = max(1, min(tokens, budget // key.shape[-2]))
         group = max(1, min(budget // (rows * key.shape[-2]), -(-heads // threads)))
-        for picture in range(pictures):
+        for image in range(images):
             for head in range(0, heads, group):
-                yield cls((picture, slice(head, head + group)), rows, query, key, *others)
+                yield cls((image, slice(head, head + group)), rows, query, key, *others)
 
     def blocks(self, *tensors: Tensor) -> Iterator[tuple[Rows, tuple[Tensor, ...]]]:
         """For every block of query rows: what it is computed from, and its part of each tensor (B, h, N, …).

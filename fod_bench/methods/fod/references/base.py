@@ -1,6 +1,6 @@
 """What a reference is to the rest of the program, whichever its kind.
 
-Shape letters: n training and m test pictures on a grid of H×W positions, C channels; M references per position.
+Shape letters: n training and m test images on a grid of H×W positions, C channels; M references per position.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Facts: TypeAlias = dict[str, float]
 
 @dataclass(frozen=True)
 class FixedReference:
-    """References of one level that are the same for every picture."""
+    """References of one level that are the same for every image."""
 
     features: NDArray[np.float32]
     """(H, W, M, C)."""
@@ -30,7 +30,7 @@ class FixedReference:
 
 @dataclass(frozen=True)
 class ChosenReference:
-    """References of one level that depend on the picture: for each of its positions one row of a table."""
+    """References of one level that depend on the image: for each of its positions one row of a table."""
 
     train: NDArray[np.int32]
     """(n, H, W), rows of the table."""

@@ -34,13 +34,13 @@ def build_references(
     device: torch.device,
     name: str = "",
 ) -> References:
-    """References of every level, from features `{stride: (n, H, W, C)}` of the training and the test pictures.
+    """References of every level, from features `{stride: (n, H, W, C)}` of the training and the test images.
 
     A level's reference depends on its own features and the spec alone. Test features are only looked up in what training
     features gave.
 
     Raises:
-        TrialError: they cannot be made: too few pictures, too little memory; says what would do.
+        TrialError: they cannot be made: too few images, too little memory; says what would do.
     """
     problem = spec.too_few(len(next(iter(train.values()))))
     if problem is not None:

@@ -1,4 +1,4 @@
-"""Codebook features: for each position of a picture the nearest code of a learned codebook (Eqs. 22 and 23)."""
+"""Codebook features: for each position of an image the nearest code of a learned codebook (Eqs. 22 and 23)."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ _FEW = 0.5
 
 
 def codebook_reference(spec: CodebookReference, level: LevelFeatures) -> Built:
-    """The codebook, learned from the training features, and the code of every position of every picture.
+    """The codebook, learned from the training features, and the code of every position of every image.
 
     Facts: `codes`, how many there are; `codes_used`, how many some training feature is nearest to; `cosine`, how well the
     decoder gives the training features back from their codes.
     """
     train, test = (as_tensor(features).to(level.device) for features in (level.train, level.test))
-    scale = float(torch.stack([picture.square().mean() for picture in train]).mean().sqrt()) or 1.0
+    scale = float(torch.stack([image.square().mean() for image in train]).mean().sqrt()) or 1.0
     codebook = _learn(spec, train, scale, level)
     with torch.no_grad():
         table = codebook.codes * scale  # (N_e, C)
         chosen, found = (
-            torch.stack([quantise(codebook.encode(picture / scale), codebook.codes) for picture in pictures]).int()
-            for pictures in (train, test)
+            torch.stack([quantise(codebook.encode(image / scale), codebook.codes) for image in images]).int()
+            for images in (train, test)
         )
         cosine = torch.stack(
             [
-                functional.cosine_similarity(codebook.decoder(codebook.codes[code]), picture / scale, dim=-1).mean()
-                for code, picture in zip(chosen.long(), train, strict=True)
+                functional.cosine_similarity(codebook.decoder(codebook.codes[code]), image / scale, dim=-1).mean()
+                for code, image in zip(chosen.long(), train, strict=True)
             ]
         ).mean()
     used = len(chosen.unique())
@@ -116,9 +116,9 @@ def _learn(spec: CodebookReference, train: Tensor, scale: float, level: LevelFea
     """A codebook that begins with some of the training features (n, H, W, C) divided by `scale`, each drawn at most once."""
     generator = level.generator(spec.seed)
     drawn = torch.randperm(train.shape[:3].numel(), generator=generator)[: spec.codes]
-    picture, place = drawn // train.shape[1:3].numel(), drawn % train.shape[1:3].numel()
+    image, place = drawn // train.shape[1:3].numel(), drawn % train.shape[1:3].numel()
     first = train[
-        picture.to(train.device), (place // train.shape[2]).to(train.device), (place % train.shape[2]).to(train.device)
+        image.to(train.device), (place // train.shape[2]).to(train.device), (place % train.shape[2]).to(train.device)
     ]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator.initial_seed())

@@ -75,26 +75,26 @@ def _projected(level: LevelFeatures, dimensions: int, generator: torch.Generator
 
     Such a projection keeps distances, up to a few percent for hundreds of dimensions (Johnson and Lindenstrauss).
     """
-    pictures, height, width, channels = level.train.shape
+    images, height, width, channels = level.train.shape
     matrix = None
     if dimensions < channels:
         matrix = (torch.randn(channels, dimensions, generator=generator) * dimensions**-0.5).to(level.device)
-    points = torch.empty(pictures, height * width, dimensions, device=level.device)
-    for picture, features in zip(points, level.train, strict=True):
+    points = torch.empty(images, height * width, dimensions, device=level.device)
+    for image, features in zip(points, level.train, strict=True):
         flat = as_tensor(features).flatten(0, 1).to(level.device)
-        picture.copy_(flat if matrix is None else flat @ matrix)
+        image.copy_(flat if matrix is None else flat @ matrix)
     points = points.flatten(0, 1)
     return points.sub_(points.mean(0))
 
 
 def _refuse_what_does_not_fit(spec: CoresetReference, level: LevelFeatures, dimensions: int) -> None:
-    pictures, height, width, _ = level.train.shape
-    needed = pictures * height * width * (dimensions + _VECTORS) * 4
+    images, height, width, _ = level.train.shape
+    needed = images * height * width * (dimensions + _VECTORS) * 4
     if spec.layout == "origin":  # what every feature would have to move to every cell, and what it is made of
         needed += 3 * 8 * (spec.per_position * height * width) ** 2
     available = available_memory(level.device)
     if available is not None and needed > available:
         raise TrialError(
-            f"the coreset of level {level.stride} needs {needed / 2**30:.1f} GiB for {pictures * height * width} features in "
+            f"the coreset of level {level.stride} needs {needed / 2**30:.1f} GiB for {images * height * width} features in "
             f"{dimensions} dimensions, and {available / 2**30:.1f} GiB are there; a smaller `projection` needs less"
         )

@@ -13,24 +13,24 @@ from fod_bench.methods.fod.references.specs import PrototypeReference
 
 
 def prototype_reference(spec: PrototypeReference, level: LevelFeatures) -> Built:
-    """M prototypes per position. The first are the features of M pictures; then every pass writes all pictures, in batches.
+    """M prototypes per position. The first are the features of M images; then every pass writes all images, in batches.
 
     Similarities are cosines, so features are taken as unit vectors throughout. Prototypes come out as such; the network is
     given them with the length of features (`rescale`).
     """
-    pictures = len(level.train)
+    images = len(level.train)
     generator = level.generator(spec.seed)
 
     def features(chosen: Tensor) -> Tensor:  # (N, K, C)
         return as_tensor(level.train[chosen.numpy()]).to(level.device).flatten(1, 2).transpose(0, 1)
 
-    first = torch.randperm(pictures, generator=generator)[: spec.per_position]
+    first = torch.randperm(images, generator=generator)[: spec.per_position]
     prototypes = functional.normalize(features(first), dim=-1)  # (N, M, C)
     for _ in range(spec.passes):
-        for batch in torch.randperm(pictures, generator=generator).split(spec.batch_size):
+        for batch in torch.randperm(images, generator=generator).split(spec.batch_size):
             prototypes = write(prototypes, functional.normalize(features(batch), dim=-1))
     if spec.rescale:
-        batches = torch.arange(pictures).split(spec.batch_size)
+        batches = torch.arange(images).split(spec.batch_size)
         prototypes = prototypes * _lengths(prototypes, [features(batch) for batch in batches])
     grid = prototypes.cpu().numpy().reshape(*level.train.shape[1:3], spec.per_position, -1)
     return FixedReference(np.ascontiguousarray(grid)), {}

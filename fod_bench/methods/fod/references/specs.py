@@ -35,8 +35,8 @@ class _Reference(Frozen):
         """M: features that the inter-image branch looks at per position of the grid."""
         return 1
 
-    def too_few(self, pictures: int) -> str | None:
-        """Why so few training pictures do not do, and what would; None where they do."""
+    def too_few(self, images: int) -> str | None:
+        """Why so few training images do not do, and what would; None where they do."""
         return None
 
     def __str__(self) -> str:
@@ -50,39 +50,39 @@ class _Reference(Frozen):
         return "+".join([self.model_dump()["kind"], *(f"{key}:{value}" for key, value in words.items())])
 
 
-def _fewer_pictures(kind: str, per_position: int, pictures: int) -> str | None:
-    """For kinds that take their features, or begin, from one training picture per reference of a position."""
-    if pictures >= per_position:
+def _fewer_images(kind: str, per_position: int, images: int) -> str | None:
+    """For kinds that take their features, or begin, from one training image per reference of a position."""
+    if images >= per_position:
         return None
     return (
-        f"a reference of kind `{kind}` with {per_position} features per position needs as many training pictures; "
-        f"there are {pictures}, so set `per_position` to {pictures} at most"
+        f"a reference of kind `{kind}` with {per_position} features per position needs as many training images; "
+        f"there are {images}, so set `per_position` to {images} at most"
     )
 
 
 class MeanReference(_Reference):
-    """The average over the training pictures at each position; the paper's default."""
+    """The average over the training images at each position; the paper's default."""
 
     kind: Literal["mean"] = "mean"
     """The word for it."""
 
 
 class NearestReference(_Reference):
-    """For each position of a picture the nearest normal feature around it (Eqs. 14 and 15)."""
+    """For each position of an image the nearest normal feature around it (Eqs. 14 and 15)."""
 
     kind: Literal["nearest"] = "nearest"
     """The word for it."""
     neighbourhood: Annotated[WholeNumber, Field(ge=1), AfterValidator(_odd)] = 3
     """p: side of the square around a position in which is searched, in patches; odd."""
     exclude_self: Switch = True
-    """A training picture never finds features of its own; `false` is the paper to the letter, where while training every
+    """A training image never finds features of its own; `false` is the paper to the letter, where while training every
     feature is its own nearest."""
 
-    def too_few(self, pictures: int) -> str | None:
-        if pictures >= 2 or not self.exclude_self:
+    def too_few(self, images: int) -> str | None:
+        if images >= 2 or not self.exclude_self:
             return None
         return (
-            "a reference of kind `nearest` needs two training pictures, since none may find itself; there is one, "
+            "a reference of kind `nearest` needs two training images, since none may find itself; there is one, "
             "for which `exclude_self: false` would do"
         )
 
@@ -113,8 +113,8 @@ class CoresetReference(_Reference):
     def references_per_position(self) -> int:
         return self.per_position
 
-    def too_few(self, pictures: int) -> str | None:
-        return _fewer_pictures(self.kind, self.per_position, pictures)
+    def too_few(self, images: int) -> str | None:
+        return _fewer_images(self.kind, self.per_position, images)
 
 
 class PrototypeReference(_Reference):
@@ -127,21 +127,21 @@ class PrototypeReference(_Reference):
     passes: PositiveWholeNumber = 10
     """Times that the training set is gone through."""
     batch_size: PositiveWholeNumber = 32
-    """K: pictures whose features are written at once."""
+    """K: images whose features are written at once."""
     rescale: Switch = True
     """Give each prototype, a unit vector, the mean length of the features that are nearest to it."""
     seed: Seed = 0
-    """Seed of the first prototypes and of the order of the pictures."""
+    """Seed of the first prototypes and of the order of the images."""
 
     def references_per_position(self) -> int:
         return self.per_position
 
-    def too_few(self, pictures: int) -> str | None:
-        return _fewer_pictures(self.kind, self.per_position, pictures)
+    def too_few(self, images: int) -> str | None:
+        return _fewer_images(self.kind, self.per_position, images)
 
 
 class CodebookReference(_Reference):
-    """For each position of a picture the nearest code of a learned codebook (Eqs. 22 and 23)."""
+    """For each position of an image the nearest code of a learned codebook (Eqs. 22 and 23)."""
 
     kind: Literal["codebook"] = "codebook"
     """The word for it."""
@@ -150,13 +150,13 @@ class CodebookReference(_Reference):
     encoder: Literal["none", "linear"] = "none"
     """What is quantised: the features themselves, or a learned `linear` map of them, which starts as the identity."""
     epochs: PositiveWholeNumber = 10
-    """Passes over the training pictures."""
+    """Passes over the training images."""
     batch_size: PositiveWholeNumber = 4
-    """Pictures per step."""
+    """Images per step."""
     learning_rate: PositiveNumber = 1e-3
     """Learning rate of Adam, for features scaled to a root mean square of 1."""
     seed: Seed = 0
-    """Seed of the first codes, the decoder's weights and the order of the pictures."""
+    """Seed of the first codes, the decoder's weights and the order of the images."""
 
 
 ReferenceSpec: TypeAlias = MeanReference | NearestReference | CoresetReference | PrototypeReference | CodebookReference
