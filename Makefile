@@ -4,11 +4,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+ANOMALIB := .venv-anomalib
+ANOMALIB_READY := $(ANOMALIB)/.ready
 SWIFT := .venv-swift
 SWIFT_READY := $(SWIFT)/.ready
 CEPH_PACKAGES := radosgw ceph-mon ceph-osd ceph-mgr
 
-.PHONY: demo test test-ceph test-gpu lint bench docs setup clean
+.PHONY: demo test test-anomalib test-ceph test-gpu lint bench docs setup clean
 
 setup: $(READY)
 
@@ -39,6 +41,16 @@ test-ceph: setup
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install --yes -qq --no-install-recommends $(CEPH_PACKAGES); }
 	$(BIN)/python -m pytest -vv -m ceph
 
+# anomalib brings some thirty packages, which the other tests are to pass without: it has an environment of its own.
+$(ANOMALIB_READY): pyproject.toml constraints.txt tests/helpers/anomalib-constraints.txt
+	test -x $(ANOMALIB)/bin/python || $(PYTHON) -m venv $(ANOMALIB)
+	$(ANOMALIB)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--constraint tests/helpers/anomalib-constraints.txt --editable '.[dev,anomalib]'
+	@touch $(ANOMALIB_READY)
+
+test-anomalib: $(ANOMALIB_READY)
+	$(ANOMALIB)/bin/python -m pytest -vv tests/methods/anomalib tests/system/test_run_anomalib.py
+
 # What only a GPU shows; the other tests are of a CPU on every machine.
 test-gpu: setup
 	FOD_BENCH_TEST_DEVICE=cuda $(BIN)/python -m pytest -vv -m gpu
@@ -57,4 +69,4 @@ docs: setup
 	$(BIN)/python -m benchmarks.backbones > docs/backbones.md
 
 clean:
-	rm -rf $(VENV) $(SWIFT) build dist *.egg-info results/store
+	rm -rf $(VENV) $(ANOMALIB) $(SWIFT) build dist *.egg-info results/store

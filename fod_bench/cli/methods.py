@@ -17,13 +17,13 @@ def methods(
 ) -> None:
     """List the methods that a job can name, built in or from installed packages, or print the settings of one.
 
-    A package offers a method by an entry point of the group `fod_bench.methods`.
+    A package offers a method by an entry point of the group `fod_bench.methods`. Models of a library are named `library/model`.
 
     Example: `fod-bench methods fod`
     """
     from fod_bench.errors import JobError
     from fod_bench.job.reference_page import settings_markdown
-    from fod_bench.methods.registry import method_names, origin, settings_class
+    from fod_bench.methods.registry import FAMILIES, family_names, method_names, origin, settings_class
 
     if name is not None:
         say(settings_markdown(name), nl=False)
@@ -44,3 +44,8 @@ def methods(
         for title, text in facts.items():
             if text:
                 say(f"  {f'{title}: ' if title else ''}{text}")
+    for library in FAMILIES:
+        names = [each for each in family_names() if each.startswith(f"{library}/")]
+        say(f"{library}/MODEL ({origin(names[0])})")
+        for each in names:
+            say(f"  {each}: {settings_class(each).summary}")

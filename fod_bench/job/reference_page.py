@@ -67,7 +67,12 @@ def settings_markdown(name: str) -> str:
 def _of_method(name: str) -> list[str]:
     """The keys that a method has of its own, or says otherwise than those it shares; and the forms of its mappings."""
     settings = settings_class(name)
-    own = {key: field for key, field in settings.model_fields.items() if key in settings.__annotations__}
+    shared = BackboneSettings if issubclass(settings, BackboneSettings) else MethodSettings
+    own = {
+        key: field
+        for key, field in settings.model_fields.items()
+        if key in settings.__annotations__ or key not in shared.model_fields
+    }
     forms = [_section(title, model, (model.__doc__ or "").strip()) for title, model in settings.mappings.items()]
     return [_table(f"`settings` of method `{name}`", _about(settings), own), *forms]
 

@@ -1,7 +1,8 @@
 """Which methods there are: those built in, and those that installed packages offer by an entry point.
 
 A method is known by its settings' class, which names the rest. Settings are imported when a job uses the method, its code where it
-runs. A package offers a method by an entry point of the group `fod_bench.methods`: `name = "package.module:Settings"`.
+runs. A package offers a method by an entry point of the group `fod_bench.methods`: `name = "package.module:Settings"`. A family is
+a library whose models are methods, `library/model`: one module knows them.
 """
 
 from __future__ import annotations
@@ -31,6 +32,10 @@ BUILT_IN = {
 }
 """Name in a job file to the class of its settings."""
 
+FAMILIES = {"anomalib": "fod_bench.methods.anomalib.models"}
+"""What stands before the slash in a job, to the module of the family. It has `names()` and `settings_of(name)`, of whole names, and
+`about()`, the library with its version. A model need not be able to run: its settings say what is missing."""
+
 DEFAULT = "fod"
 """Method of a row that names none."""
 
@@ -46,8 +51,15 @@ def method_names() -> list[str]:
     return [*BUILT_IN, *sorted(_offered())]
 
 
+def family_names() -> list[str]:
+    """Every `library/model` that a job can name."""
+    return [name for module in FAMILIES.values() for name in import_module(module).names()]
+
+
 def origin(name: str) -> str:
     """The package that a method comes from, with its version; empty for one built in."""
+    if (family := _family(name)) is not None:
+        return str(import_module(family).about())
     distribution = _offered()[name].dist if name in _offered() else None
     return f"{distribution.name} {distribution.version}" if distribution is not None else ""
 
@@ -59,12 +71,15 @@ def settings_class(name: str) -> type[MethodSettings]:
     Raises:
         JobError: there is no such method, or the package that offers it cannot be imported or offers something else.
     """
+    if (family := _family(name)) is not None:
+        of_model: type[MethodSettings] = import_module(family).settings_of(name)
+        return of_model
     if name in BUILT_IN:
         target = BUILT_IN[name]
     elif name in _offered():
         target = _offered()[name].value
     else:
-        raise JobError(unknown("method", name, method_names()))
+        raise JobError(unknown("method", name, [*method_names(), *family_names()]))
     try:
         found = _load(target)
     except Exception as error:  # whatever a foreign package raises when it is imported
@@ -80,6 +95,12 @@ def method_class(name: str) -> type[Method]:
     """The code of a method; imports what it runs with. Raises as `settings_class`."""
     found: type[Method] = _load(settings_class(name).implementation)  # type: ignore[assignment]
     return found
+
+
+def _family(name: str) -> str | None:
+    """The module of the family that a name is of; None for others."""
+    library, slash, _ = name.partition("/")
+    return FAMILIES.get(library) if slash else None
 
 
 def _load(target: str) -> object:

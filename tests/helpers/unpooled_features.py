@@ -1,4 +1,4 @@
-"""A synthetic category as a method gets it that works on features without pooling."""
+"""A synthetic category as methods get it: images, features as the backbone gives them, and smoothed."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from fod_bench.datasets import (
     preprocess_image,
     preprocess_mask,
 )
+from fod_bench.datasets.preprocess import square
 from fod_bench.evaluation.evaluate import Truth
 from fod_bench.features.backbone import Backbone
 from fod_bench.features.weights import Weights
@@ -44,8 +45,12 @@ def synthetic_splits(
     def split(samples: Sequence[Sample]) -> Split:
         images = np.stack([preprocess_image(found.read_image(sample), resize) for sample in samples])
         maps = backbone.network(torch.from_numpy(images))  # (n, C, H, W) each
-        arrays = [values.permute(0, 2, 3, 1).contiguous().numpy() for values in maps]
-        return Split(unpooled=dict(zip(LEVELS, arrays, strict=True)))
+        pooled, unpooled = (
+            {level: values.contiguous().numpy() for level, values in zip(LEVELS, given, strict=True)}
+            for given in (backbone.features(maps, pooled=True), backbone.features(maps, pooled=False))
+        )
+        pixels = np.stack([square(found.read_image(sample), resize) for sample in samples])
+        return Split(pooled, unpooled, pixels)
 
     masks = np.zeros((len(found.test), size, size), np.uint8)
     for mask, sample in zip(masks, found.test, strict=True):

@@ -9,11 +9,11 @@ import grimp
 import pytest
 
 import fod_bench
-from fod_bench.methods.registry import BUILT_IN, method_class, method_names, settings_class
+from fod_bench.methods.registry import BUILT_IN, FAMILIES, method_class, method_names, settings_class
 from fod_bench.methods.settings import BackboneSettings
 
 PACKAGE = Path(fod_bench.__file__).parent
-ALLOWED = (*(f"methods/{name}/" for name in BUILT_IN), "paper/")
+ALLOWED = (*(f"methods/{name}/" for name in (*BUILT_IN, *FAMILIES)), "paper/")
 """The methods' own folders, and what the paper prints of them."""
 
 ORDINARY = {
