@@ -85,7 +85,7 @@ def test_a_job_may_use_it_and_its_keys_only_there(plugin: None) -> None:
     rows = dict(job.rows())
     assert rows["Nearest"].model_dump()["neighbours"] == 3 and rows["Nearest"].model_dump()["levels"] == (8,)
     assert rows["FOD"].model_dump()["lambda1"] == 1.0 and "lambda1" not in rows["Nearest"].model_dump()
-    with pytest.raises(ValidationError, match="is a key of `nearest`; `fod`, the method of this row, does not have it"):
+    with pytest.raises(ValidationError, match="is a key of `patchcore` and `nearest`; `fod`, the method of this row, does not have it"):
         Job.model_validate({"name": "j", "datasets": data, "variants": {"FOD": {"neighbours": 2}}})
     with pytest.raises(ValidationError, match="is a key of `nearest`, which no row of this job has"):
         Job.model_validate({"name": "j", "datasets": data, "settings": {"neighbours": 2}})
