@@ -31,7 +31,7 @@ demo: setup
 	$(BIN)/fod-bench run jobs/quickstart.yaml
 
 test: setup $(SWIFT_READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 # The same contract against a real Ceph gateway, from Debian's packages: Debian or Ubuntu, and root where they are missing.
 test-ceph: setup

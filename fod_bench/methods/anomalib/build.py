@@ -36,7 +36,8 @@ def seeded(*numbers: int) -> Iterator[None]:
     """Inside the block, torch, numpy and Python draw what these numbers say; outside they go on as if nothing had been drawn."""
     seed = int(np.random.SeedSequence(numbers).generate_state(1)[0])
     of_numpy, of_python = np.random.get_state(), random.getstate()
-    with torch.random.fork_rng():
+    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         np.random.seed(seed)
         random.seed(seed)

@@ -33,13 +33,14 @@ class AnomalibDetector:
     def __init__(self, model: Callable[[], Model]) -> None:
         self._model = model
 
-    @torch.no_grad()
     def parts(self, images: Batch) -> dict[str, Tensor]:
         """`score` (n,), and `map` (n, s, s) where the model gives one; or what `level_parts` tells."""
         assert images.images is not None, "the program gives what `needs` names"
         model = self._model()
         given = model.prepared(images.images)
-        with torch.inference_mode(False), _float32(), model.scoring():
+        # leaving inference mode turns gradients on, so they are turned off after it
+        with torch.inference_mode(False), torch.no_grad(), _float32(), model.scoring():
+            given = given.clone()  # made outside, perhaps in inference mode
             if model.kind.scores_together:
                 return level_parts(model, given)
             found = model.module.model(given)

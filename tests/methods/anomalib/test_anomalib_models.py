@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -88,6 +87,7 @@ def test_a_model_is_fitted_resumed_kept_and_scores_every_image_by_itself(name: s
         assert all(torch.equal(*pair) for pair in zip(again, losses[cut:], strict=True))
     loaded = type(method).load_detector(settings.training(), weights, given, CPU)
     alone = loaded.parts(test.batch(slice(3, 4), CPU))
+    assert not any(values.requires_grad for values in alone.values())
     together = method.detector().parts(test.batch(slice(0, 8), CPU))
     for part, values in alone.items():
         torch.testing.assert_close(values[0], together[part][3], rtol=1e-4, atol=1e-4)
@@ -99,6 +99,7 @@ def test_a_model_is_fitted_resumed_kept_and_scores_every_image_by_itself(name: s
 @pytest.mark.parametrize("name", ["stfpm", "reverse_distillation", "uflow", "ganomaly"])
 def test_steps_are_those_that_the_trainer_takes(name: str, tmp_path: Path) -> None:
     """One optimiser, optimisation by hand, a schedule: the same batches through Lightning's Trainer leave the same weights."""
+    from anomalib.data import ImageBatch
     from lightning.pytorch import Trainer
 
     settings = made(f"anomalib/{name}")
@@ -111,15 +112,16 @@ def test_steps_are_those_that_the_trainer_takes(name: str, tmp_path: Path) -> No
         method.step(*place)
 
     twin = Model(settings.training(), given, 3, CPU).module
+    twin.pre_processor = None  # the batches are prepared already
     per_epoch = len(seen) // EPOCHS
-    epochs = iter([seen[:per_epoch], seen[per_epoch:]])
 
     class Loader:
         def __len__(self) -> int:
             return per_epoch
 
         def __iter__(self) -> Any:
-            return iter([SimpleNamespace(image=batch) for batch in next(epochs)])
+            first = twin.current_epoch * per_epoch
+            return iter([ImageBatch(image=batch) for batch in seen[first : first + per_epoch]])
 
     quiet = {
         "logger": False,
