@@ -108,7 +108,8 @@ class Worker:
         for order, made in zip(orders, self._preparation.make(orders), strict=True):
             key = order.request.key
             if isinstance(made, Made):
-                sweep(self.store, key)
+                if not order.claim.lost:  # otherwise the claims that are there are another's
+                    sweep(self.store, key)
                 unmade = {reference: _failure(error) for reference, error in made.unmade.items()}
                 outcomes[key] = Prepared(made.made, made.nbytes, unmade, self._notes.taken())
             else:
@@ -120,7 +121,10 @@ class Worker:
         They work on sets that this machine's workers map into memory together.
         """
         statuses = [
-            Status("trial", trial.key, epochs=trial.setting.get("epochs", 0), node=self._node) for trial, _ in tasks
+            Status(
+                "trial", trial.key, epochs=0 if trial.measures_cost else trial.setting.get("epochs", 1), node=self._node
+            )
+            for trial, _ in tasks
         ]
         with self._at_work(*statuses):
             try:

@@ -108,7 +108,8 @@ class ReferenceMaker(Protocol):
         ...
 
     def complete(self, made: Any, train: Any) -> Any:
-        """The references with all that is needed for new images, given the training features `{stride: (n, H, W, C)}`."""
+        """The references with all that is needed for new images; `train` gives the training features `{stride: (n, H, W, C)}`, if
+        they are needed."""
         ...
 
 
@@ -221,7 +222,8 @@ class MethodSettings(Frozen):
 
     def training(self) -> dict[str, Any]:
         """All that changes the training, in one form for equal trainings, and nothing else: hashed into the training key, and what
-        the method is made from. What its needs are made of is hashed with them, and data and seed are added to both."""
+        the method is made from. The content of its needs (images, weights, size, levels of features) is hashed with them, and data
+        and seed are added to both. Where the method runs a backbone itself, its name and levels have to be in here."""
         raise NotImplementedError
 
     def needs(self) -> Needs:

@@ -6,6 +6,7 @@ from collections.abc import Hashable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from fod_bench.features.request import FeatureRequest, ImageRequest
 from fod_bench.plan.plan import PartPlan, Plan
 from fod_bench.plan.timing import Estimate, estimates
 from fod_bench.plan.training import TrialJob
@@ -80,13 +81,14 @@ def summarize(plan: Plan, store: Store) -> Summary:
     recorded = {trial.key for trial in trials if trial.wanted is not None and record_name(trial.key) in there}
     trainings = [trial for trial in trials if not trial.measures_cost]
     left = [trial for trial in trials if trial.key not in recorded]
-    sets = {source: trial for trial in trials for source in _sources(trial)}
+    sets = {_identity(source): (source, trial) for trial in trials for source in _sources(trial)}
     named = [(key, root) for keys, root in ((plan.run.features, FEATURES), (plan.run.images, IMAGES)) for key in keys]
     stored = {key for key, root in named if manifest_name(key, root) in there}
-    needed = {source for trial in left for source in _sources(trial)}
-    to_extract = [trial for source, trial in sets.items() if source in needed and source not in stored]
+    needed = {_identity(source) for trial in left for source in _sources(trial)}
+    passes = {_pass(sets[one][0]): sets[one][1] for one in sets if one in needed and one not in stored}
+    to_extract = [trial for one, trial in passes.items() if one is not None]
     references = {
-        (_sources(trial)[0], reference)
+        (_identity(_sources(trial)[0]), reference)
         for trial in trials
         if (reference := trial.settings.needs().reference) is not None
     }
@@ -131,11 +133,23 @@ def summarize(plan: Plan, store: Store) -> Summary:
 
 
 def _sources(trial: TrialJob) -> list[Hashable]:
-    """The sets that the training works on: their keys, or what stands for them while data or weights are missing."""
+    """The sets that the training works on, or what stands for them while data or weights are missing."""
     if trial.wanted is not None:
-        return [one.key for one in trial.wanted.sets]
+        return list(trial.wanted.sets)
     needs, place = trial.settings.needs(), (trial.dataset, trial.category, trial.settings.resize_of(trial.layout))
     return [(*place, need) for need in (*needs.features, *(["images"] if needs.images else []))]
+
+
+def _identity(source: Hashable) -> Hashable:
+    """Equal for equal sets: their key where it is known."""
+    return source.key if isinstance(source, FeatureRequest | ImageRequest) else source
+
+
+def _pass(source: Hashable) -> Hashable | None:
+    """What is made in one pass of a backbone; None for images, which need none."""
+    if isinstance(source, FeatureRequest):
+        return source.made_with
+    return None if isinstance(source, ImageRequest) or "images" in source else source  # type: ignore[operator]
 
 
 def _kept(plan: Plan, trial: TrialJob, counts: Counts) -> float:

@@ -89,7 +89,9 @@ def _read(job: Job, exact: bool, fault: Callable[[str], None]) -> dict[tuple[str
     blamed = {problem.split(":", 1)[0] for problem in expansion.problems}
     for (data, name), dataset in places.items():
         try:
-            category = open_category(data.layout, data.root, name, limit=data.limit, synthetic=data.synthetic)
+            category = open_category(
+                data.layout, data.root, name, limit=data.limit, synthetic=data.synthetic, own=data.own
+            )
             fingerprint, wrong = category.fingerprint_anew()
         except DatasetError as error:
             if f"datasets.{dataset}" not in blamed:

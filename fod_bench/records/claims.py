@@ -82,6 +82,8 @@ class Claim:
     generation: int
     entry: Entry
     _lost: threading.Event = field(default_factory=threading.Event)
+    _beat: threading.Lock = field(default_factory=threading.Lock)
+    _committed: bool = False
 
     @property
     def name(self) -> str:
@@ -101,9 +103,11 @@ class Claim:
             self._lose()
 
     def renew(self) -> None:
-        """One heartbeat."""
-        self.check()
-        self.store.put(beat_name(self.key, self.generation), _HELD)
+        """One heartbeat; none once a result is being committed, or it would be left behind when the claim is swept."""
+        with self._beat:
+            if not self._committed:
+                self.check()
+                self.store.put(beat_name(self.key, self.generation), _HELD)
 
     @contextlib.contextmanager
     def beating(self) -> Iterator[Claim]:
@@ -128,6 +132,8 @@ class Claim:
 
     def commit(self, name: str, content: bytes) -> None:
         """Store `content` as `name` for good, unless another has taken over or was first."""
+        with self._beat:
+            self._committed = True
         self.check()
         if self.store.exists(name):
             self._lose()

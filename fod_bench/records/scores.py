@@ -42,7 +42,7 @@ def save_scores(store: Store, key: str, claim: str, epoch: str, parts: State) ->
     scales: dict[str, float] = {}
     for name, part in parts.items():
         if math.prod(part.shape[1:]) > FULL_PRECISION:
-            scales[name] = float(np.abs(part).max()) / _LARGEST or 1.0
+            scales[name] = max(float(np.abs(part).max()) / _LARGEST, float(np.finfo(np.float32).tiny))
             arrays[name] = (part / np.float32(scales[name])).astype(np.float16)
         else:
             arrays[name] = part

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from fod_bench.errors import DamagedObjectError
+from fod_bench.errors import DamagedObjectError, JobError
 from fod_bench.evaluation.metric import METRICS, MetricName
+from fod_bench.evaluation.ranking import NonFiniteScoresError
 from fod_bench.records.record import Record, Selected
 from fod_bench.records.scores import LAST, load_scores
 from fod_bench.store.base import ObjectMissingError, Store
@@ -19,6 +20,13 @@ _SELECTING: dict[str, tuple[str, MetricName]] = {
     "pixel": ("best_pixel", "pixel_auroc"),
 }
 """Of each side the epoch that is kept, and the metric that selected it."""
+
+
+_UNUSABLE = (
+    *(ObjectMissingError, DamagedObjectError, NonFiniteScoresError),
+    *(JobError, ImportError, KeyError, ValueError, RuntimeError),
+)
+"""What kept scores, or a method that is not installed here or makes its maps otherwise by now, may come to."""
 
 
 def lacking(record: Record, score: str) -> list[MetricName]:
@@ -48,7 +56,6 @@ def computed(store: Store, record: Record, scores: Collection[str]) -> dict[str,
 def _evaluated(store: Store, record: Record, epoch: str) -> dict[str, dict[MetricName, float | None]]:
     """Every metric of every scoring at an epoch that is kept; nothing where its scores cannot be had."""
     from fod_bench.evaluation.evaluate import evaluate
-    from fod_bench.evaluation.ranking import NonFiniteScoresError
     from fod_bench.features.truth import load_truth
     from fod_bench.trials.scores import as_tensors, scorings
 
@@ -58,5 +65,14 @@ def _evaluated(store: Store, record: Record, epoch: str) -> dict[str, dict[Metri
             return {}
         truth = load_truth(store, record.sets["truth"]).truth
         return evaluate(scorings(record, as_tensors(kept)), truth)[0]
-    except (ObjectMissingError, DamagedObjectError, NonFiniteScoresError, KeyError):
+    except (
+        ObjectMissingError,
+        DamagedObjectError,
+        NonFiniteScoresError,
+        JobError,
+        ImportError,
+        KeyError,
+        ValueError,
+        RuntimeError,
+    ):
         return {}

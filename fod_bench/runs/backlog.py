@@ -84,8 +84,10 @@ class Backlog:
         return queue.trials.pop(next(iter(queue.trials))) if queue else None
 
     def _next_queue(self, wanted: str | None) -> _Queue | None:
-        held = self._queues.get(wanted or "")
-        candidates = [held, *self._queues.values()] if held else self._queues.values()
+        held = [self._queues[wanted]] if wanted in self._queues else []
+        if not held:  # it has made one of the sets
+            held = [queue for queue in self._queues.values() if any(one.request.key == wanted for one in queue.sets)]
+        candidates = [*held, *self._queues.values()]
         return next((queue for queue in candidates if queue.ready and queue.trials), None)
 
     def grows_by_preparing(self, wanted: str | None, most: int) -> bool:

@@ -1,19 +1,22 @@
-"""A detector from what a trial left in a store: kept weights, and the category's references. No training or test image is read."""
+"""A detector from what a trial left in a store: kept weights, and the category's references. No image is read; of references that
+are training features themselves, those are."""
 
 from __future__ import annotations
 
 from importlib import import_module
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from fod_bench.errors import DamagedObjectError, TrialError
 from fod_bench.features.feature_set import load_features
 from fod_bench.features.weights import Weights, resolve_weights
 from fod_bench.methods.base import Context, Detector
 from fod_bench.methods.registry import method_class, settings_class
-from fod_bench.records.names import weights_name
+from fod_bench.records.names import manifest_name, weights_name
 from fod_bench.records.record import Record
-from fod_bench.store import Store
+from fod_bench.store import ObjectMissingError, Store
 from fod_bench.store.tensors import load_tensors
 
 
@@ -47,9 +50,19 @@ def _references(store: Store, record: Record) -> object:
     if record.reference is None:
         return None
     maker = import_module(settings_class(record.method).reference_maker)
-    features = load_features(store, record.sets.get("pooled", record.features["key"]))
     made = maker.load(store, record.reference["key"])
-    return maker.complete(made, features.train if features is not None else {})
+    return maker.complete(made, lambda: _training_features(store, record))
+
+
+def _training_features(store: Store, record: Record) -> dict[int, NDArray[np.float32]]:
+    """What some references stand on: the features of the training images. Raises `ObjectMissingError`."""
+    key = next((record.sets[form] for form in ("pooled", "unpooled") if form in record.sets), record.features["key"])
+    features = load_features(store, key)
+    if features is None:
+        raise ObjectMissingError(
+            f"{store.location(manifest_name(key))}: the features that the references stand on are gone"
+        )
+    return features.train
 
 
 def _network(record: Record, given: Weights | None) -> Weights:

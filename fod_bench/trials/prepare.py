@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import traceback
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from fod_bench.errors import DamagedObjectError, DatasetError, WeightsError
+from fod_bench.errors import DamagedObjectError, DatasetError, StoreError, WeightsError
 from fod_bench.features.feature_set import MadeSet, drop, load, manifest_of
 from fod_bench.features.request import FeatureRequest, ImageRequest, SetRequest, TruthRequest
 from fod_bench.features.truth import TruthSet, load_truth, make_truth, save_truth
@@ -28,6 +28,9 @@ from fod_bench.store import ObjectMissingError, Store
 from fod_bench.trials.data import TrialData
 
 _LOG = logging.getLogger(__name__)
+
+_HELD = 4
+"""Sets that stay mapped while others are prepared."""
 
 
 class Order(NamedTuple):
@@ -84,31 +87,36 @@ class Preparation:
         lacking = [order.request for order in orders if found[order.request.key] is None]
         asked = orders[0].request.truth
         truth = self._stored_truth(asked)
-        lost: dict[str, LostClaimError] = {}
+        failed: dict[str, Exception] = {}
+        made: dict[str, MadeSet] = {}
         if truth is None or lacking:
-            made = self._make(lacking)
-            if truth is None:
-                truth = make_truth(asked)
-            _require_as_planned(asked)
-            save_truth(self._store, truth)
-            for order in orders:
-                if order.request.key in made:
-                    found[order.request.key] = made[order.request.key]
-                    try:
-                        made[order.request.key].save(order.claim)
-                    except LostClaimError as error:
-                        lost[order.request.key] = error
-        _tell(truth)
-        outcomes: list[Made | Exception] = []
-        for order in orders:
-            key, made_set = order.request.key, found[order.request.key]
-            assert made_set is not None
-            if key in lost:
-                outcomes.append(lost[key])
+            affected = lacking if truth is not None else [order.request for order in orders]
+            try:
+                made = self._make(lacking)
+                truth = truth or make_truth(asked)
+                _require_as_planned(asked)
+            except StoreError:
+                raise
+            except Exception as error:
+                traceback.clear_frames(error.__traceback__)  # what did not fit the memory would stay there with them
+                failed, made = {request.key: error for request in affected}, {}
             else:
-                extracted = any(request.key == key for request in lacking)
-                outcomes.append(Made(extracted, made_set.nbytes(), self._make_references(order, made_set)))
-        return outcomes
+                save_truth(self._store, truth)
+        for order in orders:
+            if order.request.key in made:
+                found[order.request.key] = made[order.request.key]
+                try:
+                    made[order.request.key].save(order.claim)
+                except LostClaimError as error:
+                    failed[order.request.key] = error
+        if truth is not None:
+            _tell(truth)
+        return [failed.get(order.request.key) or self._made(order, found, made) for order in orders]
+
+    def _made(self, order: Order, found: Mapping[str, MadeSet | None], made: Mapping[str, MadeSet]) -> Made:
+        made_set = found[order.request.key]
+        assert made_set is not None
+        return Made(order.request.key in made, made_set.nbytes(), self._make_references(order, made_set))
 
     def data(self, trial: Trial, wanted: Collection[str]) -> TrialData:
         """What a trial works on. `wanted`: keys of the sets of all trials at hand; others are let go.
@@ -136,7 +144,10 @@ class Preparation:
         arrays = [{form: getattr(held, side) for form, held in forms.items()} for side in ("train", "test")]
         train, test = (Split(**forms, reference_rows=found) for forms, found in zip(arrays, rows, strict=True))
         if len(test) != len(truth.labels):
-            raise DamagedObjectError(f"{len(test)} test images of {trial.category} have {len(truth.labels)} labels")
+            name = truth_name(trial.sets["truth"])
+            self._store.delete(name)  # to be read anew
+            counts = f"{len(test)} test images of {trial.category} have {len(truth.labels)} labels"
+            raise DamagedObjectError(f"{self._store.location(name)}: {counts}")
         network = None if trial.network is None else usable_weights(_weights(trial.network))
         return TrialData(train, test, truth, Context(trial.features["image_size"], reference, network))
 
@@ -167,6 +178,8 @@ class Preparation:
 
     def _stored_set(self, request: SetRequest) -> MadeSet | None:
         self._held.pop(request.key, None)  # whether the store has it is asked
+        if len(self._held) > _HELD:
+            self._held.clear()  # no trial works on them: others have been prepared since
         try:
             return self._hold(request.form, request.key)
         except DamagedObjectError:

@@ -36,11 +36,13 @@ class TestImages:
         if self._held:
             yield from self._held
             return
+        seen = []
         for start in range(0, len(self._split), BATCH):
             batch = self._split.batch(slice(start, start + BATCH), self._device)
             if self._device.type != "cpu":
-                self._held.append(batch)
+                seen.append(batch)
             yield batch
+        self._held = seen
 
 
 def scorings(training: Training, parts: Mapping[str, Tensor], only: str = "") -> Iterator[ScoreMaps]:

@@ -297,3 +297,14 @@ def _modified(store: Store) -> float:
     info = store.info("claims/a1/00000001.beat")
     assert info is not None
     return info.modified
+
+
+def test_no_heartbeat_is_left_behind_by_a_result(tmp_path: Path) -> None:
+    """The thread that renews a claim may be about to when the result is committed and the claim swept."""
+    store = open_store(str(tmp_path / "store"))
+    claimed = take(store, "k1", attempt="a")
+    assert isinstance(claimed, Claim)
+    claimed.commit("trials/k1/record.json", b"{}")
+    sweep(store, "k1")
+    claimed.renew()
+    assert [info.name for info in store.list()] == ["trials/k1/record.json"]

@@ -105,7 +105,7 @@ def _damage_is_repaired(bench: Bench, job: str, nut: Record, bolt: Record) -> No
     lines = [line for line in done.err.splitlines() if line.startswith("damaged   ")]
     assert sum("images/nut" in line and "record.json" in line for line in lines) == 1
     assert sum(f"references/{nut.reference['key']}" in line for line in lines) == 1
-    assert sum(f"features/{bolt.features['key']}" in line and "extracted anew" in line for line in lines) == 1
+    assert sum(f"features/{bolt.features['key']}" in line and "made anew" in line for line in lines) == 1
     assert done.err.count(DIVERGES) == 2, "--retry-failed tried them again"
     assert "features  01: extracted" in done.err and "features  nut: extracted" not in done.err
     assert bench.digests() == before

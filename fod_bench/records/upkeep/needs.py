@@ -27,7 +27,7 @@ class Needs:
 
 
 def needs_of(plans: Iterable[RunPlan], store: Store) -> Needs:
-    """What `plans` need. For a plan that names no features, they are taken from the records of its trainings."""
+    """What `plans` need. Of an older plan, which does not name all sets, they are taken from the records of its trainings."""
     needs = Needs()
     for plan in plans:
         keys = trained_keys(plan)
@@ -36,15 +36,21 @@ def needs_of(plans: Iterable[RunPlan], store: Store) -> Needs:
         needs.images |= set(plan.images)
         needs.truth |= set(plan.truth)
         needs.references |= set(plan.references)
-        if plan.features or plan.images:
+        if (plan.features or plan.images) and plan.truth:
             continue
+        told = bool(plan.features or plan.images)
         for key in keys:
             try:
                 record = record_of(record_name(key), store.get(record_name(key)))
             except (ObjectMissingError, DamagedObjectError):
-                needs.untold.add(plan.run_id)
+                if not told:
+                    needs.untold.add(plan.run_id)
                 continue
-            needs.features.add(str(record.features.get("key", "")))
-            if record.reference is not None:
+            sets = record.sets or {"pooled": str(record.features.get("key", ""))}
+            for form, set_key in sets.items():
+                if told and form not in ("images", "truth"):
+                    continue
+                {"images": needs.images, "truth": needs.truth}.get(form, needs.features).add(set_key)
+            if record.reference is not None and not told:
                 needs.references.add(str(record.reference.get("key", "")))
     return needs

@@ -293,7 +293,7 @@ class TestScoring:
 
 
 def test_the_registry_finds_the_method() -> None:
-    assert {name: method_class(name) for name in BUILT_IN} == {"fod": FodMethod}
+    assert method_class("fod") is FodMethod and len({method_class(name) for name in BUILT_IN}) == len(BUILT_IN)
     with pytest.raises(JobError, match="did you mean fod"):
         method_class("fodd")
 

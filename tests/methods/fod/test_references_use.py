@@ -84,7 +84,7 @@ class TestLookup:
         """With what the store keeps of the references, the training features being the table of those that have no other."""
         data, spec = trial_data(good=6, defective=5, reference=kind), reference_spec(kind)
         assert data.context.reference is not None
-        kept = complete(data.context.reference, data.train.pooled)
+        kept = complete(data.context.reference, lambda: data.train.pooled)
         for level, reference in kept.levels.items():
             lookup = Lookup(reference, spec.model_dump(), CPU)
             found = lookup.find(torch.from_numpy(data.test.pooled[level].copy()))

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from fod_bench.methods.patchsvdd.settings import PatchSvddSettings
 from fod_bench.methods.registry import settings_class
-from fod_bench.methods.settings import Needs
+from fod_bench.methods.settings import Needs, Work
 from fod_bench.records.record import Counts
 
 COUNTS = Counts(train=200, test_good=30, test_defect=70)
@@ -71,7 +71,7 @@ def test_a_measurement_leaves_out_what_costs_nothing() -> None:
     assert measured.training() == made(measure="cost").training()
     assert measured.training()["measure"] == "cost"
     assert measured.score == "cost"
-    assert measured.steps(COUNTS) == 0 and measured.work(COUNTS) == (0.0, 0.0)
+    assert measured.steps(COUNTS) == 0 and measured.work(COUNTS) == Work(0.0, 0.0)
 
 
 def test_one_training_image_is_too_few() -> None:

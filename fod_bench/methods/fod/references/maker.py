@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -31,13 +31,14 @@ def rows(made: References) -> tuple[dict[int, NDArray[np.int32]], dict[int, NDAr
     return {level: each.train for level, each in chosen.items()}, {level: each.test for level, each in chosen.items()}
 
 
-def complete(made: References, train: Mapping[int, NDArray[np.float32]]) -> References:
-    """The references with their tables, which are the training features `{stride: (n, H, W, C)}` where they name no other."""
+def complete(made: References, train: Callable[[], Mapping[int, NDArray[np.float32]]]) -> References:
+    """The references with their tables, which are the training features `{stride: (n, H, W, C)}` where they name no other; `train`
+    is called only then."""
 
     def with_table(level: int) -> Any:
         each = made.levels[level]
         if isinstance(each, ChosenReference) and each.table is None:
-            return replace(each, table=train[level])
+            return replace(each, table=train()[level])
         return each
 
     return References({level: with_table(level) for level in made.levels}, made.facts)
