@@ -28,7 +28,7 @@ def cp(
     set_: Overrides = None,
     verbose: Verbose = False,
 ) -> None:
-    """Copy features, references, records with their weights, and plans from one store to another; exit code 1 when any is damaged.
+    """Copy sets, references, records with what belongs to them, and plans to another store; exit code 1 when any is damaged.
 
     What the target has is not copied again, so the same command goes on after an interruption. A target's own record stays.
 

@@ -1,4 +1,4 @@
-"""What a job comes to: cells merged into trainings, the features they need, what a store has, what is left to pay."""
+"""What a job comes to: cells merged into trainings, the sets they need, what a store has, what is left to pay."""
 
 from fod_bench.plan.estimate import Summary, summarize
 from fod_bench.plan.plan import PartPlan, Plan, make_plan

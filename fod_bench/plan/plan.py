@@ -1,4 +1,4 @@
-"""What a job needs: its cells, the trainings left after merging equal ones, their features and references, what is there."""
+"""What a job needs: its cells, the trainings left after merging equal ones, their sets and references, what is there."""
 
 from __future__ import annotations
 

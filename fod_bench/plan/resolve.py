@@ -1,4 +1,4 @@
-"""From a cell that is asked for to its training, its features and its key.
+"""From a cell that is asked for to its training, the sets it works on, and its key.
 
 Keys are made here, and nowhere else, from the content of what they stand for: images, weights, settings. A path, a
 machine or the shape of a cluster is never part of one.

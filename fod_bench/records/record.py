@@ -166,6 +166,6 @@ class Record(Training):
 
 
 def train_key(features: Any, seed: int, setting: dict[str, Any], version: int) -> str:
-    """Key of the training of `setting` on the features of that key, by one version of its method."""
+    """Key of the training of `setting` on what `features` is the key of, see `Wanted.key`, by one version of its method."""
     content = {"features": features, "seed": seed, "setting": setting, "version": version}
     return canonical_digest(content)[:32]

@@ -29,7 +29,7 @@ class Task(_Frozen):
     name: str
     """For people: data set, category, row, seed."""
     key: str
-    """Feature key or train key."""
+    """Key of a set, or train key."""
     node: str
     """Host name; empty while the worker has not told."""
     since: str

@@ -17,7 +17,7 @@ from fod_bench.store import ObjectMissingError, Store
 
 
 def tidy_trial(store: Store, key: str, claim: str) -> None:
-    """Leave of a trial its record and the weights kept under `claim`. Its claims go last: they show that there is more."""
+    """Leave of a trial its record and what was kept under `claim`. Its claims go last: they show that there is more."""
     folder = trial_folder(key)
     for info in list(store.list(folder)):
         part, _, rest = info.name.removeprefix(folder).partition("/")

@@ -136,6 +136,6 @@ class Settlement:
 
     def _note(self, outcome: Done | Prepared) -> None:
         for note in outcome.notes:
-            if note not in self._noted:  # several feature sets of a category have the same to say
+            if note not in self._noted:  # several sets of a category have the same to say
                 self._noted.add(note)
                 self._progress.note(note)

@@ -26,7 +26,7 @@ class Behaviour:
     """Until the loss of a node is noticed; Ray takes as long."""
 
     def prepare_seconds(self, request: SetRequest) -> float:
-        """To extract features and make references."""
+        """To make a set and references."""
         return 20.0
 
     def train_seconds(self, trial: Trial) -> float:
@@ -38,7 +38,7 @@ class Behaviour:
         return None
 
     def prepare(self, request: SetRequest, references: Sequence[Reference]) -> Prepared | Failure:
-        """What preparing features comes to."""
+        """What preparing a set comes to."""
         return Prepared(True, 0)
 
     def train(self, trial: Trial, share: Share, together: int) -> Failure | None:
