@@ -26,7 +26,7 @@ def tidy_trial(store: Store, key: str, claim: str) -> None:
     sweep(store, key)
 
 
-def tidy_after_the_dead(store: Store, trials: Iterable[str], results: Iterable[tuple[str, str]]) -> None:
+def tidy_leftovers(store: Store, trials: Iterable[str], results: Iterable[tuple[str, str]]) -> None:
     """Remove what workers left that died between their result and the end of their work.
 
     Args:

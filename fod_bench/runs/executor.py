@@ -22,7 +22,7 @@ LossKind: TypeAlias = Literal["killed", "memory", "node", "unreachable", "startu
 `node`: its node is gone; `unreachable`: it does not answer, and nothing is known of its end; `startup`: it did not start."""
 
 _REASONS: dict[LossKind, str] = {
-    "killed": "its worker died",
+    "killed": "its worker was lost",
     "memory": "its worker was ended, as its machine ran out of memory",
     "node": "its machine was lost",
     "unreachable": "its worker is out of reach",

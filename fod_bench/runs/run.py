@@ -14,7 +14,7 @@ from fod_bench.plan import Plan, TrialJob
 from fod_bench.records.failures import failure_names, forget_failure, kept_failure
 from fod_bench.records.names import TRIALS, job_name, plan_name, record_name
 from fod_bench.records.record import Record
-from fod_bench.records.tidy import tidy_after_the_dead
+from fod_bench.records.tidy import tidy_leftovers
 from fod_bench.runs.admission import admit
 from fod_bench.runs.executor import OpenExecutor
 from fod_bench.runs.progress import Counts, Progress, stderr_console
@@ -72,7 +72,7 @@ def run_plan(plan: Plan, store: Store, options: RunOptions, open_executor: OpenE
     interrupted = _work(plan, store, options, open_executor, progress, work)
     if not interrupted:
         sets = {one.key: manifest_of(one) for trial in trials if trial.wanted for one in trial.wanted.sets}
-        tidy_after_the_dead(store, [trial.key for trial in trials], list(sets.items()))
+        tidy_leftovers(store, [trial.key for trial in trials], list(sets.items()))
     return counts, interrupted
 
 

@@ -10,7 +10,7 @@ from fod_bench.errors import StoreError
 from fod_bench.records.claims import Claim, take
 from fod_bench.records.names import record_name
 from fod_bench.records.record import Record
-from fod_bench.records.tidy import tidy_after_the_dead
+from fod_bench.records.tidy import tidy_leftovers
 from fod_bench.store import Store, open_store
 from fod_bench.store.folder.store import LocalStore
 from tests.helpers.trial_builders import Killed, Watcher, names, run, trial
@@ -52,18 +52,18 @@ def test_the_next_worker_tidies_up(store: Store) -> None:
 
 
 def test_so_does_the_next_driver_without_training(store: Store) -> None:
-    tidy_after_the_dead(store, ["a1", "b2"], [])
+    tidy_leftovers(store, ["a1", "b2"], [])
     assert names(store) == WHOLE and not list(store.list("claims/"))
 
 
 def test_work_that_is_not_done_or_not_asked_about_is_left_alone(store: Store) -> None:
     store.delete(record_name("a1"))
     before = [info.name for info in store.list()]
-    tidy_after_the_dead(store, ["a1"], [])
+    tidy_leftovers(store, ["a1"], [])
     assert [info.name for info in store.list()] == before
     run(store, trial(0.0))
     taken = take(store, "b2", attempt="mine:1")
-    tidy_after_the_dead(store, ["c3"], [])
+    tidy_leftovers(store, ["c3"], [])
     assert isinstance(taken, Claim) and not taken.lost and list(store.list("claims/b2/"))
 
 
@@ -71,7 +71,7 @@ def test_a_damaged_record_is_left_to_whoever_repairs_it(store: Store) -> None:
     path = Path(store.location(record_name("a1")))
     path.write_bytes(path.read_bytes()[:-1])
     before = [info.name for info in store.list()]
-    tidy_after_the_dead(store, ["a1"], [])
+    tidy_leftovers(store, ["a1"], [])
     assert [info.name for info in store.list()] == before
     with pytest.raises(StoreError):
         store.get(record_name("a1"))
@@ -86,5 +86,5 @@ def test_claims_of_other_results_go_when_the_result_is_there_and_nobody_holds_th
         claim = claims[key]
         assert isinstance(claim, Claim)
         claim.release()
-    tidy_after_the_dead(store, [], [(key, f"features/{key}/manifest.json") for key in claims])
+    tidy_leftovers(store, [], [(key, f"features/{key}/manifest.json") for key in claims])
     assert {info.name.split("/")[1] for info in store.list("claims/")} == {"held", "missing"}

@@ -74,9 +74,10 @@ def test_the_pause_grows_with_every_failure_up_to_a_minute_and_anew_after_progre
 
 
 def test_the_verdict_says_what_happened_how_often_and_what_may_help() -> None:
-    killed = Retries().verdict(Failure("its worker died", "", "worker"), "killed")
+    killed = Retries().verdict(Failure("its worker was lost", "", "worker"), "killed")
     assert (
-        killed.startswith("its worker died 2 times without getting further; set apart") and "resources.cpus" in killed
+        killed.startswith("its worker was lost 2 times without getting further; set apart")
+        and "resources.cpus" in killed
     )
     lost = Retries().verdict(Failure("its machine was lost", "", "worker"), "lost")
     assert lost == "its machine was lost 10 times without getting further; set apart"
@@ -87,7 +88,7 @@ def test_the_verdict_says_what_happened_how_often_and_what_may_help() -> None:
     [
         ("unreachable", "lost", "its worker is out of reach"),
         ("node", "lost", "its machine was lost"),
-        ("killed", "killed", "its worker died"),
+        ("killed", "killed", "its worker was lost"),
         ("memory", "killed", "its worker was ended, as its machine ran out of memory"),
     ],
 )

@@ -110,7 +110,7 @@ class TestWorkersLost:
         simulation = Simulation(trials[:1], checkpoint_seconds=10)
         simulation.at(PREPARED + 45, lambda: simulation.cluster.lose(0, "killed"))
         assert simulation.run().done == 1
-        assert f"again     {trials[0].name}: its worker died\n" in simulation.said
+        assert f"again     {trials[0].name}: its worker was lost\n" in simulation.said
         restart = 2 * SCALE_SECONDS + STARTED
         assert PREPARED + 45 + 20 < simulation.clock.now() < PREPARED + 45 + 20 + restart, "40 seconds were kept"
 
@@ -142,7 +142,7 @@ class TestWorkersLost:
 
         simulation.every(60, strike)
         assert simulation.run().done == 1
-        assert simulation.said.count("its worker died") > LIMITS["killed"]
+        assert simulation.said.count("its worker was lost") > LIMITS["killed"]
 
     def test_the_loss_of_a_node_is_not_held_against_the_work(self, trials: list[TrialJob]) -> None:
         simulation = Simulation(trials[:1], checkpoint_seconds=1000)

@@ -105,7 +105,7 @@ def test_what_is_killed_goes_on_to_the_records_of_an_undisturbed_run(bench: Benc
     os.kill(_workers(running)[0], signal.SIGKILL)
     done = running.finished()
     assert done.code == 0, done.err
-    assert "its worker died" in done.err and "1 training: 1 done" in done.err
+    assert "its worker was lost" in done.err and "1 training: 1 done" in done.err
     assert done.out == calm.out
 
     assert bench.digests("shaken") == bench.digests("calm")

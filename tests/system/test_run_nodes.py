@@ -81,7 +81,7 @@ def test_a_node_is_killed_one_joins_one_leaves_and_the_records_are_those_of_a_qu
     assert done.err.endswith("5 trainings: 5 done\n")
     assert done.err.count("asks for no token: whoever reaches it can run code there") == 1
     assert "its worker is out of reach" in done.err or "its machine was lost" in done.err
-    assert "its worker died" not in done.err, "that would count against the training"
+    assert "its worker was lost" not in done.err, "that would count against the training"
     assert "its worker was told to end, and left a checkpoint" in done.err
     assert quiet.finished().code == 0, quiet.finished().err
     assert digests_in(store) == bench.digests("quiet")
@@ -134,7 +134,7 @@ def test_a_training_that_loses_its_worker_again_and_again_is_set_apart(
                 os.kill(holder.process, signal.SIGKILL)
     done = running.finished()
     assert done.code == 3, done.err
-    assert "its worker died 2 times without getting further; set apart" in done.err
+    assert "its worker was lost 2 times without getting further; set apart" in done.err
     assert done.err.endswith("2 trainings: 1 done, 1 failed\n")
     assert records_in(store).keys().isdisjoint({victim})
 

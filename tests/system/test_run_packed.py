@@ -48,7 +48,7 @@ def test_a_pack_that_loses_its_worker_goes_on_one_by_one(bench: Bench) -> None:
     os.kill(worker, signal.SIGKILL)
     done = running.finished()
     assert done.code == 0, done.err
-    assert done.err.count("its worker died") == 2 and done.err.endswith("2 trainings: 2 done\n")
+    assert done.err.count("its worker was lost") == 2 and done.err.endswith("2 trainings: 2 done\n")
     records = bench.records("killed")
     assert all(record.run.resumed_after and record.run.packed == 2 for record in records.values())
     assert not bench.stored("trials/*/checkpoints/*", "killed")
