@@ -12,7 +12,7 @@ from typing import NamedTuple
 from fod_bench.datasets import Category, open_category
 from fod_bench.errors import DamagedObjectError, DatasetError
 from fod_bench.job import Job, expand, run_id
-from fod_bench.records.names import manifest_name, record_name
+from fod_bench.records.names import IMAGES, manifest_name, record_name
 from fod_bench.records.run import Cell, RunPlan
 from fod_bench.records.run_reader import RunReader
 from fod_bench.records.upkeep.parts import record_of
@@ -119,22 +119,23 @@ class _Made(NamedTuple):
 
 def _made(plans: list[RunPlan], store: Store) -> Iterator[_Made]:
     """What the runs have in the store; what is damaged there is `verify_store`'s to tell."""
-    features = dict.fromkeys(key for plan in plans for key in plan.features)
+    sets = dict.fromkeys(manifest_name(key) for plan in plans for key in plan.features)
+    sets |= dict.fromkeys(manifest_name(key, IMAGES) for plan in plans for key in plan.images)
     # Categories of one content share a record, which names the first.
     cells = {(cell.key, cell.layout, cell.category): cell for plan in plans for cell in plan.cells if cell.key}
     with ThreadPoolExecutor(WORKERS) as pool:
         found = [
-            *pool.map(lambda key: _features(key, store), features),
+            *pool.map(lambda name: _set(name, store), sets),
             *pool.map(lambda cell: _record(cell, store), cells.values()),
         ]
     yield from (made for made in found if made is not None)
 
 
-def _features(key: str, store: Store) -> _Made | None:
+def _set(name: str, store: Store) -> _Made | None:
     try:
-        manifest = json.loads(store.get(manifest_name(key)))
+        manifest = json.loads(store.get(name))
         layout, category, fingerprint = (str(manifest[fact]) for fact in ("layout", "category", "fingerprint"))
-        return _Made(manifest_name(key), layout, category, fingerprint, len(manifest["train"]), len(manifest["test"]))
+        return _Made(name, layout, category, fingerprint, len(manifest["train"]), len(manifest["test"]))
     except (ObjectMissingError, DamagedObjectError, ValueError, LookupError, TypeError):
         return None
 

@@ -13,11 +13,12 @@ import yaml
 
 from fod_bench.cluster.worker import Worker
 from fod_bench.datasets import digests
+from fod_bench.features.feature_set import manifest_of
 from fod_bench.features.weights import resolve_weights
 from fod_bench.job import load_job
 from fod_bench.plan import Plan, make_plan
 from fod_bench.records.failures import Failure
-from fod_bench.records.names import manifest_name, plan_name, record_name
+from fod_bench.records.names import plan_name, record_name
 from fod_bench.runs.messages import Attempt, SetTask
 from fod_bench.store import Store, open_store
 from tests.helpers.commands import TINY
@@ -59,7 +60,7 @@ def run(store: Store, *overrides: str) -> Plan:
         category = job.wanted.sets[0].category
         about = {"layout": category.layout, "category": category.name, "fingerprint": job.wanted.sets[0].fingerprint}
         about |= {part: [sample.name for sample in getattr(category, part)] for part in ("train", "test")}
-        store.put(manifest_name(job.wanted.sets[0].key), json.dumps({**about, "files": {}}).encode())
+        store.put(manifest_of(job.wanted.sets[0]), json.dumps({**about, "files": {}}).encode())
         changes: dict[str, Any] = {
             "fingerprint": job.wanted.sets[0].fingerprint,
             "counts": job.counts,
@@ -74,7 +75,7 @@ def of(plan: Plan, category: str) -> set[str]:
     """Store names of a category's features and record."""
     trial = next(trial for trial in plan.trials.values() if trial.category == category)
     assert trial.wanted is not None
-    return {manifest_name(trial.wanted.sets[0].key), record_name(trial.key)}
+    return {manifest_of(trial.wanted.sets[0]), record_name(trial.key)}
 
 
 def verify(*arguments: str, code: int) -> dict[str, str]:
@@ -179,3 +180,17 @@ def test_nor_of_weights_that_did(folder: Path) -> None:
     (folder / "w.safetensors").write_bytes(b"more weights")
     (failure,) = Worker("store", 1, gpu=False).prepare([SetTask(request, [], Attempt("d:1", None, 60))])
     assert isinstance(failure, Failure) and failure.kind == "data" and "is not the file that" in failure.reason
+
+
+def test_images_of_folders_of_ones_own_names_are_compared_too(folder: Path) -> None:
+    """For a method that works on images; the folders are `ok` and `nok`."""
+    for name in ("nut", "ring"):
+        (folder / f"parts/{name}/train/good").rename(folder / f"parts/{name}/train/ok")
+        (folder / f"parts/{name}/test/good").rename(folder / f"parts/{name}/test/ok")
+    own = {"layout": "folder", "root": "parts", "good": ["ok"]}
+    settings = {"method": "draem", "image_size": 64, "width": 4}
+    Path("job.yaml").write_text(yaml.safe_dump({"name": "tiny", "datasets": {"own": own}, "settings": settings}))
+    plan = run(open_store("store"))
+    assert verify(code=0) == {}
+    forge(folder / "parts/nut/test/ok/000.png", (folder / "parts/ring/train/ok/000.png").read_bytes())
+    assert of(plan, "nut") <= verify(code=1).keys() and not of(plan, "ring") & verify(code=1).keys()
