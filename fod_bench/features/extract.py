@@ -16,10 +16,11 @@ from PIL import Image
 
 from fod_bench import __version__
 from fod_bench.datasets import Category, Resize, Sample, preprocess_image, square
-from fod_bench.errors import DatasetError, TrialError
+from fod_bench.errors import TrialError
 from fod_bench.features.backbone import Backbone
 from fod_bench.features.feature_set import FeatureSet, ImageSet
 from fod_bench.features.request import FeatureRequest, ImageRequest, SetRequest
+from fod_bench.features.truth import require_images
 from fod_bench.machine.system import cores
 
 BATCH = 16
@@ -37,7 +38,7 @@ def extract(requests: Sequence[FeatureRequest], device: torch.device) -> list[Fe
     """
     request = requests[0]
     category, resize = request.category, request.resize
-    _require_images(category)
+    require_images(category)
     backbone = Backbone(request.weights, request.levels, request.precision, resize.size).to(device)
     if backbone.maps.distinction != request.maps:
         raise TrialError(
@@ -59,18 +60,12 @@ def extract(requests: Sequence[FeatureRequest], device: torch.device) -> list[Fe
 def read_images(request: ImageRequest) -> ImageSet:
     """All of a category's images, decoded and resized. Raises `DatasetError` when one cannot be read, or a split is empty."""
     category, resize = request.category, request.resize
-    _require_images(category)
+    require_images(category)
     train, test = (
         np.stack([image for batch in _read_ahead(category, samples, partial(square, resize=resize)) for image in batch])
         for samples in (category.train, category.test)
     )
     return ImageSet(request.key, train, test, _manifest(request))
-
-
-def _require_images(category: Category) -> None:
-    for split, samples in (("training", category.train), ("test", category.test)):
-        if not samples:
-            raise DatasetError(f"category {category.name}: no {split} image")
 
 
 def _manifest(request: SetRequest) -> dict[str, Any]:

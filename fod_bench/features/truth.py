@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fod_bench.datasets import LeftOut, preprocess_mask
+from fod_bench.datasets import Category, LeftOut, preprocess_mask
 from fod_bench.datasets.names import counted, listed, printable
 from fod_bench.errors import DatasetError
 from fod_bench.evaluation.evaluate import Truth
@@ -42,12 +42,17 @@ class TruthSet:
         return [*lines, *([f"cropped   {said}"] if said is not None else [])]
 
 
-def make_truth(request: TruthRequest) -> TruthSet:
-    """Read labels and masks. Raises `DatasetError` when a mask cannot be read, or a split is empty; names it."""
-    category, resize = request.category, request.resize
+def require_images(category: Category) -> None:
+    """Raises `DatasetError` when a split is empty."""
     for split, samples in (("training", category.train), ("test", category.test)):
         if not samples:
             raise DatasetError(f"category {category.name}: no {split} image")
+
+
+def make_truth(request: TruthRequest) -> TruthSet:
+    """Read labels and masks. Raises `DatasetError` when a mask cannot be read, or a split is empty; names it."""
+    category, resize = request.category, request.resize
+    require_images(category)
     known = [sample for sample in category.test if sample.masked]
     masks = np.zeros((len(known), resize.size, resize.size), np.uint8)  # (p, s, s)
     vanished, left_out = [], LeftOut()

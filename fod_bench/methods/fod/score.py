@@ -10,6 +10,7 @@ from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 from torch.nn import functional
 
+from fod_bench.methods import maps
 from fod_bench.methods.fod.network import NetworkOutput
 from fod_bench.methods.fod.rules import Rule
 from fod_bench.methods.fod.train import reconstruction_error
@@ -71,7 +72,7 @@ def patch_scores(output: NetworkOutput, features: Tensor) -> PatchScores:
 
 def upsample(level_map: Tensor, size: int) -> Tensor:
     """Bilinear (aligned corners) from (n, H, W) to (n, size, size)."""
-    return functional.interpolate(level_map[:, None], size=(size, size), mode="bilinear", align_corners=True)[:, 0]
+    return maps.upsample(level_map, size, align_corners=True)
 
 
 def upsample_smoothed(level_map: Tensor, size: int) -> Tensor:
