@@ -1,7 +1,7 @@
-"""A sweep on three nodes over a bucket, while a seeded hand kills and disturbs whatever there is: `python -m benchmarks.chaos`.
+"""A sweep on three nodes over a bucket, under faults drawn from a seed: `python -m benchmarks.chaos`.
 
-The hand kills workers, stops them past their lease, kills nodes, lets nodes leave, kills the driver, and disturbs the
-connections to the store. Sweeps of 66 trials follow one another until its time is over; then the last one ends in peace, the
+Workers are killed or stopped past their lease, nodes killed or removed, the driver is killed, and the connections to the
+store are disturbed. Sweeps of 66 trials follow one another until the time is over; then the last one ends undisturbed, the
 same trials run once more undisturbed on a folder, and everything is compared. Exit code 1 when anything is wrong.
 """
 
@@ -37,7 +37,7 @@ OUTCOMES = {
     -signal.SIGKILL: "was killed",
 }
 
-HAND = {
+FAULTS = {
     "worker killed": 6,
     "worker stopped past its lease": 2,
     "node killed": 1,
@@ -56,7 +56,7 @@ HAND = {
 
 
 class Chaos:
-    """The cluster, the store behind the proxy, the sweeps, and the hand."""
+    """The cluster, the store behind the proxy, the sweeps, and the faults."""
 
     def __init__(self, bench: Bench, server: Server, proxy: FaultyProxy, seed: int) -> None:
         self.bench, self.server, self.proxy = bench, server, proxy
@@ -67,7 +67,7 @@ class Chaos:
         self.sweeps = 0
         self.nodes = Nodes(bench, server.environment())
         self.workers: list[Node] = self.nodes.add(NODES)
-        self._resting = threading.Event()
+        self._undisturbed = threading.Event()
         self._driver: Running | None = None
         self._later: list[threading.Timer] = []
 
@@ -85,12 +85,12 @@ class Chaos:
         )
 
     def sweep_on(self) -> None:
-        """Run sweep after sweep until the hand rests and the last one has gone through; a killed driver is started again."""
-        while not self._resting.is_set():
+        """Run sweep after sweep until no more faults come and the last one has gone through; a killed driver is started again."""
+        while not self._undisturbed.is_set():
             self.sweeps += 1
             job = self.job(self.sweeps, store=self.uri)
             while True:
-                retry = ["--retry-failed"] if self._resting.is_set() else []
+                retry = ["--retry-failed"] if self._undisturbed.is_set() else []
                 environment = self.server.environment() | SETTINGS
                 self._driver = self.bench.start("run", job, "--address", self.nodes.address, *retry, **environment)
                 code = self._driver.process.wait()
@@ -100,7 +100,7 @@ class Chaos:
                     raise RuntimeError(f"the driver does not get on: {said}")
                 if code not in (0, -signal.SIGKILL):
                     print(f"{_time()} driver ended with {code}: {said.splitlines()[-1] if said else ''}", flush=True)
-                if code == 0 or (code == 3 and not self._resting.is_set()):
+                if code == 0 or (code == 3 and not self._undisturbed.is_set()):
                     break  # what was set apart is tried again at the end
         for sweep in range(1, self.sweeps):
             again = self.bench.start(
@@ -115,19 +115,19 @@ class Chaos:
             again.process.wait()
 
     def disturb(self, seconds: float) -> None:
-        """The hand: one fault every few seconds."""
+        """Give one fault every few seconds, for a time in seconds."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            time.sleep(self.random.uniform(3.0, 9.0))  # the hand's own pace, which nothing waits for
-            (fault,) = self.random.choices(list(HAND), list(HAND.values()))
+            time.sleep(self.random.uniform(3.0, 9.0))  # the pace of the faults, which nothing waits for
+            (fault,) = self.random.choices(list(FAULTS), list(FAULTS.values()))
             if self._give(fault):
                 self.given[fault] += 1
                 print(f"{_time()} {fault}", flush=True)
-        self.rest()
+        self.stop_faults()
 
-    def rest(self) -> None:
+    def stop_faults(self) -> None:
         """No more faults; what was stopped goes on."""
-        self._resting.set()
+        self._undisturbed.set()
         for timer in self._later:
             timer.join()
         self.proxy.lift()
@@ -190,7 +190,7 @@ def main() -> int:
                 try:
                     chaos.disturb(60 * options.minutes)
                 finally:
-                    chaos.rest()
+                    chaos.stop_faults()
                     sweeps.join()
                 return report(chaos)
         finally:
@@ -206,7 +206,7 @@ def report(chaos: Chaos) -> int:
     wrong = _wrong(chaos, store)
     records = _records(store)
     print("\nfaults given:")
-    for fault in HAND:
+    for fault in FAULTS:
         print(f"  {fault:32}{chaos.given[fault]:5}")
     requests = {kind: count for kind, count in chaos.proxy.counts.items() if kind != "request"}
     print(
