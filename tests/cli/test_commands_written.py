@@ -88,7 +88,13 @@ def test_commands_are_found() -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["fod-bench run", "fod-bench run quickstart --adress auto", "fod-bench start quickstart", "fod-bench store cpy a b"]
+    "line",
+    [
+        "fod-bench run",
+        "fod-bench run quickstart --adress auto",
+        "fod-bench start quickstart",
+        "fod-bench store cpy a b",
+    ],
 )
 def test_a_wrong_command_is_refused(line: str) -> None:
     (words,) = commands(line)

@@ -30,7 +30,11 @@ GOOGLE = {
     "put_object": {"storage.objects.create", "storage.objects.delete"},  # the latter to replace one
     "create_multipart_upload": {"storage.multipartUploads.create"},
     "upload_part": {"storage.multipartUploads.create"},
-    "complete_multipart_upload": {"storage.multipartUploads.create", "storage.objects.create", "storage.objects.delete"},
+    "complete_multipart_upload": {
+        "storage.multipartUploads.create",
+        "storage.objects.create",
+        "storage.objects.delete",
+    },
     "abort_multipart_upload": {"storage.multipartUploads.abort"},
     "delete_object": {"storage.objects.delete"},
     "list_objects_v2": {"storage.objects.list"},
@@ -95,7 +99,9 @@ def test_the_role_for_google_allows_what_the_store_does() -> None:
 def test_the_policy_of_a_head_starts_and_ends_machines_and_nothing_wider() -> None:
     given = allowed(statements("aws-head.json"))
     assert given["iam:PassRole"] == "arn:aws:iam::ACCOUNT:role/fod-bench-worker"
-    assert not any("*" in right for right in given) and all(right.startswith(("ec2:", "iam:Pass", "ssm:Get")) for right in given)
+    assert not any("*" in right for right in given) and all(
+        right.startswith(("ec2:", "iam:Pass", "ssm:Get")) for right in given
+    )
 
 
 def test_calls_are_found() -> None:

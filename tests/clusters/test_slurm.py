@@ -96,7 +96,11 @@ def test_bash_and_shellcheck_take_the_script() -> None:
 
 @pytest.mark.parametrize(
     ("right", "wrong"),
-    [("done\nrun=''\n", "run=''\n"), ('rm -rf "$secret"', "rm -rf $secret"), ('address="$HEAD_ADDRESS', 'address=$HAED_ADDRESS')],
+    [
+        ("done\nrun=''\n", "run=''\n"),
+        ('rm -rf "$secret"', "rm -rf $secret"),
+        ('address="$HEAD_ADDRESS', "address=$HAED_ADDRESS"),
+    ],
 )
 def test_a_broken_script_is_refused(tmp_path: Path, right: str, wrong: str) -> None:
     text = text_of("slurm.sh")

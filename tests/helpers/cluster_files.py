@@ -27,7 +27,8 @@ SCHEMAS = "FOD_BENCH_KUBERAY_SCHEMAS"
 
 _SHIPPED = {"fod_bench", "pyproject.toml", "constraints.txt", "README.md", "LICENSE", "~/.ray/auth_token"}
 _SECRETS = re.compile(
-    r"AKIA[0-9A-Z]{16}|PRIVATE KEY|secret_?access_?key|RAY_AUTH_TOKEN=|password\s*[:=]\s*\S|[0-9a-f]{40,}", re.IGNORECASE
+    r"AKIA[0-9A-Z]{16}|PRIVATE KEY|secret_?access_?key|RAY_AUTH_TOKEN=|password\s*[:=]\s*\S|[0-9a-f]{40,}",
+    re.IGNORECASE,
 )
 
 
@@ -91,7 +92,7 @@ def _closed_faults(config: dict[str, Any]) -> Iterator[str]:
         if "ray start" in command and "RAY_AUTH_MODE=token" not in f"{command} {shell} {container}":
             yield f"starts Ray without its token: {command}"
     head = " ".join(config["head_start_ray_commands"])
-    if "--dashboard-host=127.0.0.1" not in head:
+    if "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 " not in head and "--dashboard-host=127.0.0.1" not in head:
         yield "the dashboard is open"
     if config["provider"].get("worker_ips") != [] and "~/.ray/auth_token" not in config.get("file_mounts", {}):
         yield "the token is not brought to the nodes"
@@ -155,9 +156,7 @@ def kuberay_faults(resource: dict[str, Any], folder: Path) -> Iterator[str]:
     definition = yaml.load(gzip.open(folder / f"ray.io_{plural}.yaml.gz"), yaml.CSafeLoader)
     group, _, version = resource["apiVersion"].partition("/")
     assert definition["spec"]["group"] == group
-    (schema,) = (
-        one["schema"]["openAPIV3Schema"] for one in definition["spec"]["versions"] if one["name"] == version
-    )
+    (schema,) = (one["schema"]["openAPIV3Schema"] for one in definition["spec"]["versions"] if one["name"] == version)
     for error in jsonschema.Draft7Validator(_strict(schema)).iter_errors(resource):
         yield f"{'.'.join(map(str, error.path))}: {error.message}"
 
