@@ -1,4 +1,4 @@
-"""The files below `clusters/`, and what is to be said against one: nothing for those of the project, something for a broken copy."""
+"""The files below `clusters/`, and what is wrong with one: nothing with those of the project, something with a broken copy."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def pod_templates(resource: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any
 
 
 def kubernetes_faults(resource: dict[str, Any]) -> Iterator[str]:
-    """What is wrong with an object of Kubernetes' own kinds, or with the pod templates of one of KubeRay's, by Kubernetes' schemas."""
+    """What is wrong, by Kubernetes' schemas, with an object of its own kinds or with the pod templates of one of KubeRay's."""
     import kubernetes_validate
 
     if resource["apiVersion"] == "ray.io/v1":
@@ -153,7 +153,8 @@ def kuberay_faults(resource: dict[str, Any], folder: Path) -> Iterator[str]:
     import jsonschema
 
     plural = resource["kind"].lower() + "s"
-    definition = yaml.load(gzip.open(folder / f"ray.io_{plural}.yaml.gz"), yaml.CSafeLoader)
+    content = gzip.decompress((folder / f"ray.io_{plural}.yaml.gz").read_bytes())
+    definition = yaml.load(content, yaml.CSafeLoader)
     group, _, version = resource["apiVersion"].partition("/")
     assert definition["spec"]["group"] == group
     (schema,) = (one["schema"]["openAPIV3Schema"] for one in definition["spec"]["versions"] if one["name"] == version)
@@ -180,7 +181,7 @@ def _strict(schema: Any) -> Any:
 
 
 def manifest_faults(resources: list[dict[str, Any]]) -> Iterator[str]:
-    """What is wrong with a manifest by rules of this project: closed, on the image, with the bucket's service account and a cache."""
+    """What is wrong with a manifest by rules of this project: whether it is closed, its image, service account and cache."""
     (ray,) = (one for one in resources if one["apiVersion"] == "ray.io/v1")
     accounts = {one["metadata"]["name"] for one in resources if one["kind"] == "ServiceAccount"}
     policies = [one["spec"] for one in resources if one["kind"] == "NetworkPolicy"]
