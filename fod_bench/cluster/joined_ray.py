@@ -6,11 +6,11 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
-from fod_bench.cluster.ray_environment import defaults, ray_environment
+from fod_bench.cluster.ray_environment import ONLY_THIS_MACHINE, defaults, ray_environment
 from fod_bench.cluster.watch import Link
 from fod_bench.errors import ClusterError
 
@@ -40,11 +40,19 @@ def joined_ray(address: str, note: Callable[[str], None]) -> Iterator[Link]:
         changes["RAY_AUTH_MODE"] = "token"  # else `ray.init` does not send it to a cluster that is named
     elif mode == "token":
         raise ClusterError(f"RAY_AUTH_MODE=token asks for a token to send, and this user has none; {_WAYS}")
-    with ray_environment(defaults(changes)):
+    with ExitStack() as stack:
+        stack.enter_context(ray_environment(defaults(changes)))
         if "://" in address:
             yield Link({"address": address})
             return
-        found = _found(address)
+        try:
+            found = _found(address)
+        except ClusterError:
+            if not _of_this_machine(address):
+                raise
+            # Ray takes 127.0.0.1 for the machine's own address on its network, where one that is closed does not listen.
+            stack.enter_context(ray_environment(ONLY_THIS_MACHINE))
+            found = _found(address)
         _show_token(found, note)
         yield Link({"address": address}, partial(_fault, found), PATIENCE_SECONDS)
 
@@ -68,6 +76,11 @@ def _token_place() -> str | None:
     if named and not filled:
         raise ClusterError(f"RAY_AUTH_TOKEN_PATH: {path} is empty; it should hold the cluster's token")
     return str(path) if filled else None
+
+
+def _of_this_machine(address: str) -> bool:
+    """Whether an address names no other machine."""
+    return address == "auto" or address.rpartition(":")[0] in ("localhost", "127.0.0.1")
 
 
 def unreachable(address: str, reason: object) -> ClusterError:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fod_bench.cluster.private_folder import private_folder
-from fod_bench.cluster.ray_environment import ray_environment
+from fod_bench.cluster.ray_environment import ONLY_THIS_MACHINE, ray_environment
 from fod_bench.cluster.watch import Link
 from fod_bench.errors import ClusterError
 from fod_bench.machine.system import cores
@@ -79,7 +79,7 @@ def _closed(token: Path) -> dict[str, str | None]:
         "RAY_AUTH_TOKEN_PATH": str(token),
         "RAY_AUTH_TOKEN": None,  # would be taken before the file
         "RAY_ENABLE_K8S_TOKEN_AUTH": None,  # would ask another judge
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # Ray's name for: nodes of this machine only, on 127.0.0.1
         "RAY_ADDRESS": None,
         "RAY_REDIS_ADDRESS": None,  # would keep its state in somebody's Redis
+        **ONLY_THIS_MACHINE,
     }

@@ -6,6 +6,9 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+ONLY_THIS_MACHINE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+"""Ray's name for: nodes of this machine only, on 127.0.0.1."""
+
 
 @contextmanager
 def ray_environment(changes: Mapping[str, str | None]) -> Iterator[None]:
