@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.helpers.commands import LONG, Bench, Running, alive, wait_for
+from tests.helpers.commands import LONG, Bench, Running, alive, promised, wait_for
 
 ENDLESS = LONG | {"epochs": 40_000}
 
@@ -18,7 +18,7 @@ def test_a_run_whose_own_ray_is_killed_says_so_and_ends(bench: Bench, server: st
     running = _under_way(bench, server)
     family = running.family()
     killed = _kill(family, server)
-    wait_for(lambda: running.process.poll() is not None, "the run to notice", limit=15)
+    wait_for(lambda: running.process.poll() is not None, "the run to notice", promised(15))
     done = running.finished()
     assert done.code == 1 and not done.out
     assert done.err.endswith(
@@ -26,7 +26,7 @@ def test_a_run_whose_own_ray_is_killed_says_so_and_ends(bench: Bench, server: st
         f"  fod-bench run {server}.yaml\n"
     )
     assert "again  " not in done.err and "rpc_client" not in done.err and "Traceback" not in done.err
-    wait_for(lambda: not alive(family), "the others to end", limit=20)
+    wait_for(lambda: not alive(family), "the others to end", promised(20))
     assert not bench.own_rays()
 
 

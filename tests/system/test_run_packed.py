@@ -35,7 +35,7 @@ def test_a_pack_leaves_the_records_of_trainings_alone(bench: Bench) -> None:
 
 
 def test_a_pack_that_loses_its_worker_goes_on_one_by_one(bench: Bench) -> None:
-    asked = {"seeds": [1, 2], "resources": {"cpus": 2}, "settings": LONG, "checkpoint_seconds": 0}
+    asked = {"seeds": [1, 2], "resources": {"cpus": 2}, "settings": LONG, "checkpoint_seconds": 0.2}
     job = bench.job("killed", store="killed", pack=2, **asked)
     running = bench.start("run", job)
 

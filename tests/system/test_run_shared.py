@@ -61,7 +61,7 @@ def shared(request: pytest.FixtureRequest, bench: Bench, s3: Callable[[str], Ser
 @pytest.mark.parametrize("shared", ["folder", "moto"], indirect=True)
 def test_two_runs_of_overlapping_jobs_share_the_work(shared: Shared, expected: dict[str, str]) -> None:
     jobs = {"one": [1, 2, 3], "two": [2, 3, 4]}
-    running = {name: shared.run(name, seeds, lease_seconds=10) for name, seeds in jobs.items()}
+    running = {name: shared.run(name, seeds, lease_seconds=30) for name, seeds in jobs.items()}
     done = {name: one.finished() for name, one in running.items()}
     for name, one in done.items():
         shared.complete(name, one, 3)
@@ -76,7 +76,7 @@ def test_a_run_takes_over_from_one_that_was_killed(shared: Shared, expected: dic
     first = shared.run("killed", [1, 2], checkpoint_seconds=0.2, lease_seconds=600)
     begun = _at_work(shared.store, first)
     with _stopped(first):  # so that it still holds its claims when the other comes
-        second = shared.run("heir", [1, 2, 3, 4], checkpoint_seconds=0.2, lease_seconds=10)
+        second = shared.run("heir", [1, 2, 3, 4], checkpoint_seconds=0.2, lease_seconds=30)
         _at_work(shared.store, second)
         assert {holder.claim for holder in begun} <= {holder.claim for holder in holders(shared.store)}
         for process in first.processes():
@@ -92,7 +92,7 @@ def test_a_run_stopped_past_its_lease_finds_its_work_done_by_another(shared: Sha
     first = shared.run("late", [1], checkpoint_seconds=0.2, lease_seconds=3)
     (begun,) = _at_work(shared.store, first)
     with _stopped(first):
-        second = shared.run("prompt", [1], lease_seconds=3)
+        second = shared.run("prompt", [1], lease_seconds=12)
         done = second.finished()
         assert done.code == 0, done.err
         assert _done(done) == 1
