@@ -76,6 +76,17 @@ class Running:
         code = self.process.wait(LIMIT)
         return Finished(code, self._out.read_text(errors="replace"), self.said())
 
+    def reaches(self, condition: Callable[[], T], what: str) -> T:
+        """Poll until `condition` holds, which must be before the command ends, and return what it returned."""
+
+        def held() -> T:
+            ended = self.process.poll() is not None
+            found = condition()
+            assert found or not ended, f"the command ended with {self.process.returncode} before {what}: {self.said()}"
+            return found
+
+        return wait_for(held, what)
+
     def processes(self) -> dict[int, str]:
         """Living processes that descend from this command: id to command line."""
         return _marked(self._mark)

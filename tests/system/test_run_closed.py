@@ -38,7 +38,7 @@ def test_nobody_joins_the_ray_of_a_run_or_learns_its_token(bench: Bench) -> None
     job = bench.job("closed", store="closed", settings=LONG | {"epochs": 4000}, seeds=[1, 2], checkpoint_seconds=0.2)
     environment = OPEN | {"AWS_SECRET_ACCESS_KEY": SECRET, "RAY_TMPDIR": "", "TMPDIR": str(long)}
     running = bench.start("run", job, "--workers", "1", **environment)
-    wait_for(lambda: bench.stored("trials/*/checkpoints/*.safetensors", "closed"), "a training under way")
+    running.reaches(lambda: bench.stored("trials/*/checkpoints/*.safetensors", "closed"), "a checkpoint")
     token = _token_file(running)  # of the only worker, though there are two trainings
     folder = token.parent
     secret = token.read_text()
@@ -88,7 +88,7 @@ def test_nobody_joins_the_ray_of_a_run_or_learns_its_token(bench: Bench) -> None
 def test_a_killed_run_leaves_nothing_of_its_ray(bench: Bench) -> None:
     job = bench.job("killed", store="killed", settings=LONG | {"epochs": 4000}, checkpoint_seconds=0.2)
     running = bench.start("run", job)
-    wait_for(lambda: bench.stored("trials/*/checkpoints/*.safetensors", "killed"), "a training under way")
+    running.reaches(lambda: bench.stored("trials/*/checkpoints/*.safetensors", "killed"), "a checkpoint")
     folder = _token_file(running).parent
     processes = running.family()
     running.signal(signal.SIGKILL, group=False)

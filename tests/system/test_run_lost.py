@@ -40,7 +40,7 @@ def test_a_run_whose_cluster_is_killed_waits_says_so_and_heeds_an_interrupt(benc
     }
     for server, line in said.items():
         _kill(cluster, server)
-        wait_for(lambda line=line: line in running.said(), f"a line about its {server}")  # type: ignore[misc]
+        running.reaches(lambda line=line: line in running.said(), f"a line about its {server}")  # type: ignore[misc]
     running.signal(signal.SIGINT)
     done = running.finished()
     assert done.code == 130, done.err
@@ -64,12 +64,7 @@ def test_interrupts_without_end_are_one_interrupt(bench: Bench) -> None:
 def _under_way(bench: Bench, name: str, *options: str) -> Running:
     """A run that trains, and has a checkpoint."""
     running = bench.start("run", bench.job(name, store=name, settings=ENDLESS, checkpoint_seconds=0.2), *options)
-
-    def written() -> bool:
-        assert running.process.poll() is None, running.said()
-        return bool(bench.stored("trials/*/checkpoints/*.safetensors", name))
-
-    wait_for(written, "a checkpoint")
+    running.reaches(lambda: bench.stored("trials/*/checkpoints/*.safetensors", name), "a checkpoint")
     return running
 
 

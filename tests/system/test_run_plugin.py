@@ -65,7 +65,7 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_result(bench: Bench) -> Non
     with one_core():
         running = bench.start("run", job(bench, "killed", "held_patch"), **environment)
     store = open_store(str(bench.folder / "killed"))
-    wait_for(
+    running.reaches(
         lambda: any("/checkpoints/" in info.name and info.name.endswith("3.safetensors") for info in store.list()),
         "its third checkpoint",
     )

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from fod_bench.store import Store, open_store
-from tests.helpers.commands import LONG, Bench, Finished, Running, wait_for
+from tests.helpers.commands import LONG, Bench, Finished, Running
 from tests.helpers.faulty_proxy import Fault, FaultyProxy
 from tests.helpers.s3_servers import Server
 from tests.helpers.store_watch import Holder, digests_in, holders, left_behind, records_in
@@ -134,12 +134,11 @@ def _at_work(store: Store, running: Running) -> list[Holder]:
     """Wait until the run's workers train something, with a checkpoint; what they train."""
 
     def found() -> list[Holder]:
-        assert running.process.poll() is None, f"the run ended: {running.finished().err}"
         mine = running.processes()
         theirs = [one for one in holders(store) if one.process in mine]
         return theirs if any(one.checkpoints for one in theirs) else []
 
-    return wait_for(found, "a training with a checkpoint")
+    return running.reaches(found, "a training with a checkpoint")
 
 
 @contextmanager
