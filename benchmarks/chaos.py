@@ -1,8 +1,9 @@
 """A sweep on three nodes over a bucket, under faults drawn from a seed: `python -m benchmarks.chaos`.
 
-Workers are killed or stopped past their lease, nodes killed or removed, the driver is killed, and the connections to the
-store are disturbed. Sweeps of 66 trials follow one another until the time is over; then the last one ends undisturbed, the
-same trials run once more undisturbed on a folder, and everything is compared. Exit code 1 when anything is wrong.
+Workers are killed or stopped past their lease, nodes killed or removed, the driver is killed, the head's GCS is killed and the
+cluster made anew, and the connections to the store are disturbed. Sweeps of 66 trials follow one another until the time is
+over; then the last one ends undisturbed, the same trials run once more undisturbed on a folder, and everything is compared.
+Exit code 1 when anything is wrong.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from fod_bench.errors import INTERRUPTED
 from fod_bench.records.record import Record
 from fod_bench.store import Store, open_store
-from tests.helpers.commands import DRAWN, Bench, Running
+from tests.helpers.commands import DRAWN, LIMIT, Bench, Running
 from tests.helpers.faulty_proxy import Fault, FaultyProxy
 from tests.helpers.ray_nodes import SETTINGS, Node, Nodes, send
 from tests.helpers.s3_servers import Server, moto
@@ -34,6 +36,7 @@ OUTCOMES = {
     0: "went through",
     1: "gave up on the store or the cluster",
     3: "set trials apart",
+    INTERRUPTED: "was interrupted while its cluster was gone",
     -signal.SIGKILL: "was killed",
 }
 
@@ -43,11 +46,13 @@ FAULTS = {
     "node killed": 1,
     "node left": 1,
     "driver killed": 2,
+    "GCS killed": 1,
     "store out of reach": 1,
     "drop": 2,
     "error": 2,
     "break_upload": 2,
     "swallow": 3,
+    "cut_head": 2,
     "reset": 2,
     "truncate": 2,
     "delay": 1,
@@ -65,11 +70,16 @@ class Chaos:
         self.given: Counter[str] = Counter()
         self.drivers: Counter[str] = Counter()
         self.sweeps = 0
-        self.nodes = Nodes(bench, server.environment())
-        self.workers: list[Node] = self.nodes.add(NODES)
+        self._cluster_there = threading.Event()
+        self._make_cluster()
         self._undisturbed = threading.Event()
         self._driver: Running | None = None
         self._later: list[threading.Timer] = []
+
+    def _make_cluster(self) -> None:
+        self.nodes = Nodes(self.bench, self.server.environment())
+        self.workers: list[Node] = self.nodes.add(NODES)
+        self._cluster_there.set()
 
     def job(self, sweep: int, **keys: Any) -> str:
         """Job file of one sweep: the same trials with seeds of its own."""
@@ -92,6 +102,7 @@ class Chaos:
             while True:
                 retry = ["--retry-failed"] if self._undisturbed.is_set() else []
                 environment = self.server.environment() | SETTINGS
+                self._cluster_there.wait()
                 self._driver = self.bench.start("run", job, "--address", self.nodes.address, *retry, **environment)
                 code = self._driver.process.wait()
                 said = self._driver.finished().err
@@ -153,6 +164,8 @@ class Chaos:
                 return False
             with suppress(ProcessLookupError):
                 self._driver.signal(signal.SIGKILL)
+        elif fault == "GCS killed":
+            return self._kill_gcs()
         elif fault == "store out of reach":
             self.proxy.go_down()
             self._in(self.random.uniform(5.0, 40.0), self.proxy.lift)
@@ -160,12 +173,32 @@ class Chaos:
             self.proxy.inject(
                 Fault(
                     fault,  # type: ignore[arg-type]
-                    after=self.random.randrange(4000),
+                    after=self.random.randrange(400 if fault == "cut_head" else 4000),  # headers are short
                     seconds=self.random.uniform(0.5, 5.0),
                     status=self.random.choice([500, 503]),
                     times=self.random.randrange(1, 12),
                 )
             )
+        return True
+
+    def _kill_gcs(self) -> bool:
+        """The driver says that it waits for its cluster, and heeds an interrupt; the next one finds a new cluster.
+
+        The old one cannot be mended: a GCS that keeps its state in memory, as it does unless told otherwise, comes back as that of
+        another cluster, which the nodes of the old one do not join.
+        """
+        driver = self._driver
+        if driver is None or driver.process.poll() is not None or "done  " not in driver.said():
+            return False  # there is none, or it may not have joined yet
+        self._cluster_there.clear()
+        self.nodes.head.kill_gcs()
+        with suppress(AssertionError, ProcessLookupError):  # it has ended: it was just through, or gave up on the store
+            driver.reaches(lambda: "does not answer" in driver.said(), "it says that its cluster is gone")
+            driver.signal(signal.SIGINT)
+        driver.process.wait(LIMIT)
+        for node in (self.nodes.head, *self.workers):
+            node.kill()
+        self._make_cluster()
         return True
 
     def _in(self, seconds: float, act: Any) -> None:

@@ -16,6 +16,8 @@ from fod_bench.errors import ClusterError
 
 PATIENCE_SECONDS = 300.0
 """Time for which a run under way waits for a cluster that does not answer."""
+KNOCK_SECONDS = 3.0
+"""Time in which a cluster has to take a connection; one behind a network that drops everything never refuses it."""
 _TOKEN_FILE = "~/.ray/auth_token"
 _WAYS = f"put the cluster's into {_TOKEN_FILE}, or name a file that holds it in RAY_AUTH_TOKEN_PATH"
 
@@ -106,7 +108,7 @@ def _found(address: str) -> str:
 def _knock(address: str) -> None:
     """Raises `OSError` when nobody listens at a `host:port`, which Ray takes long to find out."""
     host, _, port = address.rpartition(":")
-    socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_SECONDS).close()
 
 
 def _fault(address: str) -> str | None:

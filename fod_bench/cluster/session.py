@@ -17,11 +17,16 @@ from fod_bench.cluster.watch import Link, Watch
 from fod_bench.errors import INTERRUPTED, ClusterError, LostRayError
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_QUIET = {
+_DEFAULTS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # spares a warning about GPUs on machines without
     "RAY_DEDUP_LOGS": "0",
+    "RAY_gcs_server_port_wait_time_s": "120",  # 30 otherwise, which a busy machine may take
 }
+_STARTS = 3
+"""Times that a Ray of our own is started before it is given up: Ray gives its raylet 30 s, which a busy machine may take."""
+_TOO_SLOW = "timed out during startup"
+"""What Ray says then."""
 
 
 @contextmanager
@@ -43,12 +48,10 @@ def ray_session(
     handler = signal.getsignal(signal.SIGTERM)
     with ExitStack() as stack:
         try:
-            stack.enter_context(ray_environment(defaults(_QUIET)))
-            link = stack.enter_context(own_ray(note) if address is None else joined_ray(address, note))
+            stack.enter_context(ray_environment(defaults(_DEFAULTS)))
             nowhere = stack.enter_context(Path(os.devnull).open("w"))
             stack.enter_context(redirect_stdout(sys.stderr if verbose else nowhere))
-            stack.callback(_end, link)
-            _start(address, link)
+            link = _linked(address, note, stack)
             signal.signal(signal.SIGTERM, handler)
             watch = stack.enter_context(Watch(link, note))
             try:
@@ -61,6 +64,23 @@ def ray_session(
             with _signals_wait():
                 stack.close()
             signal.signal(signal.SIGTERM, handler)
+
+
+def _linked(address: str | None, note: Callable[[str], None], stack: ExitStack) -> Link:
+    """Ray, started or joined; `stack` gets what ends it."""
+    for left in reversed(range(_STARTS)):
+        attempt = stack.enter_context(ExitStack())
+        link = attempt.enter_context(own_ray(note) if address is None else joined_ray(address, note))
+        attempt.callback(_end, link)
+        try:
+            _start(address, link)
+            break
+        except ClusterError as error:
+            if address is not None or _TOO_SLOW not in str(error) or not left:
+                raise
+        note("again     Ray did not start in the time that it gives itself; the machine may be busy")
+        attempt.close()
+    return link
 
 
 def _start(address: str | None, link: Link) -> None:

@@ -15,8 +15,9 @@ from fod_bench.machine.terminal import end_at_once
 
 SAY_SECONDS = 15.0
 """Time between two lines about Ray not answering."""
-_LOOK_SECONDS = 0.25
-_STUCK_SECONDS = 5.0
+LOOK_SECONDS = 0.25
+"""Time between two looks at Ray."""
+STUCK_SECONDS = 5.0
 """Time that the main thread has to heed the loss, unless it waits inside Ray."""
 
 
@@ -30,6 +31,32 @@ class Link:
     """What is wrong with Ray at this moment; None when nothing is. Asked from a thread of its own."""
     patience: float = 0.0
     """Seconds that it may stay wrong before Ray counts as lost."""
+
+
+class Outage:
+    """How long something has been wrong with Ray, what is said of it, and whether Ray counts as lost."""
+
+    def __init__(self, patience: float) -> None:
+        """`patience`: seconds that something may stay wrong."""
+        self._patience = patience
+        self._since: float | None = None
+        self._said = 0.0
+        self.over = False
+        """Whether it was wrong for so long."""
+
+    def found(self, wrong: str | None, now: float) -> str | None:
+        """Take note of what is wrong at the moment `now`, None for nothing; the line that a person is told, if any."""
+        if wrong is None:
+            since, self._since = self._since, None
+            return None if since is None or self._said == since else f"again     Ray answers, after {now - since:.0f} s"
+        if self._since is None:
+            self._since = self._said = now
+        lasted = now - self._since
+        self.over = lasted >= self._patience
+        if self.over or now - self._said < SAY_SECONDS:
+            return None
+        self._said = now
+        return f"waiting   {wrong}, for {lasted:.0f} s; given up after {self._patience:.0f} s"
 
 
 class Watch:
@@ -51,7 +78,7 @@ class Watch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._over.set()
-        self._thread.join(_STUCK_SECONDS)
+        self._thread.join(STUCK_SECONDS)
 
     @property
     def answers(self) -> bool:
@@ -63,29 +90,22 @@ class Watch:
         while not self.answers:
             if self._lost is not None:
                 raise self._lost
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(LOOK_SECONDS)
 
     def _look(self) -> None:
-        since = said = time.monotonic()
-        while not self._over.wait(_LOOK_SECONDS):
-            before, self._wrong = self._wrong, self._link.fault()
-            now = time.monotonic()
-            if self._wrong is None or before is None:
-                if before is not None and said > since:
-                    self._note(f"again     Ray answers, after {now - since:.0f} s")
-                since = said = now
-            if self._wrong is not None and now - since >= self._link.patience:
+        outage = Outage(self._link.patience)
+        while not self._over.wait(LOOK_SECONDS):
+            self._wrong = self._link.fault()
+            line = outage.found(self._wrong, time.monotonic())
+            if line is not None:
+                self._note(line)
+            if self._wrong is not None and outage.over:
                 self._lose(LostRayError(self._wrong))
                 return
-            if now - said >= SAY_SECONDS and self._wrong is not None:
-                self._note(
-                    f"waiting   {self._wrong}, for {now - since:.0f} s; given up after {self._link.patience:.0f} s"
-                )
-                said = now
 
     def _lose(self, error: LostRayError) -> None:
         self._lost = error
-        if not self._over.wait(_STUCK_SECONDS):
+        if not self._over.wait(STUCK_SECONDS):
             if sys.stderr.isatty():
                 sys.stderr.write("\x1b[?25h")  # a live display hides the cursor
             end_at_once(error)

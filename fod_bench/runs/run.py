@@ -35,6 +35,8 @@ class RunOptions:
     """Shell pattern on `row/dataset/category`; the cells that match, and no others, are worked on."""
     alone: bool = False
     """No other run uses the store, so it need not tell apart who was first."""
+    workers: int | None = None
+    """Most workers at once, each with one trial or pack of trials; None: as many as the cluster holds."""
     retry_failed: bool = False
     """Also try trainings again that failed by their own fault before."""
     quiet: bool = False
@@ -156,6 +158,7 @@ def _work(
                     progress,
                     driver=driver,
                     pack=plan.job.pack,
+                    workers=options.workers,
                     checkpoint_seconds=plan.job.checkpoint_seconds,
                     keep_scores=plan.job.keep_scores,
                     lease_seconds=plan.job.lease_seconds,

@@ -46,14 +46,16 @@ class Scheduler:
         *,
         driver: str,
         pack: int = 1,
+        workers: int | None = None,
         checkpoint_seconds: float,
         keep_scores: KeepScores = "selected",
         lease_seconds: float,
         tick_seconds: float = TICK_SECONDS,
     ) -> None:
-        """`pack`: most trials at once for a worker. `tick_seconds` may be longer where hours are simulated."""
+        """`pack`: most trials at once for a worker. `workers`: most workers at once; None: as many as the cluster holds.
+        `tick_seconds` may be longer where hours are simulated."""
         self._executor, self._clock = executor, executor.clock
-        self._share, self._progress, self._pack = share, progress, pack
+        self._share, self._progress, self._pack, self._most = share, progress, pack, workers
         self._checkpoint_seconds, self._keep_scores = checkpoint_seconds, keep_scores
         self._lease, self._tick = lease_seconds, tick_seconds
         self._backlog = Backlog(self._clock)
@@ -105,10 +107,11 @@ class Scheduler:
             self._progress.tick()
 
     def _scale(self) -> None:
-        """As many workers as the cluster holds and the work can keep busy."""
+        """As many workers as the cluster holds, the work can keep busy and were asked for."""
         if not self._startup.over:
             return
-        for _ in range(len(self._slots), min(self._share.fit(self._executor.nodes()), len(self._backlog))):
+        wanted = min(self._share.fit(self._executor.nodes()), len(self._backlog), self._most or len(self._backlog))
+        for _ in range(len(self._slots), wanted):
             worker = self._executor.start(self._share)
             self._slots[worker] = Slot(worker)
 

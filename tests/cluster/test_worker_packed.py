@@ -24,7 +24,7 @@ from fod_bench.store import Store, open_store
 from fod_bench.trials.trial import Assignment, run_trials
 from tests.helpers.commands import DRAWN, TINY
 
-LEASE = 2.0
+LEASE = 600.0
 
 
 @pytest.fixture

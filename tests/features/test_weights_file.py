@@ -7,8 +7,10 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -157,6 +159,25 @@ def silent_server() -> Iterator[str]:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+def test_a_hub_that_does_not_answer_is_waited_for_no_longer_than_five_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+
+    class Silent(threading.Thread):
+        def start(self) -> None:
+            pass
+
+        def join(self, timeout: float | None = None) -> None:
+            assert timeout is not None
+            waited.append(timeout)
+
+    monkeypatch.setattr(weights_module, "threading", SimpleNamespace(Thread=Silent))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
+    with pytest.raises(WeightsError, match=r"\(no answer within [1-5] s\)"):
+        resolve_weights("resnet18", "pretrained", 0, download=True)
+    assert len(waited) == 1 and 0 < waited[0] <= 5
 
 
 def test_a_hub_out_of_reach_is_told_soon_and_once(

@@ -10,16 +10,18 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import yaml
 
+from fod_bench.machine.system import cores
 from fod_bench.records.record import Record
 
-LIMIT = 120.0
-"""Seconds that anything may take; a busy machine takes long to start Ray."""
+LIMIT = 900.0
+"""Seconds that a test waits for anything: more than a machine takes on whose two cores ten other processes are busy."""
 
 TINY: dict[str, Any] = {
     "backbone": "resnet18",
@@ -73,6 +75,17 @@ class Running:
         """Wait for the end."""
         code = self.process.wait(LIMIT)
         return Finished(code, self._out.read_text(errors="replace"), self.said())
+
+    def reaches(self, condition: Callable[[], T], what: str) -> T:
+        """Poll until `condition` holds, which must be before the command ends, and return what it returned."""
+
+        def held() -> T:
+            ended = self.process.poll() is not None
+            found = condition()
+            assert found or not ended, f"the command ended with {self.process.returncode} before {what}: {self.said()}"
+            return found
+
+        return wait_for(held, what)
 
     def processes(self) -> dict[int, str]:
         """Living processes that descend from this command: id to command line."""
@@ -200,9 +213,30 @@ class Bench:
         shutil.rmtree(self._temporary, ignore_errors=True)
 
 
+@contextmanager
+def one_core() -> Iterator[None]:
+    """What this thread starts while the block lasts may use one core only."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
 def heed_interrupts() -> None:
     """A shell that runs the tests in the background has them ignore interrupts, and what they start inherits that."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def promised(seconds: float) -> float:
+    """Seconds in which this machine has to do what a machine that is not busy is promised to do within `seconds`.
+
+    Processes share the cores, so everything takes as many times longer as there are processes to a core that want to run.
+    """
+    average, _, _, running, _ = Path("/proc/loadavg").read_text().split()
+    wanting = max(float(average), float(running.partition("/")[0]))
+    return seconds * (1 + wanting / cores())
 
 
 def wait_for(condition: Callable[[], T], what: str, limit: float = LIMIT) -> T:

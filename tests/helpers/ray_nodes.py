@@ -51,6 +51,12 @@ class Node:
         """The machine is gone: every process ends at once."""
         wait_for(self._killed, f"the processes of {self.name} to end")
 
+    def kill_gcs(self) -> None:
+        """Of the head: the server that knows the cluster's state ends at once, all else goes on."""
+        for process, line in self.processes().items():
+            if line.split(" ")[0].endswith("/gcs_server"):
+                send(process, signal.SIGKILL)
+
     def leave(self) -> None:
         """The machine is taken away with notice: its workers are told to end, when they have, the raylet, then all else."""
         told = set(self.workers())

@@ -28,9 +28,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from tests.helpers.commands import LIMIT
+
 BUCKET = "fod-bench-tests"
-START_LIMIT = 90.0
-"""Seconds a server may take to answer; a busy machine takes long."""
 
 _MOTO = """
 import contextlib, json, sys, threading
@@ -170,14 +170,14 @@ class Daemons:
     def run(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
         """Run `command` to its end. Raises `RuntimeError` with its last line if it fails."""
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment, timeout=START_LIMIT
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment, timeout=LIMIT
         )
         if done.returncode:
             raise RuntimeError(f"{command[0]} failed: {(done.stderr or done.stdout).strip()[-500:]}")
 
     def wait(self, condition: Callable[[], bool], what: str) -> None:
         """Poll until `condition` holds. Raises `RuntimeError` when a process ends before or it takes too long."""
-        end = time.monotonic() + START_LIMIT
+        end = time.monotonic() + LIMIT
         while not condition():
             for name, process in list(self._processes.items()):
                 if process.poll() is None:
@@ -188,7 +188,7 @@ class Daemons:
                     raise RuntimeError(f"{name} ended with {process.returncode}: {self.last_words(name)}")
             if time.monotonic() > end:
                 logs = "; ".join(f"{name}: {self.last_words(name, 200)}" for name in self._processes)
-                raise RuntimeError(f"waited {START_LIMIT:g} s for {what}; {logs}")
+                raise RuntimeError(f"waited {LIMIT:g} s for {what}; {logs}")
             time.sleep(0.05)
 
     def wait_for_port(self, endpoint: str) -> None:

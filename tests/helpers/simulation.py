@@ -85,6 +85,7 @@ class Simulation:
         *,
         share: Share = ONE_CPU,
         pack: int = 1,
+        workers: int | None = None,
         checkpoint_seconds: float = 10.0,
         lease_seconds: float = 60.0,
         tick_seconds: float = TICK_SECONDS,
@@ -99,6 +100,7 @@ class Simulation:
         self._share = share
         self._given = {
             "pack": pack,
+            "workers": workers,
             "checkpoint_seconds": checkpoint_seconds,
             "lease_seconds": lease_seconds,
             "tick_seconds": tick_seconds,

@@ -236,7 +236,7 @@ def test_canonical_digest_depends_on_content_only() -> None:
     )
 
 
-def test_800_cells_are_made_in_half_a_second(tmp_path: Path) -> None:
+def test_800_cells_take_half_a_second_of_a_core(tmp_path: Path) -> None:
     big = job(
         datasets={"m": MVTEC, "b": {"layout": "btad", "root": "x"}, "t": {"layout": "mvtec3d", "root": "y"}},
         variants={"A": {}, "B": {"views": "intra"}, "C": {"views": "inter"}},
@@ -244,8 +244,8 @@ def test_800_cells_are_made_in_half_a_second(tmp_path: Path) -> None:
     )
     path = tmp_path / "big.yaml"
     path.write_text(dump_job(big))
-    begin = time.perf_counter()
+    begin = time.thread_time()
     cells = expand(load_job(path)).cells
     digests = {canonical_digest(cell.settings.training()) for cell in cells}
-    assert time.perf_counter() - begin < 0.5
+    assert time.thread_time() - begin < 0.5
     assert len(cells) == 28 * 30 and len(digests) == 30

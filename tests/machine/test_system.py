@@ -2,17 +2,39 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import fod_bench
 from fod_bench.errors import FodBenchError
 from fod_bench.machine import system
 from fod_bench.machine.system import cores
 from fod_bench.store import open_store
+
+DIFFERS = {"fcntl", "posix_fallocate", "memfd_create", "sched_getaffinity", "cpu_count", "process_cpu_count"}
+"""What one system has and another lacks, or counts otherwise."""
+
+
+def names_in(path: Path) -> Iterator[object]:
+    """Whatever a module may call something by, as a name or as a text."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        match node:
+            case ast.alias(name=name) | ast.Name(id=name) | ast.Attribute(attr=name):
+                yield name
+            case ast.ImportFrom(module=name) | ast.Constant(value=name):
+                yield name
+
+
+def test_what_differs_between_systems_is_asked_of_them_in_one_place() -> None:
+    package = Path(fod_bench.__file__).parent
+    found = {str(path.relative_to(package)) for path in package.rglob("*.py") if DIFFERS.intersection(names_in(path))}
+    assert found == {"machine/system.py"}
 
 
 def bound_to(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,6 +91,18 @@ def test_a_process_bound_to_one_core_counts_one() -> None:
     bind = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})"
     script = f"{bind}; from fod_bench.machine.system import cores; print(cores())"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout.strip() == b"1"
+
+
+def test_without_a_call_that_takes_room_on_disk_a_file_grows_as_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on macOS."""
+    monkeypatch.delattr(os, "posix_fallocate", raising=False)
+    with (tmp_path / "file").open("wb") as file:
+        system.reserve(file, 5000)
+        assert os.fstat(file.fileno()).st_size == 0
+        file.write(b"content")
+    assert (tmp_path / "file").read_bytes() == b"content"
 
 
 def test_without_locks_a_store_in_a_folder_says_so_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from fod_bench.records.names import checkpoints_prefix, record_name
 from fod_bench.records.record import Record
 from fod_bench.store import ObjectInfo, Store, open_store
 from fod_bench.store.folder.store import LocalStore
-from tests.helpers.commands import wait_for
+from tests.helpers.commands import LIMIT, wait_for
 from tests.helpers.trial_builders import names, run, trial_data
 
 RESULT = "trials/a1/record.json"
@@ -58,10 +58,10 @@ def held(store: Store, **options: Any) -> Held:
 
 class TestTaking:
     def test_one_holder_at_a_time(self, store: Store) -> None:
-        mine = claimed(store, lease=60)
+        mine = claimed(store, lease=600)
         other = held(store)
         assert (other.generation, other.entry.token) == (1, mine.entry.token)
-        assert other.entry.process.number == os.getpid() and 0 < other.lease_left <= 60
+        assert other.entry.process.number == os.getpid() and 0 < other.lease_left <= 600
         assert held_keys(store) == {"a1": True}
         assert isinstance(take(store, "b2", attempt="yours:1"), Claim), "another key is free"
 
@@ -80,19 +80,19 @@ class TestTaking:
         assert sorted(type(one).__name__ for one in found) == ["Claim"] + ["Held"] * 7
 
     def test_silence_for_a_lease_gives_it_away_by_the_stores_clock(self, store: Store) -> None:
-        first = claimed(store, lease=60)
-        assert isinstance(take(Later(store, 55), "a1", attempt="yours:1"), Held)
-        second = take(Later(store, 65), "a1", attempt="yours:1")
+        first = claimed(store, lease=600)
+        assert isinstance(take(Later(store, 300), "a1", attempt="yours:1"), Held)
+        second = take(Later(store, 601), "a1", attempt="yours:1")
         assert isinstance(second, Claim) and second.generation == 2
         with pytest.raises(LostClaimError):
             first.renew()
         assert first.lost and not second.lost
 
     def test_the_last_heartbeat_counts(self, store: Store) -> None:
-        claimed(store, lease=60).renew()
+        claimed(store, lease=600).renew()
         entry, beat = (Path(store.location(f"claims/a1/00000001.{kind}")) for kind in ("json", "beat"))
         os.utime(entry, (0, 0))
-        assert held(store).age < 30
+        assert held(store).age < 300
         os.utime(beat, (0, 0))
         assert claimed(store, attempt="yours:1").generation == 2
 
@@ -132,7 +132,7 @@ class TestTaking:
             assert held(store).entry.process.number == child.pid
         finally:
             child.kill()
-        wait_for(lambda: isinstance(take(store, "a1", attempt="yours:1"), Claim), "the child to be dead", 10)
+        wait_for(lambda: isinstance(take(store, "a1", attempt="yours:1"), Claim), "the child to be dead")
         child.wait()
         assert child.stdin is not None and child.stdout is not None
         child.stdin.close()
@@ -267,12 +267,12 @@ except LostClaimError as error:
             taken.extend([found] if isinstance(found, Claim) else [])
             return bool(taken)
 
-        wait_for(take_over, "the lease to run out", 30)
+        wait_for(take_over, "the lease to run out")
         taken[0].release()
         record = run(store, data=trial_data(seed=5))
         before = {info.name: store.get(info.name) for info in store.list()}
         child.send_signal(signal.SIGCONT)
-        said, _ = child.communicate("go on\n", timeout=60)
+        said, _ = child.communicate("go on\n", timeout=LIMIT)
         assert said == "a1 was taken over by another worker; this one's work is not taken\n"
         assert {info.name: store.get(info.name) for info in store.list()} == before
         assert names(store)[-1] == "record.json" and not list(store.list("claims/"))

@@ -11,6 +11,7 @@ import pytest
 
 from fod_bench.report import PAPER_TABLES, paper_table, render_report
 from fod_bench.report.formats.latex import latex
+from tests.helpers.commands import LIMIT
 from tests.helpers.report_builders import MemoryStore, Run, cell, full_store, paper_store, plain
 
 needs_latex = pytest.mark.skipif(
@@ -22,7 +23,7 @@ needs_latex = pytest.mark.skipif(
 def compiled(folder: Path) -> str:
     """Typeset `tables.tex` in `folder`; the log. Fails with LaTeX's own message."""
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "tables.tex"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=120)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=LIMIT)
     assert done.returncode == 0, done.stdout[-2000:]
     return (folder / "tables.log").read_text(errors="replace")
 

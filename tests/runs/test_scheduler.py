@@ -70,6 +70,19 @@ class TestCalm:
             simulation.run()
             assert {worker for worker, _ in simulation.cluster.handed_out} == set(range(workers))
 
+    @pytest.mark.parametrize("workers", [1, 2, 9])
+    def test_there_are_no_more_workers_than_asked_for_whoever_is_lost_and_whichever_node_joins(
+        self, mixed: list[TrialJob], workers: int
+    ) -> None:
+        simulation, most = Simulation(mixed, [NodeResources(2)], workers=workers), []
+        cluster = simulation.cluster
+
+        simulation.every(1.0, lambda: most.append(len(cluster.working())))
+        simulation.at(PREPARED + 5, lambda: cluster.lose(cluster.working()[0], "killed"))
+        simulation.at(PREPARED + 10, lambda: cluster.add_node(NodeResources(64)))
+        assert simulation.run().done == len(mixed)
+        assert max(most) == min(workers, len(mixed))
+
     def test_a_node_that_joins_gets_work(self, trials: list[TrialJob]) -> None:
         simulation = Simulation(trials)
         simulation.at(PREPARED + 1, lambda: simulation.cluster.add_node(NodeResources(1)))

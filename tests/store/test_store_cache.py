@@ -17,7 +17,7 @@ import pytest
 from fod_bench.errors import DamagedObjectError, StoreError
 from fod_bench.store import cache, open_store
 from fod_bench.store.cache import NodeCache
-from tests.helpers.commands import wait_for
+from tests.helpers.commands import LIMIT, wait_for
 from tests.helpers.s3_servers import Server
 
 CONTENT = b"content" * 1000
@@ -181,7 +181,7 @@ class TestSharing:
         wait_for(lambda: begun(tmp_path) == 1, "a reader to begin")
         readers.append(reader())
         (tmp_path / "gate").touch()
-        assert [process.communicate(timeout=60)[0] for process in readers] == ["7000\n"] * 2
+        assert [process.communicate(timeout=LIMIT)[0] for process in readers] == ["7000\n"] * 2
         assert begun(tmp_path) == 1
         assert kept(folder) == {DIGEST}
 
@@ -189,7 +189,7 @@ class TestSharing:
         process = reader()
         wait_for(lambda: begun(tmp_path) == 1, "a reader to begin")
         process.send_signal(signal.SIGKILL)
-        process.communicate(timeout=60)
+        process.communicate(timeout=LIMIT)
         assert kept(folder) == {DIGEST}, "unfinished"
         other = put_in(NodeCache(folder), b"another object")
         assert kept(folder) == {other}, "what the dead one left is swept"
@@ -209,7 +209,7 @@ class TestSharing:
         put_in(NodeCache(folder), CONTENT)
         assert "another process has stopped" in caplog.text
         (tmp_path / "gate").touch()
-        assert process.communicate(timeout=60)[0] == "7000\n"
+        assert process.communicate(timeout=LIMIT)[0] == "7000\n"
 
 
 class TestFullDisk:
@@ -245,6 +245,16 @@ class TestFullDisk:
         assert kept(folder) == set()
         assert [record.levelno for record in caplog.records] == [logging.WARNING], "said once"
         assert f"{folder} cannot be used (No space left on device)" in caplog.text
+
+    def test_where_no_room_can_be_taken_beforehand_it_works_as_well(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.delattr(os, "posix_fallocate", raising=False)  # as on macOS
+        node = NodeCache(folder, 2 * len(CONTENT))
+        digests = {put_in(node, CONTENT), put_in(node, b"")}
+        assert kept(folder) == digests and not caplog.text
+        with NodeCache(folder).open(DIGEST, len(CONTENT), never) as file:
+            assert file.read() == CONTENT
 
     def test_a_disk_that_fills_up_in_the_middle(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         asked = []

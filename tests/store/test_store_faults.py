@@ -18,7 +18,8 @@ import pytest
 from fod_bench.errors import DamagedObjectError, StoreError
 from fod_bench.store import Store, open_store
 from fod_bench.store.probe import MARK, check_store
-from tests.helpers.commands import wait_for
+from fod_bench.store.s3 import connection
+from tests.helpers.commands import LIMIT, wait_for
 from tests.helpers.faulty_proxy import Fault, FaultyProxy
 from tests.helpers.s3_servers import BUCKET, Server
 from tests.helpers.stale_list import StaleListStore
@@ -114,30 +115,31 @@ class TestFaultsThatPass:
     @pytest.mark.parametrize("fault", FAULTS.values(), ids=list(FAULTS))
     def test_everything_ends_well_after_a_fault(self, place: Place, fault: Fault) -> None:
         prepare(place.direct)
-        store = place.store(patience=60)
+        store = place.store(patience=LIMIT)
         place.proxy.inject(fault)
         with running(store, OPERATIONS) as futures:
             # Each has met the fault, and some more than once, before it ends.
             repeated = 0 if fault.kind == "delay" else 3
-            wait_for(lambda: place.proxy.counts[fault.kind] >= len(OPERATIONS) + repeated, "the operations to fail", 30)
+            wait_for(lambda: place.proxy.counts[fault.kind] >= len(OPERATIONS) + repeated, "the operations to fail")
             place.proxy.lift()
-            assert {name: future.result(60) for name, future in futures.items()} == RESULTS
+            assert {name: future.result(LIMIT) for name, future in futures.items()} == RESULTS
         check_written(place.direct)
 
     def test_everything_ends_well_after_an_outage(self, place: Place) -> None:
         prepare(place.direct)
-        store = place.store(patience=60)
+        store = place.store(patience=LIMIT)
         place.proxy.go_down()
         end_of_outage = threading.Timer(1.0, place.proxy.lift)
         with running(store, OPERATIONS) as futures:
             end_of_outage.start()
-            assert {name: future.result(60) for name, future in futures.items()} == RESULTS
+            assert {name: future.result(LIMIT) for name, future in futures.items()} == RESULTS
         check_written(place.direct)
 
-    def test_a_server_that_falls_silent_is_asked_again(self, place: Place) -> None:
+    def test_a_server_that_falls_silent_is_asked_again(self, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(connection, "_READ_SECONDS", 2.0)
         place.direct.put("a", SMALL)
         place.proxy.inject(Fault("delay", seconds=100, times=1))
-        assert place.store(patience=2).get("a") == SMALL
+        assert place.store(patience=LIMIT).get("a") == SMALL
         assert place.proxy.counts["delay"] == 1
 
     @pytest.mark.parametrize(
@@ -154,7 +156,7 @@ class TestFaultsThatPass:
     def test_a_large_object_is_written(self, place: Place, tmp_path: Path, fault: Fault) -> None:
         (tmp_path / "source").write_bytes(LARGE)
         place.proxy.inject(fault)
-        place.store(patience=60).put("a", tmp_path / "source")
+        place.store(patience=LIMIT).put("a", tmp_path / "source")
         assert place.proxy.counts[fault.kind] == fault.times
         assert place.direct.get("a") == LARGE
 
@@ -170,7 +172,7 @@ class TestFaultsThatPass:
     )
     def test_a_large_object_is_read(self, place: Place, tmp_path: Path, fault: Fault) -> None:
         place.direct.put("a", LARGE)
-        store = place.store(patience=60)
+        store = place.store(patience=LIMIT)
         place.proxy.inject(fault)
         assert store.get("a") == LARGE
         assert place.proxy.counts[fault.kind] == fault.times
@@ -185,13 +187,13 @@ class TestProbe:
     def test_an_outage_is_waited_for(self, place: Place) -> None:
         place.proxy.go_down()
         threading.Timer(1.0, place.proxy.lift).start()
-        assert check_store(place.store(patience=60)).exclusive_create
+        assert check_store(place.store(patience=LIMIT)).exclusive_create
         assert [info.name for info in place.direct.list()] == [MARK]
 
     @pytest.mark.parametrize("fault", [Fault("swallow", times=20), Fault("cut_head", after=40, times=20)], ids=str)
     def test_lost_answers_do_not_make_a_store_look_shared_by_none_or_all(self, place: Place, fault: Fault) -> None:
         place.proxy.inject(replace(fault, matching="^PUT.*probe"))
-        assert check_store(place.store(patience=60)).exclusive_create
+        assert check_store(place.store(patience=LIMIT)).exclusive_create
         assert place.proxy.counts[fault.kind] == 20
         assert [info.name for info in place.direct.list()] == [MARK]
 
@@ -245,7 +247,7 @@ class TestFaultsThatStay:
 class TestCreate:
     @pytest.mark.parametrize("kind", ["swallow", "cut_head", "drop", "error"])
     def test_one_of_many_wins_although_answers_are_lost(self, place: Place, kind: Any) -> None:
-        stores = [place.store(patience=60) for _ in range(8)]
+        stores = [place.store(patience=LIMIT) for _ in range(8)]
         for number in range(2):
             place.proxy.inject(Fault(kind, matching="^PUT", times=8))
 
@@ -261,7 +263,7 @@ class TestCreate:
     def test_anothers_object_stays_although_answers_are_lost(self, place: Place) -> None:
         place.direct.create("a", b"mine")
         place.proxy.inject(Fault("swallow", matching="^PUT", times=3))
-        assert place.store(patience=60).create("a", b"yours") is False
+        assert place.store(patience=LIMIT).create("a", b"yours") is False
         assert place.direct.get("a") == b"mine"
 
 
@@ -280,7 +282,7 @@ class TestDamage:
         metadata = {} if fault == "no checksum" else client.head_object(**key)["Metadata"]
         worse = {"altered": content[:-1] + b"?", "truncated": content[:-1], "no checksum": content}[fault]
         client.upload_fileobj(io.BytesIO(worse), **key, ExtraArgs={"Metadata": metadata})
-        store = place.store(patience=60)
+        store = place.store(patience=LIMIT)
         for read in (store.get, store.open, lambda name: list(store.stream(name))):
             with pytest.raises(DamagedObjectError, match=r"object a/b is damaged: .*; delete it to have it made anew$"):
                 read("a/b")

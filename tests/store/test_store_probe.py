@@ -16,6 +16,7 @@ from fod_bench.machine.process import ProcessId
 from fod_bench.store.folder.store import LocalStore
 from fod_bench.store.open import open_store
 from fod_bench.store.probe import MARK, check_store
+from tests.helpers.commands import LIMIT
 from tests.helpers.s3_servers import BUCKET, Server
 
 
@@ -28,7 +29,7 @@ class LateConditions(LocalStore):
 
     def create(self, name: str, data: bytes | Path) -> bool:
         if name.startswith("probe/") and not self.exists(name):
-            self._all_looked.wait(30)
+            self._all_looked.wait(LIMIT)
             self.put(name, data)
             return True
         return super().create(name, data)

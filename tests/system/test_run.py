@@ -117,7 +117,7 @@ def test_what_is_killed_goes_on_to_the_records_of_an_undisturbed_run(bench: Benc
 def test_an_interrupt_while_ray_starts_leaves_nothing_behind(bench: Bench) -> None:
     job = bench.job("early")
     running = bench.start("run", job)
-    wait_for(lambda: any("gcs_server" in command for command in running.processes().values()), "Ray to start")
+    running.reaches(lambda: any("gcs_server" in command for command in running.processes().values()), "Ray starts")
     running.signal(signal.SIGINT)
     done = running.finished()
     assert done.code == 130, done.err
@@ -143,7 +143,7 @@ def _stopped(bench: Bench, arguments: list[str], number: int, group: bool) -> st
     (worker,) = _workers(running)
     os.kill(worker, signal.SIGSTOP)  # so that the training is not over before the run has heeded the signal
     sent = running.signal(number, group)
-    wait_for(lambda: "stopping:" in running.said(), "the run to heed the signal")
+    running.reaches(lambda: "stopping:" in running.said(), "it heeds the signal")
     os.kill(worker, signal.SIGCONT)
     done = running.finished()
     assert done.code == 130, done.err
@@ -159,12 +159,7 @@ def _workers(running: Running) -> list[int]:
 
 def _wait_for_checkpoint(bench: Bench, running: Running, since: float) -> None:
     """Wait until the training has written a checkpoint after `since`."""
-
-    def written() -> bool:
-        assert running.process.poll() is None, f"the run ended: {running.finished().err}"
-        return _written(bench) > since
-
-    wait_for(written, "a checkpoint")
+    running.reaches(lambda: _written(bench) > since, "a checkpoint")
 
 
 def _written(bench: Bench) -> float:

@@ -7,7 +7,7 @@ import stat
 import sys
 from pathlib import Path
 
-from tests.helpers.commands import LONG, Bench, Running, alive, wait_for
+from tests.helpers.commands import LONG, Bench, Running, alive, promised, wait_for
 from tests.helpers.listeners import listeners
 
 OPEN = {
@@ -35,11 +35,11 @@ def test_nobody_joins_the_ray_of_a_run_or_learns_its_token(bench: Bench) -> None
         / "temporary folder with a path longer than Ray's sockets may have, of more than a hundred bytes in all"
     )
     long.mkdir()
-    job = bench.job("closed", store="closed", settings=LONG | {"epochs": 4000}, checkpoint_seconds=0.2)
+    job = bench.job("closed", store="closed", settings=LONG | {"epochs": 4000}, seeds=[1, 2], checkpoint_seconds=0.2)
     environment = OPEN | {"AWS_SECRET_ACCESS_KEY": SECRET, "RAY_TMPDIR": "", "TMPDIR": str(long)}
-    running = bench.start("run", job, **environment)
-    wait_for(lambda: bench.stored("trials/*/checkpoints/*.safetensors", "closed"), "a training under way")
-    token = _token_file(running)
+    running = bench.start("run", job, "--workers", "1", **environment)
+    running.reaches(lambda: bench.stored("trials/*/checkpoints/*.safetensors", "closed"), "a checkpoint")
+    token = _token_file(running)  # of the only worker, though there are two trainings
     folder = token.parent
     secret = token.read_text()
 
@@ -75,6 +75,8 @@ def test_nobody_joins_the_ray_of_a_run_or_learns_its_token(bench: Bench) -> None
     done = running.finished()
     assert done.code == 130, done.err
     assert "is too long for its sockets" in done.err and "RAY_TMPDIR" in done.err
+    assert "stopping: 1 trial leaves a checkpoint" in done.err
+    assert done.err.endswith("to go on:\n  fod-bench run closed.yaml --workers 1\n")
     texts |= {"output": done.out.encode(), "progress": done.err.encode()}
     texts |= {str(path): path.read_bytes() for path in _files(bench.folder)}
     for where, content in texts.items():
@@ -86,12 +88,12 @@ def test_nobody_joins_the_ray_of_a_run_or_learns_its_token(bench: Bench) -> None
 def test_a_killed_run_leaves_nothing_of_its_ray(bench: Bench) -> None:
     job = bench.job("killed", store="killed", settings=LONG | {"epochs": 4000}, checkpoint_seconds=0.2)
     running = bench.start("run", job)
-    wait_for(lambda: bench.stored("trials/*/checkpoints/*.safetensors", "killed"), "a training under way")
+    running.reaches(lambda: bench.stored("trials/*/checkpoints/*.safetensors", "killed"), "a checkpoint")
     folder = _token_file(running).parent
     processes = running.family()
     running.signal(signal.SIGKILL, group=False)
     running.finished()
-    wait_for(lambda: not alive(processes), "all of its Ray to end", limit=20)
+    wait_for(lambda: not alive(processes), "all of its Ray to end", promised(20))
     wait_for(lambda: not folder.exists(), "its folder to be removed")
 
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.helpers.commands import LONG, Bench, Running, alive, wait_for
+from tests.helpers.commands import LONG, Bench, Running, alive, promised, wait_for
 
 ENDLESS = LONG | {"epochs": 40_000}
 
@@ -18,7 +18,7 @@ def test_a_run_whose_own_ray_is_killed_says_so_and_ends(bench: Bench, server: st
     running = _under_way(bench, server)
     family = running.family()
     killed = _kill(family, server)
-    wait_for(lambda: running.process.poll() is not None, "the run to notice", limit=15)
+    wait_for(lambda: running.process.poll() is not None, "the run to notice", promised(15))
     done = running.finished()
     assert done.code == 1 and not done.out
     assert done.err.endswith(
@@ -26,7 +26,7 @@ def test_a_run_whose_own_ray_is_killed_says_so_and_ends(bench: Bench, server: st
         f"  fod-bench run {server}.yaml\n"
     )
     assert "again  " not in done.err and "rpc_client" not in done.err and "Traceback" not in done.err
-    wait_for(lambda: not alive(family), "the others to end", limit=20)
+    wait_for(lambda: not alive(family), "the others to end", promised(20))
     assert not bench.own_rays()
 
 
@@ -40,7 +40,7 @@ def test_a_run_whose_cluster_is_killed_waits_says_so_and_heeds_an_interrupt(benc
     }
     for server, line in said.items():
         _kill(cluster, server)
-        wait_for(lambda line=line: line in running.said(), f"a line about its {server}")  # type: ignore[misc]
+        running.reaches(lambda line=line: line in running.said(), f"a line about its {server}")  # type: ignore[misc]
     running.signal(signal.SIGINT)
     done = running.finished()
     assert done.code == 130, done.err
@@ -64,12 +64,7 @@ def test_interrupts_without_end_are_one_interrupt(bench: Bench) -> None:
 def _under_way(bench: Bench, name: str, *options: str) -> Running:
     """A run that trains, and has a checkpoint."""
     running = bench.start("run", bench.job(name, store=name, settings=ENDLESS, checkpoint_seconds=0.2), *options)
-
-    def written() -> bool:
-        assert running.process.poll() is None, running.said()
-        return bool(bench.stored("trials/*/checkpoints/*.safetensors", name))
-
-    wait_for(written, "a checkpoint")
+    running.reaches(lambda: bench.stored("trials/*/checkpoints/*.safetensors", name), "a checkpoint")
     return running
 
 

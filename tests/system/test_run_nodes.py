@@ -49,11 +49,10 @@ def _at_work(store: Store, running: Running, among: Callable[[], list[int]], che
     """Wait until one of these processes works on a training that has so many checkpoints of its own."""
 
     def found() -> Holder | None:
-        assert running.process.poll() is None, f"the run ended: {running.finished().err}"
         mine = among()
         return next((one for one in holders(store) if one.process in mine and one.checkpoints >= checkpoints), None)
 
-    holder = wait_for(found, "a worker at work")
+    holder = running.reaches(found, "a worker at work")
     assert holder is not None
     return holder
 
@@ -105,7 +104,8 @@ def test_a_worker_that_is_stopped_is_given_up_and_what_it_does_later_is_not_take
     running = cluster.run(cluster.bench.job("stopped", store=uri, **options))
     stopped = _at_work(store, running, first.workers, checkpoints=1)
     os.kill(stopped.process, signal.SIGSTOP)
-    record = wait_for(lambda: records_in(store).get(stopped.key), "its training to be done elsewhere")
+    record = running.reaches(lambda: records_in(store).get(stopped.key), "its training is done elsewhere")
+    assert record is not None
     with suppress(ProcessLookupError):  # Ray may have ended it by then
         os.kill(stopped.process, signal.SIGCONT)
     done = running.finished()

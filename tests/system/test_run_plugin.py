@@ -10,7 +10,7 @@ import yaml
 from fod_bench.records.record import Record
 from fod_bench.records.scores import load_scores
 from fod_bench.store import open_store
-from tests.helpers.commands import DRAWN, Bench, wait_for
+from tests.helpers.commands import DRAWN, Bench, one_core, wait_for
 
 PLUGIN = Path(__file__).parents[1] / "helpers" / "plugin"
 BACKBONE = {"backbone": "resnet18", "weights": "random", "image_size": 64}
@@ -62,12 +62,15 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_result(bench: Bench) -> Non
     environment = {"PYTHONPATH": f"{PLUGIN}:{bench.environment.get('PYTHONPATH', '')}", "HELD_PATCH": str(hold)}
     bench.run("run", job(bench, "quiet", "held_patch"), **environment)
     hold.touch()
-    running = bench.start("run", job(bench, "killed", "held_patch"), **environment)
+    with one_core():
+        running = bench.start("run", job(bench, "killed", "held_patch"), **environment)
     store = open_store(str(bench.folder / "killed"))
-    wait_for(
+    running.reaches(
         lambda: any("/checkpoints/" in info.name and info.name.endswith("3.safetensors") for info in store.list()),
         "its third checkpoint",
     )
+    workers = [one for one in running.processes().values() if one.startswith("ray::RemoteWorker")]
+    assert len(workers) == 1, "of two trainings on one core"
     running.signal(signal.SIGKILL)
     running.finished()
     wait_for(lambda: not running.processes(), "its workers to be ended")

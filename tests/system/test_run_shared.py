@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from fod_bench.store import Store, open_store
-from tests.helpers.commands import LONG, Bench, Finished, Running, wait_for
+from tests.helpers.commands import LONG, Bench, Finished, Running
 from tests.helpers.faulty_proxy import Fault, FaultyProxy
 from tests.helpers.s3_servers import Server
 from tests.helpers.store_watch import Holder, digests_in, holders, left_behind, records_in
@@ -61,7 +61,7 @@ def shared(request: pytest.FixtureRequest, bench: Bench, s3: Callable[[str], Ser
 @pytest.mark.parametrize("shared", ["folder", "moto"], indirect=True)
 def test_two_runs_of_overlapping_jobs_share_the_work(shared: Shared, expected: dict[str, str]) -> None:
     jobs = {"one": [1, 2, 3], "two": [2, 3, 4]}
-    running = {name: shared.run(name, seeds, lease_seconds=10) for name, seeds in jobs.items()}
+    running = {name: shared.run(name, seeds, lease_seconds=30) for name, seeds in jobs.items()}
     done = {name: one.finished() for name, one in running.items()}
     for name, one in done.items():
         shared.complete(name, one, 3)
@@ -76,7 +76,7 @@ def test_a_run_takes_over_from_one_that_was_killed(shared: Shared, expected: dic
     first = shared.run("killed", [1, 2], checkpoint_seconds=0.2, lease_seconds=600)
     begun = _at_work(shared.store, first)
     with _stopped(first):  # so that it still holds its claims when the other comes
-        second = shared.run("heir", [1, 2, 3, 4], checkpoint_seconds=0.2, lease_seconds=10)
+        second = shared.run("heir", [1, 2, 3, 4], checkpoint_seconds=0.2, lease_seconds=30)
         _at_work(shared.store, second)
         assert {holder.claim for holder in begun} <= {holder.claim for holder in holders(shared.store)}
         for process in first.processes():
@@ -92,7 +92,7 @@ def test_a_run_stopped_past_its_lease_finds_its_work_done_by_another(shared: Sha
     first = shared.run("late", [1], checkpoint_seconds=0.2, lease_seconds=3)
     (begun,) = _at_work(shared.store, first)
     with _stopped(first):
-        second = shared.run("prompt", [1], lease_seconds=3)
+        second = shared.run("prompt", [1], lease_seconds=12)
         done = second.finished()
         assert done.code == 0, done.err
         assert _done(done) == 1
@@ -134,12 +134,11 @@ def _at_work(store: Store, running: Running) -> list[Holder]:
     """Wait until the run's workers train something, with a checkpoint; what they train."""
 
     def found() -> list[Holder]:
-        assert running.process.poll() is None, f"the run ended: {running.finished().err}"
         mine = running.processes()
         theirs = [one for one in holders(store) if one.process in mine]
         return theirs if any(one.checkpoints for one in theirs) else []
 
-    return wait_for(found, "a training with a checkpoint")
+    return running.reaches(found, "a training with a checkpoint")
 
 
 @contextmanager
