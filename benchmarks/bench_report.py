@@ -17,13 +17,14 @@ import time
 from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 from benchmarks import Result
 from fod_bench.evaluation.metric import METRICS
 from fod_bench.paper.published import printed_categories, printed_datasets, printed_rows
 from fod_bench.records.curves import Curves, EpochResult
 from fod_bench.records.names import canonical_digest, curves_name, plan_name, record_name
-from fod_bench.records.record import Counts, Record, RunInfo, score_name
+from fod_bench.records.record import Counts, Record, RunInfo, score_name, train_key
 from fod_bench.records.run import Cell, RunPlan
 from fod_bench.store import open_store
 
@@ -103,11 +104,24 @@ def _cells() -> Iterator[tuple[Cell, str]]:
                             category=category.replace("product", ""),
                             seed=seed,
                             score=_score(row, number),
-                            key=canonical_digest([training, dataset, category, seed])[:32],
+                            key=train_key(_features_key(dataset, category), seed, _setting(training), 1),
                             part=f"table{number:02d}",
                             tables=[number],
                         )
                         yield cell, training
+
+
+def _features_key(dataset: str, category: str) -> str:
+    return canonical_digest([dataset, category.replace("product", "")])[:32]
+
+
+def _setting(training: str) -> dict[str, Any]:
+    return {
+        **{"method": "fod", "views": "full", "levels": [8, 16], "d_model": {"8": 256, "16": 512}, "heads": 8},
+        **{"layers": 3, "entropy": True, "lambda1": 0.5, "lambda2": 0.5, "optimization": "two_phase"},
+        **{"learning_rate": 0.0001, "batch_size": 1, "epochs": 100, "evaluate_every": 1, "training": training},
+        **{"reference": {"kind": "mean"}, "zero_gradient_step": False},
+    }
 
 
 def _score(row: str, number: int) -> str:
@@ -149,14 +163,9 @@ def _record(draw: random.Random, cell: Cell, training: str, curves: Curves) -> R
         category=cell.category,
         fingerprint=canonical_digest(cell.category),
         seed=cell.seed,
-        setting={
-            **{"method": "fod", "views": "full", "levels": [8, 16], "d_model": {"8": 256, "16": 512}, "heads": 8},
-            **{"layers": 3, "entropy": True, "lambda1": 0.5, "lambda2": 0.5, "optimization": "two_phase"},
-            **{"learning_rate": 0.0001, "batch_size": 1, "epochs": 100, "evaluate_every": 1, "training": training},
-            **{"reference": {"kind": "mean"}, "zero_gradient_step": False},
-        },
+        setting=_setting(training),
         features={
-            **{"key": canonical_digest(cell.category)[:32], "backbone": "tf_efficientnet_b6.aa_in1k"},
+            **{"key": _features_key(cell.dataset, cell.category), "backbone": "tf_efficientnet_b6.aa_in1k"},
             **{"weights_digest": canonical_digest("weights"), "image_size": 256, "levels": [8, 16], "pool": 3},
             **{"preprocessing": {"resize": "lanczos", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}},
         },

@@ -29,7 +29,7 @@ from fod_bench.cli.common import (
 )
 from fod_bench.cli.typer_app import App
 from fod_bench.errors import FodBenchError, UsageError
-from fod_bench.machine.terminal import accept_any_encoding, say
+from fod_bench.machine.terminal import accept_any_encoding, prose_width, say
 from fod_bench.schema.hidden import hidden
 
 if TYPE_CHECKING:
@@ -108,10 +108,12 @@ def run(
     options = RunOptions(only, alone, most_workers, retry_failed, quiet, verbose)
     open_executor = partial(open_ray_pool, address=address, verbose=verbose)
     counts, interrupted = run_plan(plan, opened, options, open_executor)
-    results, damaged = None, True
+    results, damaged, repaired = None, True, dict[str, str]()
     while damaged and counts.recorded and not interrupted:
         results = job_results(opened, loaded, again, planned=(plan.run, plan.faults()), only=only)
-        damaged, interrupted = repair(plan, opened, options, open_executor, results.damaged, counts)
+        new = {name: fault for name, fault in results.damaged.items() if repaired.get(name) != fault}
+        damaged, interrupted = repair(plan, opened, options, open_executor, new, counts)
+        repaired |= new  # what training anew does not put right is not trained again
     console = stderr_console()
     if interrupted:
         if not quiet:
@@ -274,7 +276,7 @@ def report(
         if not results.plans and (explain is not None or not (table or figure)):
             raise FodBenchError(f"{no_run(opened)}; --table shows the paper's printed numbers")
     if explain is not None:
-        say(explanation_text(explain_cell(results, explain)))
+        say(explanation_text(explain_cell(results, explain), prose_width(100)))
         return
     written, fed_only = [], job is not None or bool(run_)
     if figure and out is not None:

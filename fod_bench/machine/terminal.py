@@ -20,7 +20,7 @@ from fod_bench.text import escaped
 
 _LINES = "\n\t"
 _HANDLER = "fod-bench"
-_UNBROKEN = 10**6
+UNBROKEN = 10**6
 """Width of what is not cut."""
 _SIMPLE = dict(zip("━─═│·•…−–—×±°Δλ→↓↑≤≥", "---|...---x~*dl>v^<>", strict=True))
 """One character for one, so that columns stay in line. For others an accent is dropped, or `?` stands."""
@@ -73,11 +73,16 @@ def show(*renderables: RenderableType) -> None:
 
 def unbroken(*renderables: RenderableType) -> str:
     """The text of what rich can render, each line as long as it has to be and without spaces at its end."""
-    console = SafeConsole(highlight=False, width=_UNBROKEN, force_terminal=False, no_color=True)
+    console = SafeConsole(highlight=False, width=UNBROKEN, force_terminal=False, no_color=True)
     with console.capture() as capture:
         for renderable in renderables:
             console.print(renderable)
     return "\n".join(line.rstrip() for line in capture.get().rstrip("\n").split("\n"))
+
+
+def prose_width(width: int) -> int:
+    """Width at which text is wrapped on standard output: `width` on a terminal, elsewhere none, so that no path is cut."""
+    return width if SafeConsole().is_terminal else UNBROKEN
 
 
 def _simpler(error: UnicodeError) -> tuple[str | bytes, int]:

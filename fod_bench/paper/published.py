@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple, cast
@@ -40,10 +41,12 @@ class Printed:
 
 @dataclass(frozen=True)
 class PrintedMethod:
-    """A row of Table 1: its group, method and venue."""
+    """A row of Table 1: its group, method, number in the paper's list of references, and venue."""
 
     group: str
     method: str
+    citation: str
+    """As printed; empty for the paper's own."""
     venue: str
 
 
@@ -83,10 +86,26 @@ def printed_categories(dataset: str) -> tuple[str, ...]:
 
 @cache
 def table1_methods() -> tuple[PrintedMethod, ...]:
-    """Table 1's groups, methods and venues, in its order."""
+    """The rows of Table 1, in its order."""
     return tuple(
-        PrintedMethod(line["group"], line["method"], line["venue"]) for line in printed_lines("table1_methods.csv")
+        PrintedMethod(line["group"], line["method"], line["citation"], line["venue"])
+        for line in printed_lines("table1_methods.csv")
     )
+
+
+def citation(row: str) -> str:
+    """`[64]` of DRAEM: what the paper prints beside a method; empty for what is no method of others."""
+    return next((f"[{method.citation}]" for method in table1_methods() if method.method == row and method.citation), "")
+
+
+def citation_notes(rows: Sequence[str]) -> list[str]:
+    """What the numbers beside the methods `rows` of a table are, and which methods share one."""
+    cited: dict[str, list[str]] = {}
+    for row in rows:
+        if citation(row):
+            cited.setdefault(citation(row), []).append(row)
+    shared = [f"; it prints {number} for {' and '.join(names)} alike" for number, names in cited.items() if names[1:]]
+    return [f"Numbers in brackets are those of the paper's own list of references{''.join(shared)}."] if cited else []
 
 
 @cache

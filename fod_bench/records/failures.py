@@ -16,11 +16,14 @@ from fod_bench.errors import (
     StoreError,
     WeightsError,
 )
-from fod_bench.records.names import failure_log_name, failure_name
+from fod_bench.records.names import failure_log_name, failure_name, failure_prefix
 from fod_bench.schema.hidden import hidden
 from fod_bench.store import ObjectMissingError, Store
 from fod_bench.store.reading import failure_reason
-from fod_bench.text import escaped
+from fod_bench.text import escaped, shortened
+
+REASON_LENGTH = 300
+"""Characters of a reason that are shown where many stand together."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,18 @@ class Failure:
     """Everything known, for the log."""
     kind: Literal["data", "diverged", "memory", "store", "features", "worker", "fault"] = "fault"
     """`features`: they are no longer in the store, or damaged, and have to be made again."""
+
+
+@dataclass(frozen=True)
+class KeptFailure:
+    """What the store keeps of the last attempt at a trial, which failed."""
+
+    reason: str
+    """One line for a person, of bounded length, without control characters."""
+    log: str
+    """Where a person finds its log; empty where there is none."""
+    marked: bool
+    """Whether it would fail again, so that no run repeats it unasked."""
 
 
 _PASSING = ("data",)
@@ -74,6 +89,39 @@ def kept_failure(store: Store, key: str) -> tuple[str, str] | None:
         return failure_reason(failure_name(key), store.get(failure_name(key))), store.location(failure_log_name(key))
     except (ObjectMissingError, DamagedObjectError):
         return None
+
+
+def last_failure(store: Store, key: str) -> KeptFailure | None:
+    """Why the last attempt at a trial failed; None where nothing is kept of one. Reads only what there is. Raises `StoreError`."""
+    there = {info.name for info in store.list(failure_prefix(key))}
+    mark, log = failure_name(key), failure_log_name(key)
+    reason = marked_reason(store, key) if mark in there else _logged_reason(store, log) if log in there else None
+    if reason is None:
+        return None
+    line = shortened(escaped(" ".join(reason.split())), REASON_LENGTH)
+    return KeptFailure(line, store.location(log) if log in there else "", mark in there)
+
+
+def marked_reason(store: Store, key: str) -> str | None:
+    """Why a trial failed, as its mark says, or that the mark is damaged; None where it is gone by now. Raises `StoreError`."""
+    name = failure_name(key)
+    try:
+        return failure_reason(name, store.get(name))
+    except ObjectMissingError:  # it is being tried again
+        return None
+    except DamagedObjectError:
+        return f"its mark {store.location(name)} is damaged"
+
+
+def _logged_reason(store: Store, log: str) -> str | None:
+    """The same of a failure that left a log alone, as `keep_failure` wrote it: the reason stands between heading and details."""
+    try:
+        _, _, text = store.get(log).decode(errors="replace").partition("\n")
+    except ObjectMissingError:
+        return None
+    except DamagedObjectError:
+        return f"its log {store.location(log)} is damaged"
+    return text.partition("\n\n")[0] or "its log tells why"
 
 
 def forget_failure(store: Store, key: str) -> None:

@@ -156,14 +156,19 @@ def checkpoint_name(key: str, claim: str, number: int) -> str:
     return f"{checkpoints_prefix(key, claim)}{number:06d}.safetensors"
 
 
+def failure_prefix(key: str) -> str:
+    """Beginning of the names of what is kept of a trial's failure."""
+    return f"{trial_folder(key)}failure."
+
+
 def failure_name(key: str) -> str:
     """Store name of the mark that a trial failed by its own fault, and would again."""
-    return f"{trial_folder(key)}failure.json"
+    return f"{failure_prefix(key)}json"
 
 
 def failure_log_name(key: str) -> str:
     """Store name of all that is known of a trial's last failure."""
-    return f"{trial_folder(key)}failure.log"
+    return f"{failure_prefix(key)}log"
 
 
 def claim_folder(key: str) -> str:

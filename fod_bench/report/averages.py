@@ -8,13 +8,12 @@ from typing import NamedTuple
 
 from fod_bench.evaluation.measures import MEASURES, Metric
 from fod_bench.paper.published import MEAN
-from fod_bench.records.names import RUNS, key_of
 from fod_bench.records.record import COST_SCORE
 from fod_bench.records.run import Cell, RunPlan
-from fod_bench.report.results import Observation, Outcome, Request, Results, Selection
+from fod_bench.report.results import Observation, Outcome, Results, Selection
 from fod_bench.report.rows import rows_of
 from fod_bench.report.table import TableCell
-from fod_bench.report.words import SHOWN, describe_damaged, sentence, shortened
+from fod_bench.report.words import SHOWN, shortened
 from fod_bench.schema.hidden import hidden
 
 PROTOCOL: dict[Selection, str] = {
@@ -106,6 +105,8 @@ class View:
         elif observations:
             cell.undefined = observations[0].undefined
             cell.notes.append(f"{MEASURES[metric].title} is not available: {cell.undefined}")
+        elif failures := self.failures(row, dataset, category, metric):
+            cell.failed, cell.undefined, cell.keys = True, failures[0].undefined, _keys(failures)
         return cell
 
     def _left_out(self, observations: Sequence[Observation], metric: Metric) -> list[str]:
@@ -163,6 +164,11 @@ class View:
             cell.undefined = f"{shared.pop()}, in every category" if len(shared) == 1 else "no category defines it"
             cell.keys = _keys(seen for group in observations.values() for seen in group)
             cell.notes.append(f"{MEASURES[metric].title} is not available: {cell.undefined}")
+        else:
+            failures = [self.failures(row, dataset, category, metric) for category in categories]
+            if categories and all(failures):
+                cell.failed, cell.undefined = True, "failed in every category"
+                cell.keys = _keys(failure for group in failures for failure in group)
         return cell
 
     def observe(self, row: str, dataset: str, category: str, metric: Metric) -> list[Observation]:
@@ -173,6 +179,14 @@ class View:
             seen = (self.results.observe(*self.cells[place], self.selection, metric) for place in places)
             self._observed[where, metric] = [observation for observation in seen if observation is not None]
         return self._observed[where, metric]
+
+    def failures(self, row: str, dataset: str, category: str, metric: Metric) -> list[Observation]:
+        """Of the seeds of one place those whose training failed, with the reason in place of a number."""
+        if not self.results.failed:
+            return []
+        places = self._by_category.get((row, dataset, category), [])
+        seen = (self.results.observe_failure(*self.cells[place], self.selection, metric) for place in places)
+        return [failure for failure in seen if failure is not None]
 
     def _note_seeds(self, cell: TableCell, found: Sequence[tuple[str, dict[int, float]]]) -> None:
         """Say of how many seeds a number is the mean where it is fewer than were asked for."""
@@ -215,75 +229,6 @@ class View:
         first, *others = dict.fromkeys(backbones.values())
         parts += [f"backbone: {_each(backbones)}"] if others else [first] * (first != "none")
         return "; ".join(parts)
-
-    def remarks(self) -> list[str]:
-        """What is missing, older than its scoring, or damaged among the cells of this view, and the command that makes it."""
-        results, request = self.results, self.results.request
-        without = {place: run for place, run in self.cells.items() if results.outcome_of(run[1]) is None}
-        lacking = [place for place, (_, cell) in without.items() if results.lacking(cell)]
-        missing = {place: run for place, run in without.items() if place not in lacking}
-        remarks = self._of_request(request) if request else []
-        if missing:
-            out = {place: bool(request and request.left_out(cell)) for place, (_, cell) in missing.items()}
-            wanted, left_out = ([place for place in missing if out[place] is asked] for asked in (False, True))
-            parts = [f"{len(self.cells) - len(without)} of {len(self.cells)} cells have a result"]
-            parts += [f"missing: {self._name(wanted)}"] if wanted else []
-            parts += [f"left out by --only: {self._name(left_out)}"] if left_out else []
-            remarks.append(f"{'; '.join(parts)}. {self._remedy(missing)}")
-        if lacking:
-            remarks.append(
-                f"Not available: {self._name(lacking)}, whose records were made by an earlier version, without this scoring. A "
-                "training that has a record is not run again: delete these records (`--explain` tells where they are), or give "
-                "another `--store`, and `fod-bench run` trains them anew."
-            )
-        keys = {cell.key for _, cell in self.cells.values()}
-        concerned = {
-            name: reason for name, reason in results.damaged.items() if name.startswith(RUNS) or key_of(name) in keys
-        }
-        if concerned:
-            remarks.append(sentence(describe_damaged(concerned)))
-        return remarks
-
-    def _of_request(self, request: Request) -> list[str]:
-        """Which of the job's cells cannot be known here, and why."""
-        remarks = [request.borrowed] if request.borrowed else []
-        unknown = [place for place, (_, cell) in self.cells.items() if cell.key is None]
-        uncounted = list(dict.fromkeys(name for _, name in request.uncounted))
-        what = [f"the train keys of {self._name(unknown)}"] if unknown else []
-        what += [f"the categories of {shortened(uncounted)}"] if uncounted else []
-        if what:
-            lacking = shortened([fault.splitlines()[0].split(". ")[0].rstrip(".") for fault in request.faults], "; ")
-            unknown_here = f"{' and '.join(what)} cannot be known without data or weights that are not here: {lacking}"
-            remarks.append(sentence(unknown_here))
-        return remarks
-
-    def _remedy(self, missing: Mapping[Place, tuple[RunPlan, Cell]]) -> str:
-        """The commands that make what is missing, and what may keep them from it."""
-        commands: dict[str, None] = {}
-        failed = {plan.run_id for plan, cell in missing.values() if cell.key in self.results.failed}
-        for plan in {plan.run_id: plan for plan, _ in missing.values()}.values():
-            command = self.results.command(plan)
-            again = " --retry-failed" if plan.run_id in failed else ""
-            known = f"`{command}{again}`" if command else f"`fod-bench run` with the job of run {plan.run_id}"
-            commands[known] = None
-        them = "it" if len(missing) == 1 else "them"
-        where = " where data and weights are" if self._without_data(missing) else ""
-        unless = ", unless what failed before fails again" if failed else ""
-        return f"{' and '.join(commands)} make{'s' * (len(commands) == 1)} {them}{where}{unless}."
-
-    def _without_data(self, missing: Mapping[Place, tuple[RunPlan, Cell]]) -> bool:
-        """Whether a run here could not make some of it."""
-        request = self.results.request
-        return bool(request and request.faults) or any(cell.key is None for _, cell in missing.values())
-
-    def _name(self, places: list[Place]) -> str:
-        several_seeds = len({place.seed for place in self.cells}) > 1
-        groups: dict[tuple[str, str], list[str]] = {}
-        for place in places:
-            name = f"{place.category} (seed {place.seed})" if several_seeds else place.category
-            groups.setdefault((place.row, place.dataset), []).append(name)
-        texts = [f"{row} on {dataset}: {shortened(names)}" for (row, dataset), names in groups.items()]
-        return shortened(texts, "; ")
 
 
 def _each(by_method: Mapping[str, str]) -> str:

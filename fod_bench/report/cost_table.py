@@ -6,6 +6,7 @@ from fod_bench.evaluation.measures import BETTER, CONVENTION, MEASURES
 from fod_bench.evaluation.metric import COSTS
 from fod_bench.paper.published import MEAN
 from fod_bench.report.own import OwnTable
+from fod_bench.report.remarks import remarks_on
 from fod_bench.report.results import Results, Selection
 from fod_bench.report.table import Column, Table, TableRow, rank
 from fod_bench.report.words import sentence
@@ -36,5 +37,5 @@ def cost_table(results: Results, own: OwnTable, selection: Selection = "best") -
         columns=tuple(Column(MEASURES[metric].heading) for metric in COSTS),
         rows=rows,
         selection=selection,
-        notes=(*([CONVENTION] if view.outcomes() else []), *view.remarks()),
+        notes=(*([CONVENTION] if view.outcomes() else []), *remarks_on(view)),
     )

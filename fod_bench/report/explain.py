@@ -45,6 +45,8 @@ class Explanation:
     record: Record | None
     problem: str | None = None
     """Why there is no number."""
+    log: str = ""
+    """Where the log of the training lies that failed; empty where there is none."""
 
     def name(self) -> str:
         """The cell's name, as the selector names it."""
@@ -114,18 +116,20 @@ def _explain(results: Results, plan: RunPlan, cell: Cell, metrics: Sequence[Metr
     record = results.load(cell.key) if cell.key else None
     outcome = results.outcome_of(cell)
     location = results.locations.get(cell.key, "") if cell.key else ""
-    problem = None
+    problem, log = None, ""
     if cell.key is None:
         when = "are not here" if results.request else "were missing when the run was planned"
         problem = f"its train key is not known: data or weights {when}"
     elif record is None:
-        damaged = results.damaged.get(record_name(cell.key))
+        damaged, failure = results.damaged.get(record_name(cell.key)), results.failure_of(cell)
         problem = f"its record is damaged: {damaged}" if damaged else "no record yet"
+        if failure is not None and not damaged:
+            problem, log = f"failed: {failure.reason}", failure.log
     elif outcome is None:
         there = ", ".join(record.scores())
         problem = f"{results.lacking(cell)}; it has {there}. Delete it, or take another store, and run the job again"
     if record is None or outcome is None or problem:
-        return Explanation(plan, cell, location, {}, record, problem)
+        return Explanation(plan, cell, location, {}, record, problem, log)
     selected: dict[Metric, Selected] = {}
     for metric in metrics:
         (best, best_epoch), (last, last_epoch) = (
@@ -146,7 +150,7 @@ def _lines(explanation: Explanation, width: int) -> Iterator[str]:
         ("score", cell.score),
     ]
     if explanation.problem:
-        facts.append(("result", explanation.problem))
+        facts += [("result", explanation.problem), ("log", explanation.log)]
     if cell.score == COST_SCORE and record is not None and not explanation.problem:
         further = {name: value for name, value in record.costs.items() if name not in COSTS}
         costs = {name: selected.best for name, selected in explanation.metrics.items()} | further
@@ -171,7 +175,7 @@ def _lines(explanation: Explanation, width: int) -> Iterator[str]:
             ("versions", ", ".join(f"{name} {version}" for name, version in sorted(record.run.versions.items()))),
         ]
     for name, text in facts:
-        if name == "record" and text:  # a path, to be copied
+        if name in ("record", "log") and text:  # a path, to be copied
             yield f"  {name:<13} {text}"
         elif text:
             yield from textwrap.wrap(

@@ -5,10 +5,12 @@ from __future__ import annotations
 from fod_bench.evaluation.measures import MEASURES, Metric
 from fod_bench.evaluation.metric import MetricName
 from fod_bench.paper.published import MEAN
-from fod_bench.report.averages import View, sentence
+from fod_bench.report.averages import View
 from fod_bench.report.own import OwnTable
+from fod_bench.report.remarks import remarks_on
 from fod_bench.report.results import Results, Selection
 from fod_bench.report.table import Column, Table, TableCell, TableRow, rank
+from fod_bench.report.words import sentence
 
 WIDE = 6
 """More columns of categories than this, and the categories become the rows."""
@@ -63,7 +65,7 @@ def plain_table(results: Results, own: OwnTable, selection: Selection = "best") 
         columns=columns,
         rows=rows,
         selection=selection,
-        notes=tuple(view.remarks()),
+        notes=tuple(remarks_on(view)),
     )
 
 

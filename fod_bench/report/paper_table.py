@@ -17,6 +17,8 @@ from fod_bench.paper.published import (
     MEAN,
     Position,
     all_printed,
+    citation,
+    citation_notes,
     printed_categories,
     printed_datasets,
     printed_metrics,
@@ -25,6 +27,7 @@ from fod_bench.paper.published import (
 from fod_bench.paper.tables import METHOD_TABLES
 from fod_bench.records.run import Cell, RunPlan
 from fod_bench.report.averages import View
+from fod_bench.report.remarks import remarks_on
 from fod_bench.report.results import Results, Selection, measured
 from fod_bench.report.table import Column, Table, TableCell, TableRow, rank
 from fod_bench.report.words import shortened
@@ -130,10 +133,11 @@ class PaperTable:
         return self._lines[row].name, self._lines[row].differing
 
     def labels(self, row: str) -> tuple[str, ...]:
-        """What a row is called, one text per label column."""
+        """What a row is called, one text per label column: a method of the paper with its number in the list of references."""
         name, differing = self.name_of(row)
         first, *others = self.form.name(name)
-        return (f"{first} {differing}".strip(), *others)
+        cited = citation(name) if name in self.published else ""
+        return (" ".join(filter(None, (first, cited, differing))), *others)
 
     def cell(self, row: str, dataset: str, category: str, metric: Metric) -> TableCell:
         """Our number and the printed one of `category`, or of the mean, named as the paper does."""
@@ -252,8 +256,8 @@ class PaperTable:
                 notes.append(f"Left out, since the paper has no such category of {dataset}: {', '.join(foreign)}.")
         if self.extra and self.number != 1:
             notes.append(f"Not in the paper, {OURS_ONLY}: {', '.join(self.extra)}.")
-        notes += self.view.remarks() + self._unasked()
-        return notes + self._of_methods() if self.number in METHOD_TABLES else notes
+        notes += remarks_on(self.view) + self._unasked()
+        return [*notes, *citation_notes(self.published), *self._of_methods()] if self.number in METHOD_TABLES else notes
 
     def _of_methods(self) -> list[str]:
         """What stands for the paper's "same backbone" in each row, and which rows have no method here."""

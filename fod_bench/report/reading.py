@@ -5,28 +5,27 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Sequence, Set
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, cast
 
-from pydantic import ValidationError
-
-from fod_bench.errors import DamagedObjectError, FodBenchError, UsageError
+from fod_bench.errors import FodBenchError, UsageError
 from fod_bench.job.stored import RunJobs
-from fod_bench.records.names import failure_name, job_name, record_name
+from fod_bench.records.failures import KeptFailure, last_failure
+from fod_bench.records.names import job_name, record_name
 from fod_bench.records.record import Record, Selected
-from fod_bench.records.run import Cell, RunPlan
+from fod_bench.records.run import RunPlan
 from fod_bench.records.run_reader import RunReader
 from fod_bench.report.kept import computed
 from fod_bench.report.results import Outcome, Request, Results
+from fod_bench.report.usable import UsableRecords, cells_by_key
 from fod_bench.report.words import describe_damaged, nearest
-from fod_bench.store.base import ObjectMissingError, obstacle
 from fod_bench.store.many import read_many
-from fod_bench.store.reading import describe
 
 if TYPE_CHECKING:
     from fod_bench.job import Job
     from fod_bench.store.base import Store
 
-T = TypeVar("T")
+COMPARED = 100
+"""Of so many trainings at most each record is compared with its curves: of a hundred epochs they take some milliseconds to read."""
 
 
 def read_results(store: Store, run_ids: Sequence[str] | None = None) -> Results:
@@ -57,33 +56,25 @@ def results_of(
 ) -> Results:
     """Read the records of the cells of `plans`, oldest first; see `Results`. Raises `StoreError`."""
     damaged = {} if damaged is None else damaged
-    scores: dict[str, set[str]] = {}
-    for plan in plans:
-        for cell in plan.cells:
-            if cell.key:
-                scores.setdefault(cell.key, set()).add(cell.score)
+    cells = cells_by_key(plans)
+    scores = {key: {cell.score for cell in asked} for key, asked in cells.items()}
+    records = UsableRecords(store, cells, damaged)
 
-    told = {cell.key: cell for plan in plans for cell in plan.cells if cell.key}
-
-    def load(key: str) -> Record | None:
-        return _read(store, record_name(key), partial(_usable_record, told[key]), damaged)
-
-    def outcome(key: str) -> Outcome | str | None:
-        """The outcome; of a training that has none but failed, its key."""
-        record = load(key)
+    def look(key: str) -> Outcome | KeptFailure | None:
+        """The outcome of a training; of one that has no record, why it failed, where it did."""
+        record = records.load(key, with_curves=len(cells) <= COMPARED)
         if record is not None:
             return _outcome(record, scores[key], computed(store, record, scores[key]))
-        return key if store.exists(failure_name(key)) else None
+        return None if record_name(key) in damaged else last_failure(store, key)
 
-    keys = list(scores)
-    found = read_many(outcome, keys)
+    found = dict(zip(cells, read_many(look, list(cells)), strict=True))
     return Results(
         tuple(plans),
-        {entry.key: entry for entry in found if isinstance(entry, Outcome)},
-        load,
-        {key: store.location(record_name(key)) for key in keys},
+        {key: seen for key, seen in found.items() if isinstance(seen, Outcome)},
+        partial(records.load, with_curves=True),
+        {key: store.location(record_name(key)) for key in cells},
         damaged,
-        frozenset(entry for entry in found if isinstance(entry, str)),
+        {key: seen for key, seen in found.items() if isinstance(seen, KeptFailure)},
         job_of,
         lambda plan: _stored_command(store, plan),
         request,
@@ -95,34 +86,6 @@ def _stored_command(store: Store, plan: RunPlan) -> str | None:
     if "://" in store.uri or not store.exists(job_name(plan.run_id)):
         return None
     return shlex.join(["fod-bench", "run", store.location(job_name(plan.run_id)), "--store", store.uri])
-
-
-def _read(store: Store, name: str, parse: Callable[[bytes], T], damaged: dict[str, str]) -> T | None:
-    try:
-        return parse(store.get(name))
-    except ObjectMissingError:
-        stands = obstacle(store, name)
-        if stands is not None:
-            damaged[name] = stands
-    except DamagedObjectError as error:
-        damaged[name] = str(error)
-    except ValidationError as error:
-        damaged[name] = describe(error)
-    except ValueError as error:
-        damaged[name] = str(error)
-    return None
-
-
-def _usable_record(cell: Cell, data: bytes) -> Record:
-    record = Record.model_validate_json(data)
-    if record.key != cell.key:
-        raise ValueError(f"it is the record of another trial, {record.key}")
-    for what, found, expected in (("method", record.method, cell.method), ("seed", record.seed, cell.seed)):
-        if found != expected:
-            raise ValueError(f"it has {what} {found}, where the plan has {expected}")
-    if not record.selected and not record.costs:
-        raise ValueError("it has no evaluated epoch")
-    return record
 
 
 def _outcome(record: Record, scores: Set[str], more: dict[str, dict[str, Selected]]) -> Outcome:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from fod_bench.evaluation.measures import Metric
 from fod_bench.evaluation.metric import COSTS, METRICS
+from fod_bench.records.failures import KeptFailure
 from fod_bench.records.record import COST_SCORE, Record, Selected
 from fod_bench.records.run import Cell, RunPlan
 
@@ -16,11 +17,6 @@ if TYPE_CHECKING:
     import pandas
 
     from fod_bench.job import Job
-
-T = TypeVar("T")
-
-_READERS = 16
-"""Records read at once: from a bucket, each costs a trip to the server."""
 
 Selection = Literal["best", "last"]
 """`best`: the epoch that is best on the test data, each metric for itself; `last`: the last evaluated epoch."""
@@ -98,6 +94,20 @@ def part_of(plan: RunPlan, cell: Cell) -> str:
     return cell.part or plan.job
 
 
+def _observation(
+    plan: RunPlan,
+    cell: Cell,
+    key: str,
+    selection: Selection,
+    metric: Metric,
+    value: float | None,
+    epoch: int | None,
+    reason: str | None,
+) -> Observation:
+    place = (cell.row, cell.method, cell.dataset, cell.layout, cell.category, cell.seed, cell.score, key)
+    return Observation(plan.run_id, plan.job, part_of(plan, cell), *place, selection, metric, value, epoch, reason)
+
+
 @dataclass(frozen=True)
 class Request:
     """What is to be said of a report of one job beside its numbers."""
@@ -132,8 +142,8 @@ class Results:
     """Where a person finds the record of a train key, be it readable or not."""
     damaged: dict[str, str] = field(default_factory=dict)
     """`{store name: what is wrong with it}` for plans and records that cannot be used."""
-    failed: frozenset[str] = frozenset()
-    """Train keys that have no record since the training failed by its own fault."""
+    failed: dict[str, KeptFailure] = field(default_factory=dict)
+    """By train key, why the last attempt at a training that has no record failed."""
     job_of: Callable[[str], Job | None] = lambda run_id: None
     """The job of a run id; None where it is not known."""
     stored_command: Callable[[RunPlan], str | None] = lambda plan: None
@@ -163,6 +173,10 @@ class Results:
         outcome = self.outcomes.get(cell.key) if cell.key else None
         return outcome if outcome is not None and outcome.answers(cell.score) else None
 
+    def failure_of(self, cell: Cell) -> KeptFailure | None:
+        """Why there is no result of `cell`, where its training was tried and failed."""
+        return self.failed.get(cell.key) if cell.key else None
+
     def lacking(self, cell: Cell) -> str | None:
         """Why the record of `cell` does not answer it although it can be read: it is older than the cell's way of scoring."""
         outcome = self.outcomes.get(cell.key) if cell.key else None
@@ -180,8 +194,14 @@ class Results:
             value, epoch = outcome.value(cell.score, metric, selection)
         if value is None and reason is None:
             reason = outcome.undefined.get(metric, NOT_MEASURED)
-        place = (cell.row, cell.method, cell.dataset, cell.layout, cell.category, cell.seed, cell.score, outcome.key)
-        return Observation(plan.run_id, plan.job, part_of(plan, cell), *place, selection, metric, value, epoch, reason)
+        return _observation(plan, cell, outcome.key, selection, metric, value, epoch, reason)
+
+    def observe_failure(self, plan: RunPlan, cell: Cell, selection: Selection, metric: Metric) -> Observation | None:
+        """What stands for the number of a training that failed: none, and the reason; None when it did not."""
+        failure = self.failure_of(cell)
+        if failure is None or cell.key is None or metric not in measured(cell):
+            return None
+        return _observation(plan, cell, cell.key, selection, metric, None, None, f"failed: {failure.reason}")
 
     @cached_property
     def observations(self) -> list[Observation]:

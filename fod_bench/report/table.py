@@ -17,7 +17,8 @@ MARKS: dict[Mark, str] = {"best": "best", "second": "second best"}
 Part = Literal["ours", "paper", "Δ"]
 """What a cell shows: our number, the published one, the difference ours − published."""
 
-UNDEFINED = "n/a"
+UNDEFINED, FAILED = "n/a", "failed"
+"""What stands where there is a result but no number, and where the training was tried and failed."""
 
 COMMAND = re.compile(r"`fod-bench [^`]*`")
 """A command within a remark, to be kept as it is."""
@@ -44,9 +45,11 @@ class TableCell:
     expected: int = 1
     """Categories that it should rest on: 1, or for a mean those of the data set."""
     keys: tuple[str, ...] = ()
-    """Train keys of the records that the value comes from."""
+    """Train keys of the records that the value comes from, or of what failed."""
     undefined: str | None = None
-    """Why there is no value although there is a result."""
+    """Why there is no value although there is a result, or although it was tried to make one."""
+    failed: bool = False
+    """Whether there is no result since what was tried has failed."""
     published: float | None = None
     published_text: str = ""
     """As the paper prints it."""
@@ -82,7 +85,7 @@ class TableCell:
         if part == "Δ":
             return _signed(self.difference, self.digits)
         if self.value is None:
-            return UNDEFINED if self.undefined else ""
+            return FAILED if self.failed else UNDEFINED if self.undefined else ""
         spread = self.deviation
         deviation = f" ±{spread:.{self.digits}f}" if spread is not None else ""
         coverage = f" ({self.covered}/{self.expected})" if self.covered < self.expected else ""

@@ -7,16 +7,15 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
-from fod_bench.errors import DamagedObjectError
 from fod_bench.job import Job
 from fod_bench.job.stored import RunJobs
 from fod_bench.records.claims import held_keys
+from fod_bench.records.failures import marked_reason
 from fod_bench.records.names import CLAIMS, TRIALS, failure_log_name, failure_name, key_of, kind_of, record_name
 from fod_bench.records.run import Cell, RunPlan
 from fod_bench.records.run_reader import Driver, RunReader, Runs, Standing, no_run, trained_keys
 from fod_bench.records.state import DriverState, Task
-from fod_bench.store import ObjectMissingError, Store
-from fod_bench.store.reading import failure_reason
+from fod_bench.store import Store
 
 Condition = Literal["running", "complete", "failed", "stopped"]
 """`running`: somebody is at work on it; `complete`: everything has a record; `failed`: nothing is left to do, but something
@@ -220,19 +219,10 @@ class StatusReader:
         for key, name in names.items():
             log = failure_log_name(key)
             place = self._store.location(log) if log in there else ""
-            reason = self._mark(key) if failure_name(key) in there else told.get(name)
+            reason = marked_reason(self._store, key) if failure_name(key) in there else told.get(name)
             if reason is not None:
                 failed.append(Failed(key, name, reason.removesuffix(f" (log: {place})"), place))
         return failed
-
-    def _mark(self, key: str) -> str | None:
-        name = failure_name(key)
-        try:
-            return failure_reason(name, self._store.get(name))
-        except ObjectMissingError:  # it is being tried again
-            return None
-        except DamagedObjectError:
-            return f"its mark {self._store.location(name)} is damaged"
 
 
 def _asked(plan: RunPlan, drivers: list[Driver]) -> set[str]:

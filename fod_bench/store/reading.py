@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field, StringConstraints, ValidationError
 
 from fod_bench.errors import DamagedObjectError, plain_message
 from fod_bench.store.base import check_name
+from fod_bench.text import shortened
 
 Part = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_+@=-][A-Za-z0-9._+@=-]*$")]
 """One segment of an object's name, such as a key."""
@@ -29,6 +30,10 @@ Count = Annotated[int, Field(ge=0)]
 
 # ValidationError and UnicodeError are ValueErrors; a missing object's error is none of these.
 _UNFIT = (ValueError, KeyError, IndexError, AttributeError, TypeError, OverflowError, RecursionError)
+
+
+_REASON_LENGTH = 2000
+"""Characters of the reason of a failure that are taken; ours are shorter."""
 
 
 @contextmanager
@@ -47,12 +52,12 @@ def reading(name: str, what: str, place: str = "") -> Iterator[None]:
 
 
 def failure_reason(name: str, content: bytes) -> str:
-    """Why a trial failed, as its mark `name` says. Raises `DamagedObjectError` when it is no mark."""
+    """Why a trial failed, as its mark `name` says, of bounded length. Raises `DamagedObjectError` when it is no mark."""
     with reading(name, "mark of a failure"):
         reason = json.loads(content)["reason"]
         if not isinstance(reason, str):
             raise ValueError("its reason is no text")
-        return reason
+        return shortened(reason, _REASON_LENGTH)
 
 
 def describe(error: Exception) -> str:

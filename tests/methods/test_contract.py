@@ -19,7 +19,8 @@ from fod_bench.methods import registry
 from fod_bench.methods.registry import BUILT_IN, method_class, settings_class
 from fod_bench.plan import TrialJob, make_plan
 from fod_bench.records.claims import Claim, take
-from fod_bench.records.names import weights_name
+from fod_bench.records.fit import curves_faults, key_faults
+from fod_bench.records.names import record_name, weights_name
 from fod_bench.records.record import Record
 from fod_bench.records.scores import load_scores
 from fod_bench.store import Store, open_store
@@ -139,6 +140,14 @@ def test_it_leaves_a_record_that_answers_its_cells(planned: TrialJob, record: Re
         best, _, last, _ = values["image_auroc"]
         assert best is not None and last is not None and best >= last
     assert record.run.claim and not record.undefined
+
+
+def test_its_record_fits_its_key_and_its_curves_when_it_is_read_again(record: Record, store: Store) -> None:
+    """A report takes one that does not for damaged, and a run trains it anew."""
+    read = Record.model_validate_json(store.get(record_name(record.key)))
+    assert key_faults(read) == curves_faults(store, read) == []
+    altered = read.model_copy(update={"setting": read.setting | {"image_size": 65}})
+    assert key_faults(altered) == ["its key is not that of its method, seed, setting and features"]
 
 
 def test_killed_at_any_moment_it_goes_on_to_the_same_record(

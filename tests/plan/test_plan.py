@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -286,6 +287,19 @@ def test_rows_and_seeds_are_counted_without_the_data(capsys: pytest.CaptureFixtu
 )
 def test_times_are_in_units_that_a_person_reads(seconds: float, said: str) -> None:
     assert format_seconds(seconds) == said
+
+
+def test_a_plan_has_no_unit_that_a_person_cannot_read(capsys: pytest.CaptureFixture[str]) -> None:
+    large = plan_of({"image_size": 256, "d_model": {8: 256, 16: 512}, "epochs": 40_000}, seeds=list(range(150)))
+    assert summary_of(large).petaflop_left > 1000
+    for plan in (large, plan_of()):
+        print_summary(summary_of(plan))
+        said = capsys.readouterr().out
+        assert re.search(r"about \d[\d.]* (s|min|h|days|years) on \d+ cores?", said)
+        assert not re.search(r"[TPE]FLOP|\d\d{4,}|\de[+-]\d|\b(nan|inf)\b", said.partition("left to do")[2]), said
+        assert set(re.findall(r"\S+ \S*FLOP\S*", said)) <= {"(60 GFLOP/s"}, (
+            "a speed that is assumed, as processors are rated"
+        )
 
 
 def test_no_path_is_cut_in_a_pipe(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

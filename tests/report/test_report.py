@@ -22,7 +22,7 @@ def test_table_2_has_the_papers_rows_and_columns_with_our_number_printed_number_
     results: Results,
 ) -> None:
     table = paper_table(results, 2)
-    methods = ["DRAEM", "PatchSVDD", "MKD", "PatchCore", "CFLOW", "FOD", "Patch-only"]
+    methods = ["DRAEM [64]", "PatchSVDD [60]", "MKD [41]", "PatchCore [35]", "CFLOW [15]", "FOD", "Patch-only"]
     assert [column.title for column in table.columns] == methods
     assert [row.labels[0] for row in table.rows] == [*MVTEC, "mean"]
     bottle = cell(table, "FOD", "bottle")
@@ -54,13 +54,13 @@ def test_tables_1_and_3_show_the_same_means_as_the_detailed_tables(results: Resu
         for metric in ("image_auroc", "pixel_auroc"):
             detailed = cell(paper_table(results, number), "FOD", "mean", metric)
             assert cell(table, "FOD", "mean", metric, dataset).value == detailed.value
-    assert [column.title for column in table.columns][:2] == ["DRAEM", "PatchSVDD"]
+    assert [column.title for column in table.columns][:2] == ["DRAEM [64]", "PatchSVDD [60]"]
 
 
 def test_table_1_lists_the_papers_methods_by_group_and_ours_below() -> None:
     table = paper_table(full_store().read(), 1)
     assert len(table.rows) == 25
-    assert table.rows[0].labels == ("STAD", "CVPR 2020")
+    assert table.rows[0].labels == ("STAD [4]", "CVPR 2020")
     assert table.rows[-1].labels == ("Patch-only", "")
     assert table.rows[-1].section == "ours only"
     assert cell(table, "DFR", "mean").text("paper") == "/"

@@ -9,7 +9,7 @@ import pytest
 
 from fod_bench.features.truth import TruthSet, save_truth
 from fod_bench.records.curves import read_curves
-from fod_bench.records.names import plan_name, record_name, scores_name
+from fod_bench.records.names import curves_name, plan_name, record_name, scores_name
 from fod_bench.records.record import Record
 from fod_bench.records.run import Cell, RunPlan
 from fod_bench.report.reading import read_results
@@ -36,13 +36,17 @@ def trained(store: Store, key: str, seed: int, **changes: Any) -> Record:
 
 
 def as_before(store: Store, record: Record) -> None:
-    """Store the record as a version left it that did not have the new metrics."""
-    selected = {
+    """Store the record and its curves as a version left them that did not have the new metrics."""
+    curves = read_curves(store, record)
+    assert curves is not None
+    metrics = {
         score: {metric: values for metric, values in found.items() if metric not in NEW}
-        for score, found in record.selected.items()
+        for score, found in curves.metrics.items()
     }
-    older = record.model_copy(update={"selected": selected})
-    store.put(record_name(record.key), older.model_dump_json().encode())
+    older = curves.model_copy(update={"metrics": metrics})
+    store.put(curves_name(record.key, record.run.claim), older.model_dump_json().encode())
+    before = record.model_copy(update={"selected": older.selected(), "curves": older.digest()})
+    store.put(record_name(record.key), before.model_dump_json().encode())
 
 
 def planned(store: Store, *records: Record) -> None:
@@ -59,12 +63,12 @@ def planned(store: Store, *records: Record) -> None:
 
 def test_it_is_computed_at_the_epochs_whose_scores_were_kept(store: Store) -> None:
     record = trained(store, "a1", 2)
+    curves = read_curves(store, record)
+    assert curves is not None
     as_before(store, record)
     planned(store, record)
     outcome = read_results(store).outcomes["a1"]
     assert outcome.computed == set(NEW)
-    curves = read_curves(store, record)
-    assert curves is not None
     for metric, selecting in (("image_ap", "image_auroc"), ("pixel_ap", "pixel_auroc")):
         every = curves.metrics[record.primary_score][metric]
         _, at = record.best(record.primary_score, selecting)

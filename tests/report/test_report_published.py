@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Callable, Iterator
 from importlib import resources
+from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from fod_bench.paper.discrepancies import remarks, repeated_rows
 from fod_bench.paper.published import Position, all_printed
-from fod_bench.report import PAPER_TABLES, Results, paper_table
+from fod_bench.report import PAPER_TABLES, Results, paper_table, render_report
+from fod_bench.report.formats.latex import latex
 from fod_bench.report.formats.markdown import markdown
+from fod_bench.report.formats.terminal import print_tables
 from tests.helpers.report_builders import MemoryStore, Run, paper_store
 
 Key = tuple[int, str, str, str, str]
@@ -127,7 +132,7 @@ def read_back(number: int, text: str) -> dict[Key, str]:
     """The published numbers of one rendered table by their place."""
     found: dict[Key, str] = {}
     method = ""
-    for section, cells in lines(text):
+    for section, cells in lines(re.sub(r" \\\[\d+\\\]", "", text)):  # without the numbers of references
         if number == 8:  # ours, paper and difference are lines of their own here
             method = cells["Method"] or method
             if cells[""] != "paper":
@@ -153,6 +158,49 @@ def test_every_published_number_in_the_markdown_is_that_of_the_file(store: str, 
     expected = csv_numbers()
     assert len(expected) == 616
     assert found == expected
+
+
+CITED = {1: 23, 2: 5, 3: 5, 5: 5, 6: 5, 7: 5, 8: 5}
+"""How many methods of a table have a number in the paper's list of references."""
+
+
+def citations() -> dict[str, str]:
+    """The file itself, read without the program: `{method: number}`."""
+    text = resources.files("fod_bench.paper").joinpath("table1_methods.csv").read_text("utf-8")
+    return {line["method"]: line["citation"] for line in csv.DictReader(text.splitlines()) if line["citation"]}
+
+
+@pytest.mark.parametrize("number", PAPER_TABLES)
+def test_methods_have_the_papers_citation_beside_them_in_every_text(filled: Results, number: int) -> None:
+    table = paper_table(filled, number)
+    named = {row for position in all_printed() if position.table == number for row in [position.row]}
+    expected = {row: cited for row, cited in citations().items() if row in named}
+    assert len(expected) == CITED.get(number, 0)
+    stream = io.StringIO()
+    print_tables([table], Console(file=stream, width=1000))
+    for text in (stream.getvalue(), markdown(table).replace("\\", ""), re.sub(r"{([][])}", r"\1", latex(table))):
+        shown = re.findall(r"(\w[\w. -]*) \[(\d+)\](?! for)", text)
+        assert {row.strip(): cited for row, cited in shown} == expected
+        assert text.count("Numbers in brackets are those of the paper's own list of references") == bool(expected)
+    notes = " ".join(table.notes)
+    assert ("; it prints [15] for CFLOW and Tsai et al. alike." in notes) == (number == 1)
+
+
+def test_files_for_programs_have_the_names_alone(filled: Results, tmp_path: Path) -> None:
+    for form in ("csv", "tidy"):
+        for file in render_report(filled, ["1", "2", "3"], form, tmp_path / form):
+            rows = {line["row"] for line in csv.DictReader(file.read_text("utf-8").splitlines())}
+            assert rows and rows <= {*citations(), "FOD"}
+
+
+def test_a_method_that_the_paper_does_not_print_in_the_table_has_no_citation_there() -> None:
+    store = MemoryStore()
+    run = Run(store, "run-1", "job", [2])
+    for row in ("FCDD", "DRAEM"):
+        run.add(row, "mvtec", "tile", [(0.9, 0.8)])
+    run.save()
+    titles = [column.title for column in paper_table(store.read(), 2).columns]
+    assert titles[-1] == "FCDD" and titles[0] == "DRAEM [64]"
 
 
 def test_means_that_do_not_add_up_are_found() -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner, Result
 
+from fod_bench.cli.app import app
 from fod_bench.errors import ClusterError, FodBenchError, UsageError
 from fod_bench.plan import Plan
 from fod_bench.records.failures import Failure, kept_failure
@@ -135,6 +138,46 @@ def test_a_damaged_record_is_made_anew(store: Store, clusters: Clusters, plan_of
     assert repair(plan, store, QUIET, clusters.open, damaged, counts) == (True, False)
     assert (counts.total, counts.done, counts.reused) == (2, 1, 1)
     assert repair(plan, store, QUIET, clusters.open, {"runs/other": "so"}, counts) == (False, False)
+
+
+@pytest.fixture
+def command(clusters: Clusters, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Calls a command within this process, which takes simulated clusters for Ray; it must end with exit code `code`."""
+    monkeypatch.setattr("fod_bench.cluster.open.open_ray_pool", lambda *known, **_: clusters.open(*known))
+
+    def called(*arguments: str, code: int = 0) -> Result:
+        result = CliRunner().invoke(app, [*arguments, "--store", clusters.store.uri], env={"COLUMNS": "200"})
+        assert result.exit_code == code, f"{result.output}\n{result.exception!r}"
+        return result
+
+    return called
+
+
+def test_a_run_with_failures_ends_with_the_command_that_tries_them_again(
+    clusters: Clusters, plan_of: Callable[..., Plan], command: Callable[..., Result]
+) -> None:
+    plan_of(["weave", "board"])
+    reason = "diverged: a loss is not finite in epoch 1, step 2"
+    clusters.behaviour = Scripted(fails=lambda *_: Failure(reason, "", "diverged"))
+    for retries in ([], ["--retry-failed"]):
+        said = command("run", "job.yaml", *retries, code=3).stderr
+        again = f"fod-bench run job.yaml --store {clusters.store.uri} --retry-failed"
+        assert f"next      {again}   tries again what failed, once the reason is put right\n" in said
+        assert said.endswith("2 trainings: 0 done, 2 failed\n") and "--explain" not in said
+    shown = command("report", "job.yaml").stdout
+    assert f"failed: FOD on drawn: weave, board ({reason}). `{again}` makes them" in shown and "missing" not in shown
+    clusters.behaviour = Scripted()
+    assert "--retry-failed" not in command("run", *shlex.split(again)[2:3], "--retry-failed").stderr
+
+
+def test_what_training_anew_does_not_mend_is_trained_anew_once(
+    clusters: Clusters, plan_of: Callable[..., Plan], command: Callable[..., Result]
+) -> None:
+    """The records of simulated trainings are none that a report can read."""
+    plan_of()
+    done = command("run", "job.yaml")
+    assert len(clusters.opened) == 2 and done.stderr.count("trained anew") == 1
+    assert "Damaged: trials/" in done.stdout
 
 
 def test_an_interrupt_is_told_and_the_next_run_goes_on(

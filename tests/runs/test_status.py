@@ -212,6 +212,21 @@ class TestCommand:
         (work,) = (line for line in lines if line.startswith("box"))
         assert work.split() == ["box", *name_of("a2").split(), "11:58:30", "1/4", "3/8", "0.2500"]
 
+    def test_no_path_is_cut_in_a_pipe(self, tmp_path: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(bench.folder)
+        store = open_store(str(tmp_path / "a folder of  several words - that is longer. Than; any terminal is wide"))
+        job = bench.job("narrow", store=store.uri)
+        reason = f"the image {tmp_path}/a b/c d/000.png cannot be read, whatever is done about it by whomever"
+        save_plan(store, run_of(load_job(job)), ["a1"], job="narrow")
+        mark_failed(store, "a1", reason)
+        for arguments in ([job], ["--store", store.uri]):
+            said = CliRunner().invoke(app, ["status", *arguments], env={"COLUMNS": "40"}).stdout
+            assert said.startswith(f"store {store.uri}\n")
+            assert not any(line.endswith(" ") for line in said.splitlines())
+        said = CliRunner().invoke(app, ["status", job], env={"COLUMNS": "40"}).stdout
+        assert f"failed     {name_of('a1')}: {reason}\n" in said
+        assert f"           log: {store.location('trials/a1/failure.log')}\n" in said
+
     def test_a_job_is_shown_in_detail(self, store: Store, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(bench.folder)
         job = bench.job("tiny", store=store.uri)

@@ -79,6 +79,29 @@ def test_a_run_shows_its_table_and_the_next_one_reuses_everything(bench: Bench) 
     assert [run["recorded"] for run in _runs(bench, job, *other)] == [2]
 
 
+def test_a_run_ends_with_its_table_where_the_encoding_lacks_its_letters(bench: Bench) -> None:
+    rows = {"größer 漢字 λ": {}, "ungültig ∞": {"learning_rate": 1e30}}
+    job = bench.job("letters", store="letters-store", variants=rows)
+    reason = "diverged: a loss is not finite in epoch 1, step 2"
+    for encoding, row, counts in (
+        ("ascii", "gro", "1 done, 1 failed"),
+        ("latin-1", "gr", "0 done, 1 reused, 1 failed"),
+    ):
+        plain = {
+            "LC_ALL": "C",
+            "LANG": "C",
+            "PYTHONUTF8": "0",
+            "PYTHONCOERCECLOCALE": "0",
+            "PYTHONIOENCODING": encoding,
+        }
+        done = bench.run("run", job, code=3, **plain)
+        assert "Traceback" not in done.err and "UnicodeEncodeError" not in done.err
+        assert f"\n{row}" in done.out and "failed" in done.out and re.search(r"\d\.\d{3}", done.out)
+        assert f"({reason}). `fod-bench run letters.yaml --retry-failed` makes it, unless" in done.out
+        assert f"next      fod-bench run {job} --retry-failed   tries again what failed" in done.err
+        assert done.err.endswith(f"2 trainings: {counts}\n")
+
+
 def test_what_is_killed_goes_on_to_the_records_of_an_undisturbed_run(bench: Bench) -> None:
     job = bench.job("long", store="shaken", settings=LONG, checkpoint_seconds=0)
     calm = bench.run("run", job, "--store", "calm", "--quiet", "--set", "checkpoint_seconds=1000")

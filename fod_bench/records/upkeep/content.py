@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from fod_bench.errors import DamagedObjectError
 from fod_bench.records.claims import Entry
-from fod_bench.records.curves import read_curves
-from fod_bench.records.names import curves_name, is_plan, key_of, kind_of, record_name
-from fod_bench.records.record import SELECTED_WEIGHTS, Record, train_key
+from fod_bench.records.fit import curves_faults, key_faults
+from fod_bench.records.names import is_plan, key_of, kind_of
+from fod_bench.records.record import SELECTED_WEIGHTS, Record
 from fod_bench.records.state import DriverState
 from fod_bench.records.upkeep.parts import manifest_parts, plan_of, record_folder, record_of, record_parts
-from fod_bench.store import ObjectMissingError, Store
+from fod_bench.store import Store
 from fod_bench.store.reading import failure_reason, reading
 from fod_bench.store.tensors import parse_tensors
-
-_HASH = re.compile(r"[0-9a-f]{32}")
-_VERSIONS = range(1, 100)
-"""Versions of a method that a key may be of: one that fits none is of no version."""
 
 
 @dataclass
@@ -43,7 +37,7 @@ def check_content(store: Store, name: str, content: bytes) -> Checked:
         return Checked(
             record,
             [*record_parts(record), *_selected_weights(record)],
-            [*_key_faults(record), *_curves_faults(store, record)],
+            [*key_faults(record), *curves_faults(store, record)],
         )
     if kind in ("features", "images"):
         return Checked(parts=manifest_parts(name, content))
@@ -75,28 +69,3 @@ def _selected_weights(record: Record) -> list[str]:
     folder = record_folder(record)
     best = {part: record.best(record.primary_score, metric)[0] for part, metric in SELECTED_WEIGHTS.items()}
     return [f"{folder}{part}.safetensors" for part, value in best.items() if folder and value is not None]
-
-
-def _key_faults(record: Record) -> list[str]:
-    """A key is the hash of what was trained: a record that says otherwise has been altered, or was put under a wrong key."""
-    if not _HASH.fullmatch(record.key):
-        return []
-    with reading(record_name(record.key), "record of a trial"):
-        keys = [train_key(record.features.get("key"), record.seed, record.setting, version) for version in _VERSIONS]
-    return [] if record.key in keys else ["its key is not that of its method, seed, setting and features"]
-
-
-def _curves_faults(store: Store, record: Record) -> list[str]:
-    try:
-        curves = read_curves(store, record)
-    except ObjectMissingError:
-        return []  # told as a missing part
-    except DamagedObjectError as error:
-        return [str(error)]
-    if curves is None:
-        return []
-    if curves.key != record.key:
-        return [f"its curves {curves_name(record.key, record.run.claim)} are those of another trial, {curves.key}"]
-    epochs = {len(values) for values in curves.losses.values()} or {record.epochs}  # a method may have no loss
-    fits = epochs == {record.epochs} and curves.selected() == record.selected
-    return [] if fits else ["its values are not those of its curves"]

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from fod_bench.errors import DamagedObjectError
+from fod_bench.records.fit import plan_faults
 from fod_bench.records.names import kind_of, record_name
 from fod_bench.records.record import Record
 from fod_bench.records.run import Cell, RunPlan
@@ -119,9 +120,7 @@ def _unplanned(seen: _Seen) -> list[str]:
             if cell.key in seen.records:
                 cells.setdefault(cell.key, []).append(cell)
     return [
-        f"{record_name(key)}: {what} {getattr(seen.records[key], what)} is in no plan of this training; there it is "
-        + " or ".join(dict.fromkeys(str(getattr(cell, what)) for cell in asked))
+        f"{record_name(key)}: {fault}"
         for key, asked in sorted(cells.items())
-        for what in ("method", "seed", "category")
-        if all(getattr(cell, what) != getattr(seen.records[key], what) for cell in asked)
+        for fault in plan_faults(seen.records[key], asked)
     ]

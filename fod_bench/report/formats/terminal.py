@@ -11,7 +11,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from fod_bench.machine.terminal import SafeConsole
+from fod_bench.machine.terminal import UNBROKEN, SafeConsole
 from fod_bench.report.formats.base import Format, Report
 from fod_bench.report.grid import Grid, Line, Piece, lay_out, spans
 from fod_bench.report.table import COMMAND, MARKS, Mark, Table
@@ -42,31 +42,35 @@ class Terminal(Format):
 
 
 def print_tables(tables: Iterable[Table], console: Console) -> None:
-    """Print tables to `console`, no line longer than its width unless a single column is."""
+    """Print tables to `console`, no line of them longer than its width unless a single column is.
+
+    What stands over and under a table is wrapped on a terminal only: elsewhere a path may be in it that somebody copies.
+    """
     styled = console.is_terminal and not console.no_color
     for index, table in enumerate(tables):
         if index:
             console.print()
-        for line in terminal_lines(table, console.width, styled):
+        prose = console.width if console.is_terminal else UNBROKEN
+        for line in terminal_lines(table, console.width, prose, styled):
             if not styled:
                 line = Text(line.plain.rstrip())
             console.print(line, soft_wrap=True, highlight=False)
 
 
-def terminal_lines(table: Table, width: int, styled: bool) -> list[Text]:
-    """The lines of a table. Marks are styles, or signs after the number where `styled` is False."""
+def terminal_lines(table: Table, width: int, prose: int, styled: bool) -> list[Text]:
+    """The lines of a table, `width` wide, those of text `prose`. Marks are styles, or signs after the number if not `styled`."""
     grid = lay_out(table)
-    lines = [Text(text, style="bold") for text in _wrap(table.title, width)]
-    lines += [Text(text, style="dim") for text in _wrap(table.caption, width)]
+    lines = [Text(text, style="bold") for text in _wrap(table.title, prose)]
+    lines += [Text(text, style="dim") for text in _wrap(table.caption, prose)]
     if grid.leaves and grid.lines:
         for panel in _panels(grid, width, styled):
             lines += panel.lines()
     if table.marks()[0]:
         lines.append(_legend(table, styled))
     for number, note in enumerate(grid.footnotes):
-        lines += [Text(text, style="dim") for text in _wrap(f"{_letter(number)} {note}", width)]
+        lines += [Text(text, style="dim") for text in _wrap(f"{_letter(number)} {note}", prose)]
     for note in table.notes:
-        lines += [Text(text) for text in _wrap(note, width)]
+        lines += [Text(text) for text in _wrap(note, prose)]
     return lines
 
 

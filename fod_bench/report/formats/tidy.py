@@ -96,9 +96,9 @@ def _paper_lines(table: PaperTable, selection: Selection) -> Iterator[Line]:
             for metric in table.metrics:
                 for category in (*categories, MEAN):
                     own, name = table.own_row(row), table.own_names.get(dataset)
-                    seen = []
+                    seen: list[Observation] = []
                     if own is not None and name is not None and category != MEAN:
-                        seen = table.view.observe(own, name, own_category(dataset, category), metric)
+                        seen = _seen(table.view, own, name, own_category(dataset, category), metric)
                     cell = table.cell(row, dataset, category, metric)
                     cell.dataset = dataset
                     yield from _place(str(table.number), cell, seen, selection)
@@ -111,10 +111,16 @@ def _job_lines(view: View, table: OwnTable, selection: Selection) -> Iterator[Li
             categories = [category for category in view.categories(dataset) if category in view.asked(row, dataset)]
             for metric in metrics:
                 for category in categories:
-                    seen = view.observe(row, dataset, category, metric)
+                    seen = _seen(view, row, dataset, category, metric)
                     yield from _place(table.label, view.category(row, dataset, category, metric), seen, selection)
                 if len(categories) > 1:
                     yield from _place(table.label, view.mean(row, dataset, categories, metric), [], selection)
+
+
+def _seen(view: View, row: str, dataset: str, category: str, metric: Metric) -> list[Observation]:
+    """What the seeds of one place have, those that failed after the others."""
+    where = (row, dataset, category, metric)
+    return [*view.observe(*where), *view.failures(*where)]
 
 
 def _place(table: str, cell: TableCell, seen: Sequence[Observation], selection: Selection) -> Iterator[Line]:
