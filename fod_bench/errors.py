@@ -60,6 +60,10 @@ class DamagedObjectError(StoreError):
     """A stored object whose bytes do not match its checksum."""
 
 
+class BlockedObjectError(StoreError):
+    """A stored object in whose place, or on the way to it, something else stands that only a person may move. The store works."""
+
+
 class ClusterError(FodBenchError):
     """Ray could not be started or reached."""
 

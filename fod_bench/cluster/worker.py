@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from fod_bench.errors import DamagedObjectError, DivergedError, StoreError
+from fod_bench.errors import BlockedObjectError, DamagedObjectError, DivergedError, StoreError
 from fod_bench.records.claims import Claim, Held, LostClaimError, sweep, take
 from fod_bench.records.failures import Failure, failure_of
 from fod_bench.records.names import checkpoints_prefix
@@ -92,17 +92,16 @@ class Worker:
     def _prepare(self, tasks: list[SetTask], outcomes: dict[str, Prepared | Taken | Failure], stack: ExitStack) -> None:
         """Note what became of each task in `outcomes`; claims are renewed as long as `stack` is open."""
         orders: list[Order] = []
-        for request, references, attempt in tasks:
-            nbytes = self._preparation.stored(request, references)
-            if nbytes is not None:
-                outcomes[request.key] = Prepared(False, nbytes, notes=self._notes.taken())
-                continue
-            claim = take(self.store, request.key, attempt=attempt.name, lease=attempt.lease, previous=attempt.lost)
-            if isinstance(claim, Held):
-                outcomes[request.key] = Taken(request.key, claim.entry.process.host)
-                continue
-            stack.enter_context(claim.beating())
-            orders.append(Order(request, references, claim))
+        for task in tasks:
+            try:
+                begun: Order | Prepared | Taken | Failure = self._begin_set(task)
+            except BlockedObjectError as error:  # which is of this set alone
+                begun = _failure(error)
+            if isinstance(begun, Order):
+                stack.enter_context(begun.claim.beating())
+                orders.append(begun)
+            else:
+                outcomes[task.request.key] = begun
         if not orders:
             return
         for order, made in zip(orders, self._preparation.make(orders), strict=True):
@@ -114,6 +113,17 @@ class Worker:
                 outcomes[key] = Prepared(made.made, made.nbytes, unmade, self._notes.taken())
             else:
                 outcomes[key] = Taken(key, "") if isinstance(made, LostClaimError) else _failure(made)
+
+    def _begin_set(self, task: SetTask) -> Order | Prepared | Taken:
+        """A set claimed, unless the store has it or somebody else is at work on it."""
+        request, references, attempt = task
+        nbytes = self._preparation.stored(request, references)
+        if nbytes is not None:
+            return Prepared(False, nbytes, notes=self._notes.taken())
+        claim = take(self.store, request.key, attempt=attempt.name, lease=attempt.lease, previous=attempt.lost)
+        if isinstance(claim, Held):
+            return Taken(request.key, claim.entry.process.host)
+        return Order(request, references, claim)
 
     def train(self, tasks: list[tuple[Trial, Attempt]]) -> list[Outcome]:
         """Train and evaluate trials, which share their steps where they can, or measure one's cost; what became of each.
@@ -184,7 +194,8 @@ class Worker:
             return Stopped(claim.key)
         if isinstance(came, LostClaimError):
             return Taken(claim.key, "")
-        if not isinstance(came, DivergedError | StoreError):  # these have settled it, or cannot
+        # Trials that diverged have settled it; where the store failed, nobody can.
+        if isinstance(came, BlockedObjectError) or not isinstance(came, DivergedError | StoreError):
             try:
                 claim.release()
             except StoreError as error:

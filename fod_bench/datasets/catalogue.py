@@ -114,9 +114,10 @@ def check(
 
 
 def root_notes(layout: str, root: str | Path, own: FolderSettings | None = None) -> list[str]:
-    """What lies at the root of a folder data set and is in no category, a line each."""
+    """What lies at the root of a data set and is in no category, a line each; of a published one only what is never opened."""
     form, folder = _on_disk_layout(layout, root, own)
-    return summed(strangers(form, folder), folder) if isinstance(form, FolderLayout) and folder.is_dir() else []
+    found = strangers(form, folder) if folder.is_dir() else []
+    return summed((one for one in found if isinstance(form, FolderLayout) or one.kind == "special"), folder)
 
 
 def describe(

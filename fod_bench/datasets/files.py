@@ -15,7 +15,7 @@ from fod_bench.datasets.digests import file_digests, file_digests_anew
 from fod_bench.datasets.findings import Finding, summed
 from fod_bench.datasets.folder import FolderLayout
 from fod_bench.datasets.images import read_drawn_mask, read_header, read_rgb_and_depth
-from fod_bench.datasets.layout import Entry, Layout, Scan
+from fod_bench.datasets.layout import Entry, Layout, Scan, not_opened
 from fod_bench.datasets.names import composed, counted, meant, not_shown, printable
 from fod_bench.datasets.survey import Survey, duplicates
 from fod_bench.datasets.walk import folders, visible_files
@@ -259,13 +259,15 @@ def require_root(layout: Layout, root: Path) -> None:
 
 
 def strangers(layout: Layout, root: Path) -> list[Finding]:
-    """Folders at the root that are no category, and images beside them: no number covers them."""
+    """Folders at the root that are no category, and images beside them: no number covers them. Also what is never opened, there and
+    in such folders."""
     if is_single(layout, root):
         return []
     names = [name for name in folders(root) if not layout.is_category(root / name)]
     found = [Finding("folder", root / name, f"not a category: {layout.advice(root / name)}") for name in names]
     loose = [path for path in visible_files(root) if path.suffix.lower() in layout.image_types]
-    return found + [Finding("left_out", path, f"lies beside the categories: {layout.form}") for path in loose]
+    found += [Finding("left_out", path, f"lies beside the categories: {layout.form}") for path in loose]
+    return found + not_opened(root, below=False) + [one for name in names for one in not_opened(root / name)]
 
 
 def is_single(layout: Layout, root: Path) -> bool:

@@ -23,8 +23,7 @@ _TO_EIGHT_BIT = np.round(np.arange(65536) / 257).astype(np.uint8)
 _TURNED_ORIENTATIONS = (5, 6, 7, 8)  # EXIF values whose upright image has width and height exchanged
 _EXIF_ORIENTATION = 0x0112
 
-# Whether an image is too large is asked below, with the limit of its data set. What else Pillow warns of does no harm to pixels.
-Image.MAX_IMAGE_PIXELS = None
+# What Pillow warns of does no harm to pixels.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
@@ -104,6 +103,7 @@ def upright_size(path: Path) -> tuple[int, int]:
 
 
 def _decode(path: Path, convert: Callable[[Image.Image], Value], max_pixels: int) -> Value:
+    Image.MAX_IMAGE_PIXELS = None  # here, since other libraries set it too: the limit is the data set's, below
     try:
         with Image.open(path) as image:
             width, height = image.size

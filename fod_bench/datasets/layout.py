@@ -128,6 +128,7 @@ class Layout:
     def scan(self, folder: Path) -> Scan:
         """List the category at `folder`: samples in order, masks nobody uses, and files that do not belong there."""
         places, left_out = self.arrange(folder)
+        left_out += not_opened(folder)
         entries: list[Entry] = []
         unused: list[Path] = []
         for place in places:
@@ -135,8 +136,6 @@ class Layout:
             images = [path for path in files if path.suffix.lower() in self.image_types]
             strange = [path for path in files if path.suffix.lower() not in self.image_types]
             left_out += [self._unread_type(path) for path in strange]
-            special = special_files(place.images) + (special_files(place.masks) if place.split != "train" else [])
-            left_out += [_special(path) for path in special]
             masks = MaskFolder(place.masks, self.mask_stems, self.mask_types, self.mask_folders)
             named = {image: masks.of(image) for image in images} if place.split != "train" else {}
             splits = [place.split] * len(images) if place.split else self.divide(place, len(images))
@@ -196,6 +195,12 @@ class Layout:
         yield from misplaced_masks(self, folder, set(folders(folder / "test")))
 
 
+def not_opened(place: Path, *, below: bool = True) -> list[Finding]:
+    """Pipes, sockets and devices in `place` and, if `below`, in the folders in it."""
+    found = special_files(place) if below else special_files(place, depth=0)
+    return [Finding("special", path, "is no file but a pipe, a socket or a device: it is not opened") for path in found]
+
+
 def misplaced_masks(layout: Layout, folder: Path, kinds: set[str]) -> Iterator[Path]:
     """Folders among the masks that are of no kind of image, and files there that are no masks."""
     if "{split}" not in layout.masks:
@@ -218,7 +223,3 @@ def _entry(folder: Path, place: Place, image: Path, split: Split, masks: MaskFol
         masked=good or (bool(found) and not problem),
     )
     return Entry(sample, image, found, masks.wanted(image), problem)
-
-
-def _special(path: Path) -> Finding:
-    return Finding("special", path, "is no file but a pipe, a socket or a device: it is not opened")

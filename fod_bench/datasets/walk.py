@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from fod_bench.datasets.names import composed
 from fod_bench.errors import DatasetError
 
 _NOISE = ("thumbs.db", "desktop.ini")
+_DEEPEST = 6
+"""Folders below a category's own in which files are looked for at most: its split, four for the kind, one for an image's masks."""
 
 
 def folders(place: Path) -> list[str]:
@@ -23,17 +27,41 @@ def visible_files(place: Path) -> list[Path]:
     return [path for path in _visible(place) if path.is_file() or not path.exists()]
 
 
-def special_files(place: Path) -> list[Path]:
-    """Pipes, sockets and devices in `place`, sorted: opening one may never end."""
-    return [path for path in _visible(place) if path.exists() and not path.is_file()]
+def special_files(place: Path, depth: int = _DEEPEST) -> list[Path]:
+    """Pipes, sockets and devices in `place` and up to `depth` folders below it, sorted: opening one may never end.
+
+    A folder that several links lead to is looked into once. One that may not be listed is passed over: whoever reads it says so.
+    """
+    return sorted(_special(place, depth, set()))
+
+
+def _special(place: Path, depth: int, seen: set[tuple[int, int]]) -> Iterator[Path]:
+    try:
+        status = place.stat()
+        with os.scandir(place) as listed:
+            entries = sorted((entry for entry in listed if _is_visible(entry.name)), key=lambda entry: entry.name)
+    except OSError:
+        return
+    if (status.st_dev, status.st_ino) in seen:
+        return
+    seen.add((status.st_dev, status.st_ino))
+    for entry in entries:
+        if entry.is_file(follow_symlinks=False):  # the listing says so: no file is asked by itself
+            continue
+        path = place / entry.name
+        if path.is_dir():
+            if depth:
+                yield from _special(path, depth - 1, seen)
+        elif path.exists() and not path.is_file():
+            yield path
 
 
 def _visible(place: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in _listed(place)
-        if not path.name.startswith(".") and path.name.lower() not in _NOISE and not path.is_dir()
-    )
+    return sorted(path for path in _listed(place) if _is_visible(path.name) and not path.is_dir())
+
+
+def _is_visible(name: str) -> bool:
+    return not name.startswith(".") and name.lower() not in _NOISE
 
 
 def _listed(place: Path) -> list[Path]:

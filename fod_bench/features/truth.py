@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
 
 from fod_bench.datasets import Category, LeftOut, preprocess_mask
 from fod_bench.datasets.names import counted, listed, printable
@@ -21,6 +22,18 @@ from fod_bench.records.names import truth_name
 from fod_bench.store import Store
 from fod_bench.store.reading import reading
 from fod_bench.store.tensors import load_tensors, save_tensors
+
+
+class _About(BaseModel):
+    """What is read of `TruthSet.about`."""
+
+    model_config = ConfigDict(strict=True)
+
+    key: str
+    category: str
+    images: list[str]
+    notes: list[str]
+    left_out: LeftOut = LeftOut()
 
 
 @dataclass(frozen=True)
@@ -96,6 +109,7 @@ def load_truth(store: Store, key: str) -> TruthSet:
     with reading(name, "truth of a category", store.location(name)):
         labels, masks, masked = arrays["labels"], arrays["masks"], arrays.get("masked")
         about = json.loads(metadata["about"])
+        checked = _About.model_validate_json(metadata["about"])
         known = len(labels) if masked is None else int(masked.sum())
         if masks.dtype != np.uint8 or labels.dtype != np.uint8 or masks.ndim != 3 or labels.ndim != 1:
             raise ValueError(f"masks {masks.shape} {masks.dtype} and labels {labels.shape} {labels.dtype}")
@@ -103,12 +117,12 @@ def load_truth(store: Store, key: str) -> TruthSet:
             raise ValueError(
                 f"which images have masks is told by {masked.shape} {masked.dtype}, of labels {labels.shape}"
             )
-        if len(masks) != known or len(about["images"]) != len(labels) or about["key"] != key:
+        if len(masks) != known or len(checked.images) != len(labels) or checked.key != key:
             raise ValueError(
-                f"{len(labels)} labels with {len(masks)} masks, of {known}, and {len(about['images'])} names"
+                f"{len(labels)} labels with {len(masks)} masks, of {known}, and {len(checked.images)} names"
             )
-        about["category"], about["notes"] = str(about["category"]), [str(note) for note in about["notes"]]
-        LeftOut(**about.get("left_out", {}))
+        if masks.shape[1] != masks.shape[2] or labels.max(initial=0) > 1 or masks.max(initial=0) > 1:
+            raise ValueError("labels and masks are not of 0 and 1, or masks not square")
     return TruthSet(key, Truth(labels, masks, masked), about)
 
 

@@ -57,7 +57,7 @@ def expand(job: Job) -> Expansion:
     for part in job.parts():
         rows = part.rows()
         for name, spec in part.datasets.items():
-            if spec.layout == "folder" and spec.root is not None and spec.categories == "all":
+            if spec.root is not None and spec.categories == "all":
                 with suppress(DatasetError):  # it is a problem as well, and told there
                     notes += [f"{name}: {note}" for note in root_notes(spec.layout, spec.root, spec.own)]
             categories = _categories(name, spec, problems, strange)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from fod_bench.errors import DamagedObjectError
 from fod_bench.evaluation.metric import MetricName
@@ -26,7 +26,7 @@ class EpochResult(_Frozen):
 
     epoch: int
     """Number of epochs trained so far, from 1."""
-    losses: dict[str, float]
+    losses: dict[str, FiniteFloat]
     metrics: dict[str, dict[MetricName, Share | None]] | None = None
     """`{score name: {metric: value}}`; None for an epoch that was not evaluated. A value is None when undefined."""
 
@@ -53,7 +53,7 @@ class Curves(_Frozen):
             losses={name: [result.losses[name] for result in results] for name in results[0].losses} if results else {},
             evaluated=[result.epoch for result in evaluated],
             metrics={
-                score: {metric: [table[score][metric] for table in tables] for metric in metrics}
+                score: {metric: [table.get(score, {}).get(metric) for table in tables] for metric in metrics}
                 for score, metrics in (tables[0] if tables else {}).items()
             },
         )

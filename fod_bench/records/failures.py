@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from typing import Literal
 
 from fod_bench.errors import (
+    BlockedObjectError,
     DamagedObjectError,
     DatasetError,
     DivergedError,
@@ -34,8 +35,9 @@ class Failure:
     """One line for a person."""
     details: str
     """Everything known, for the log."""
-    kind: Literal["data", "diverged", "memory", "store", "features", "worker", "fault"] = "fault"
-    """`features`: they are no longer in the store, or damaged, and have to be made again."""
+    kind: Literal["data", "diverged", "memory", "store", "object", "features", "worker", "fault"] = "fault"
+    """`store`: it failed as a whole, perhaps for a while. `object`: one of its objects cannot be had until a person acts.
+    `features`: they are no longer in the store, or damaged, and have to be made again."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class KeptFailure:
     """Whether it would fail again, so that no run repeats it unasked."""
 
 
-_PASSING = ("data",)
+_PASSING = ("data", "object")
 """Kinds that may be gone by the next run: tried again each time."""
 
 
@@ -61,6 +63,8 @@ def failure_of(error: Exception) -> Failure:
         return Failure(str(error), details, "data")
     if isinstance(error, DivergedError):
         return Failure(str(error), details, "diverged")
+    if isinstance(error, BlockedObjectError | DamagedObjectError):
+        return Failure(str(error), details, "object")
     if isinstance(error, StoreError):
         return Failure(str(error), details, "store")
     if isinstance(error, FodBenchError):

@@ -25,6 +25,7 @@ from fod_bench.store.tensors import load_tensors, save_tensors
 LAST = "last"
 EPOCHS = (*SELECTED_WEIGHTS, LAST)
 """Names of the epochs of which scores can be kept."""
+_LARGEST_SCALE = float(np.finfo(np.float32).max)
 FULL_PRECISION = 64 * 64
 """Numbers of an image up to which a part is kept in float32."""
 _LARGEST = 32768.0
@@ -68,5 +69,7 @@ def load_scores(store: Store, record: Record, epoch: str) -> State | None:
             raise ValueError(f"they are of another trial, or not of its {images} test images")
         found = {part: array.astype(np.float32) for part, array in arrays.items()}
         for part, scale in scales.items():
+            if not 0.0 < scale < _LARGEST_SCALE:
+                raise ValueError(f"part {part!r} is scaled by {scale!r}")
             found[part] *= np.float32(scale)
     return found

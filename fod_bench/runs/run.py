@@ -11,7 +11,7 @@ from fod_bench.errors import FodBenchError, StoreError, UsageError
 from fod_bench.features.feature_set import manifest_of
 from fod_bench.job import dump_job
 from fod_bench.plan import Plan, TrialJob
-from fod_bench.records.failures import failure_names, forget_failure, kept_failure
+from fod_bench.records.failures import Failure, failure_names, forget_failure, keep_failure, kept_failure
 from fod_bench.records.names import TRIALS, job_name, plan_name, record_name
 from fod_bench.records.record import Record
 from fod_bench.records.tidy import tidy_leftovers
@@ -223,8 +223,9 @@ def _settled(trial: TrialJob, there: Set[str], store: Store, progress: Progress,
         return True
     stands = obstacle(store, record_name(trial.key))
     if stands is not None:
-        progress.counts.failed[trial.name] = stands
-        progress.blocked(f"{trial.name}: its record cannot be written: {stands}")
+        failure = Failure(f"its record cannot be written: {stands}", "", "object")
+        log = keep_failure(store, trial.key, trial.name, failure)
+        _tell_failed(progress, trial, failure.reason, log, failure.reason)
         return True
     if not there & set(failure_names(trial.key)):
         return False
@@ -233,8 +234,11 @@ def _settled(trial: TrialJob, there: Set[str], store: Store, progress: Progress,
         forget_failure(store, trial.key)
     else:
         reason, log = before
-        progress.counts.failed[trial.name] = hidden(f"{reason} (log: {log})")
-        progress.blocked(
-            f"{trial.name}: in an earlier run: {reason}; --retry-failed tries it again\n          log: {log}"
-        )
+        _tell_failed(progress, trial, reason, log, f"in an earlier run: {reason}; --retry-failed tries it again")
     return before is not None
+
+
+def _tell_failed(progress: Progress, trial: TrialJob, reason: str, log: str, line: str) -> None:
+    """A training that is not begun counts as failed; `line` says why."""
+    progress.counts.failed[trial.name] = hidden(f"{reason} (log: {log})")
+    progress.blocked(f"{trial.name}: {line}\n          log: {log}")

@@ -92,10 +92,11 @@ class Store(Protocol):
 
 @runtime_checkable
 class HasPlaces(Protocol):
-    """A store in which something else may stand in the place of an object, which can then be neither read nor written."""
+    """A store in which something else may stand in the place of an object, or of a folder on the way to it: there is no such object
+    then, and writing it raises `BlockedObjectError`."""
 
     def obstacle(self, name: str) -> str | None:
-        """What stands where `name` would be, and what to do; None where nothing does."""
+        """What stands where `name` would be or on the way there, and what to do; None where nothing does."""
         ...
 
 

@@ -6,6 +6,7 @@ import logging
 import socket
 import traceback
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from fod_bench.errors import DamagedObjectError, DatasetError, StoreError, WeightsError
+from fod_bench.errors import BlockedObjectError, DamagedObjectError, DatasetError, StoreError, WeightsError
 from fod_bench.features.feature_set import MadeSet, drop, load, manifest_of
 from fod_bench.features.request import FeatureRequest, ImageRequest, SetRequest, TruthRequest
 from fod_bench.features.truth import TruthSet, load_truth, make_truth, save_truth
@@ -80,6 +81,7 @@ class Preparation:
 
             DatasetError, WeightsError, TrialError: the set cannot be made.
             LostClaimError: another worker has taken over.
+            BlockedObjectError: the store cannot have it, until a person acts.
 
         Raises `StoreError` when the store failed.
         """
@@ -95,19 +97,18 @@ class Preparation:
                 made = self._make(lacking)
                 truth = truth or make_truth(asked)
                 _require_as_planned(asked)
-            except StoreError:
-                raise
+                save_truth(self._store, truth)
             except Exception as error:
+                if isinstance(error, StoreError) and not isinstance(error, BlockedObjectError):
+                    raise
                 traceback.clear_frames(error.__traceback__)  # what did not fit the memory would stay there with them
                 failed, made = {request.key: error for request in affected}, {}
-            else:
-                save_truth(self._store, truth)
         for order in orders:
             if order.request.key in made:
                 found[order.request.key] = made[order.request.key]
                 try:
                     made[order.request.key].save(order.claim)
-                except LostClaimError as error:
+                except (LostClaimError, BlockedObjectError) as error:
                     failed[order.request.key] = error
         if truth is not None:
             _tell(truth)
@@ -172,8 +173,11 @@ class Preparation:
             except Exception as error:
                 traceback.clear_frames(error.__traceback__)  # what did not fit the memory would stay there with them
                 unmade[key] = error
-            else:
+                continue
+            try:
                 maker.save(self._store, key, made, {"kind": spec.kind, "features": made_set.key})
+            except BlockedObjectError as error:
+                unmade[key] = error
         return unmade
 
     def _stored_set(self, request: SetRequest) -> MadeSet | None:
@@ -227,7 +231,8 @@ class Preparation:
             except DamagedObjectError:
                 name = reference_name(key)
                 _LOG.warning("damaged   reference %s: made anew", self._store.location(name))
-                self._store.delete(name)
+                with suppress(BlockedObjectError):  # saving the new one says so
+                    self._store.delete(name)
                 missing.append(spec)
         return missing
 

@@ -176,6 +176,9 @@ class TrialProgress:
             raise ValueError(
                 f"epoch {about.epoch} of {epochs}, step {about.step} of {steps}, {len(about.results)} results"
             )
+        names = set(self.method.loss_names)
+        if any(result.epoch != n or result.losses.keys() != names for n, result in enumerate(about.results, 1)):
+            raise ValueError(f"its results are not those of epochs 1 to {about.epoch} of this method")
         if taken != (about.step, len(self.method.loss_names)):
             raise ValueError(f"losses {taken} of {about.step} steps")
         losses = list(torch.from_numpy(arrays.pop("losses").copy()).to(self.device)) if "losses" in arrays else []

@@ -8,16 +8,17 @@ import signal
 import socket
 import sys
 import unicodedata
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from fod_bench.datasets import FolderSettings, Resize, category_names, check, open_category
+from fod_bench.datasets import FolderSettings, Resize, category_names, check, open_category, root_notes
 from fod_bench.errors import DatasetError
 from tests.helpers.commands import Bench, wait_for
-from tests.helpers.dataset_builders import folder_category, image, mask
+from tests.helpers.dataset_builders import btad_category, folder_category, image, mask, mvtec3d_category
 
 SIDE = 40
 
@@ -32,12 +33,16 @@ def sound(folder: Path) -> Path:
     rng = np.random.default_rng(0)
     for place, count in (("train/good", 3), ("test/good", 3), ("test/dent", 9)):
         for index in range(count):
-            path = folder / place / f"{index}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(rng.integers(80, 120, (SIDE, SIDE, 3), dtype=np.uint8)).save(path)
+            noise(folder / place / f"{index}.png", rng)
             if place == "test/dent":
                 draw(folder, index, square())
     return folder
+
+
+def noise(path: Path, rng: np.random.Generator) -> None:
+    """An image unlike all others."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(rng.integers(80, 120, (SIDE, SIDE, 3), dtype=np.uint8)).save(path)
 
 
 def square(value: int = 255) -> np.ndarray:
@@ -47,11 +52,14 @@ def square(value: int = 255) -> np.ndarray:
     return values
 
 
-def draw(folder: Path, index: int, values: np.ndarray, **options: object) -> Path:
-    """Save the mask of the defect of that number."""
+def draw(folder: Path, index: int | str, values: np.ndarray, palette: Sequence[int] = ()) -> Path:
+    """Save the mask of the defect of that number or name; `values` are of the palette where one is given."""
     path = folder / f"ground_truth/dent/{index}_mask.png"
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(values).save(path, **options)  # type: ignore[arg-type]
+    drawn = Image.fromarray(values)
+    if palette:
+        drawn.putpalette(palette)
+    drawn.save(path)
     return path
 
 
@@ -96,9 +104,20 @@ def one_of_each(root: Path) -> dict[str, str]:
     shutil.copy(odd / "test/good/0.png", odd / "test/dent/6.png")
     shutil.copy(odd / "train/good/0.png", odd / "test/good/1.png")
     shutil.copy(odd / "train/good/1.png", odd / "train/good/2.png")
-    large = np.zeros((300, 400, 3), np.uint8)
-    Image.fromarray(large).save(odd / "test/dent/7.png")
+    Image.new("1", (16000, 12000)).save(odd / "test/dent/7.png")  # beyond Pillow's own limit
     grey16(odd / "test/dent/8.png", 4000, 1)
+    rng = np.random.default_rng(1)
+    composed, decomposed = (unicodedata.normalize(form, "prüf") for form in ("NFC", "NFD"))
+    for name in ("9", "10", "11", decomposed):
+        noise(odd / f"test/dent/{name}.png", rng)
+    draw(odd, 9, np.maximum(square(), 1))
+    draw(odd, 10, square(1), palette=[220, 220, 220, 200, 0, 0])
+    mask(odd / "ground_truth/dent/11/000.png", (SIDE, SIDE))
+    draw(odd, composed, square())  # no fault: the names match
+    for place in ("pipe", "train/pipe", "test/pipe.png", "ground_truth/dent/11/pipe.png"):
+        os.mkfifo(odd / place)
+    for place in (root / "device.png", odd / "test/dent/device.png"):
+        place.symlink_to("/dev/zero")
     (root / "stray").mkdir()
     image(root / "beside.png")
     (root / os.fsdecode(b"\xe4") / "train").mkdir(parents=True)
@@ -117,8 +136,16 @@ def one_of_each(root: Path) -> dict[str, str]:
         "odd/test/good/0.png": "is the same image as test/dent/6.png, which is defective",
         "odd/test/good/1.png": "is the same image as train/good/0.png, which is trained on",
         "odd/train/good/2.png": "is the same image as train/good/1.png, and so counts twice",
-        "odd/test/dent/7.png": "it has 400×300 pixels, more than 0.1 million",
+        "odd/test/dent/7.png": "it has 16000×12000 pixels, more than 0.1 million",
         "odd/test/dent/8.png": "values go up to 4000 only, as of 12 bits",
+        "odd/ground_truth/dent/9_mask.png": "marks 100% of its image, as an inverted mask would",
+        "odd/ground_truth/dent/10_mask.png": "marks 100% of its image, as an inverted mask would",
+        "odd/pipe": "is no file but a pipe",
+        "odd/train/pipe": "is no file but a pipe",
+        "odd/test/pipe.png": "is no file but a pipe",
+        "odd/ground_truth/dent/11/pipe.png": "is no file but a pipe",
+        "odd/test/dent/device.png": "is no file but a pipe, a socket or a device",
+        "device.png": "is no file but a pipe, a socket or a device",
         "stray": "not a category",
         "beside.png": "lies beside the categories",
         "\\udce4": "is no UTF-8: rename it",
@@ -138,9 +165,9 @@ def test_a_folder_with_one_of_each_fault_as_a_person_sees_it(bench: Bench) -> No
     found, count = done.err.splitlines()
     assert (
         found
-        == "odd: 3 train, 3 good and 9 defective test images, 8 with masks; good: train/good, test/good; bad: test/dent"
+        == "odd: 3 train, 3 good and 13 defective test images, 12 with masks; good: train/good, test/good; bad: test/dent"
     )
-    assert count == "20 faults in set"
+    assert count == f"{len(expected) + 1} faults in set"
 
 
 def test_a_sound_category_has_none(tmp_path: Path) -> None:
@@ -153,7 +180,8 @@ def test_a_run_counts_what_the_names_show(tmp_path: Path) -> None:
     category = open_category("folder", tmp_path, "odd", own=FolderSettings(masks="optional"))
     category.fingerprint()
     assert category.notes() == [
-        "2 pipes, sockets or devices are not opened: ground_truth/dent/socket.png, test/good/pipe.png",
+        "7 pipes, sockets or devices are not opened: ground_truth/dent/11/pipe.png, ground_truth/dent/socket.png, pipe, "
+        "test/dent/device.png, test/good/pipe.png and 2 more",
         "2 files are not read: loose.png, train/good/a.heic",
         "1 folder is not read: test/good/more",
         "1 image is there twice: train/good/2.png",
@@ -166,12 +194,83 @@ def test_a_run_counts_what_the_names_show(tmp_path: Path) -> None:
             category.read_mask(sample)
     kinds = [note.split(":")[0] for note in category.noticed()]
     assert kinds == [
-        "2 masks mark most of their image or its whole border, as inverted ones do",
+        "4 masks mark most of their image or its whole border, as inverted ones do",
         "1 mask has values beside 0 and one other, and all but 0 are taken for defects",
         "1 test image is turned by its EXIF tag, and its mask would fit without that too",
         "1 16-bit image uses the lowest part of the range only and is read as nearly black",
         "1 image has another depth than those of the other split",
     ]
+
+
+@pytest.mark.parametrize(
+    ("build", "layout"),
+    [
+        (folder_category, "folder"),
+        (lambda root: folder_category(root, "bottle"), "mvtec"),
+        (lambda root: btad_category(root, "01", ".bmp", ".png"), "btad"),
+        (mvtec3d_category, "mvtec3d"),
+    ],
+    ids=["folder", "mvtec", "btad", "mvtec3d"],
+)
+def test_what_is_no_file_is_named_wherever_it_lies_and_never_opened(
+    tmp_path: Path, build: Callable[[Path], Path], layout: str
+) -> None:
+    """Opening one of these would never end."""
+    category = build(tmp_path)
+    (tmp_path / "stray").mkdir()
+    inside = [*category.rglob("*/"), category]
+    assert len(inside) > 7
+    for place in (*inside, tmp_path, tmp_path / "stray"):
+        os.mkfifo(place / "pipe")
+        (place / "endless.png").symlink_to("/dev/zero")
+    os.mkfifo(tmp_path / ".hidden")
+    (category / "test/up").symlink_to(category)  # and round again, without end
+    names = [f"{place.relative_to(tmp_path)}/{name}" for place in inside for name in ("endless.png", "pipe")]
+    faults = [fault for fault in check(layout, tmp_path) if "no file but a pipe" in fault.problem]
+    at_root = ["endless.png", "pipe", "stray/endless.png", "stray/pipe"]
+    assert sorted(fault.path.relative_to(tmp_path).as_posix() for fault in faults) == sorted(
+        [name.removeprefix("./") for name in names] + at_root
+    )
+    told = open_category(layout, tmp_path, category.name).notes()
+    assert sum(note.startswith(f"{len(names)} pipes, sockets or devices are not opened: ") for note in told) == 1
+    at_root_told = [note for note in root_notes(layout, tmp_path) if "not opened" in note]
+    assert at_root_told == [f"4 pipes, sockets or devices are not opened: {', '.join(at_root)}"]
+
+
+@pytest.mark.parametrize(
+    ("values", "palette"),
+    [
+        (np.maximum(square(), 1), []),
+        (255 - square(), []),
+        (np.maximum(square(), 40)[..., None] * np.array([1, 1, 0], np.uint8), []),
+        (square(1), [220, 220, 220, 200, 0, 0]),
+        (square(1), [1, 0, 0, 0, 0, 0]),
+        (1 - square(1), [0, 0, 0, 255, 255, 255]),
+    ],
+    ids=[
+        "value 1",
+        "value 255",
+        "colour",
+        "light palette",
+        "nearly black palette",
+        "light, not the first of its palette",
+    ],
+)
+def test_a_ground_that_is_not_black_is_told_of_every_kind_of_mask(
+    tmp_path: Path, values: np.ndarray, palette: list[int]
+) -> None:
+    nut = sound(tmp_path / "nut")
+    draw(nut, 4, values, palette)
+    (fault,) = check("folder", tmp_path, resize=Resize(SIDE))
+    assert fault.path == nut / "ground_truth/dent/4_mask.png"
+    assert "of its image, as an inverted mask would: only the defect may have another value than 0" in fault.problem
+    category = open_category("folder", tmp_path, "nut")
+    (sample,) = (sample for sample in category.test if sample.name == "test/dent/4.png")
+    category.read_mask(sample)
+    (note,) = category.noticed()
+    assert note == (
+        "1 mask marks most of its image or its whole border, as an inverted one does: ground_truth/dent/4_mask.png"
+    )
 
 
 def test_several_masks_are_refused_in_a_run_and_a_folder_of_them_is_joined(tmp_path: Path) -> None:
@@ -274,6 +373,24 @@ def test_large_images_are_read_up_to_the_limit_of_their_data_set(
     ):
         small.read_image(small.train[0])
     assert small.fingerprint() == category.fingerprint(), "no result depends on the limit"
+
+
+def test_the_limit_of_pillow_is_nothing_to_images_and_masks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever it is set to by others in the process; here so small that even these are twice beyond it."""
+    sound(tmp_path / "nut")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", SIDE)
+    category = open_category("folder", tmp_path, "nut")
+    sample = category.test[0]
+    assert sample.label
+    drawn = category.read_mask(sample)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", SIDE)
+    assert drawn is not None and drawn.sum() == 64 and category.read_image(sample).size == (SIDE, SIDE)
+    small = open_category("folder", tmp_path, "nut", own=FolderSettings(max_pixels=SIDE))
+    with pytest.raises(DatasetError, match=r"40×40 pixels, more than 4e-05 million; .* raise `max_pixels` .* to 1600"):
+        small.read_mask(sample)
+    assert not recwarn.list and capfd.readouterr() == ("", "")
 
 
 def test_a_termination_signal_ends_a_check_at_once(bench: Bench) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from fod_bench.datasets import FolderSettings
 from fod_bench.errors import JobError, UsageError
-from fod_bench.job import Job, dump_job, expand, load_job
+from fod_bench.job import Job, dump_job, load_job
 from fod_bench.job.settings import setting_keys
 from fod_bench.job.shipped import named_job
 
@@ -204,18 +204,6 @@ def test_a_long_value_is_not_repeated_whole(write: Any) -> None:
 @pytest.mark.parametrize("number", ("9" * 30_000, "1e400", "9" * 34, "-1e309"), ids=lambda number: number[:6])
 def test_a_huge_number_is_refused(write: Any, key: str, number: str) -> None:
     assert ":7: settings." in refused(write(SMALL + "settings:\n  " + key.format(number) + "\n"))
-
-
-def test_more_cells_than_a_plan_can_hold_are_refused(write: Any) -> None:
-    job = load_job(
-        write(
-            "name: x\ndatasets: {d: {layout: synthetic}}\ngrid: {lambda1: [0, 1]}\nseeds: "
-            + str(list(range(20_000)))
-            + "\n"
-        )
-    )
-    with pytest.raises(JobError, match=r"datasets.d: 2 rows × 6 categories × 20000 seeds make more than 100000 cells"):
-        expand(job)
 
 
 @pytest.mark.parametrize(

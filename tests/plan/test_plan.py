@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from fod_bench.cli.plan_view import print_summary
+from fod_bench.errors import DatasetError, JobError
 from fod_bench.features.request import FeatureRequest
 from fod_bench.job import load_job
 from fod_bench.plan import Plan, Summary, TrialJob, make_plan, summarize
@@ -182,6 +183,24 @@ def test_own_folders_are_told_before_anything_runs(folder: Path, capsys: pytest.
     assert len(keys) == 3
     (typo,) = summary_of(plan_of(datasets=own("bolt", good="OK", bad=["NGG"]))).problems
     assert typo.startswith("own/bolt: bad: no folder 'NGG' in") and "did you mean 'NG'?" in typo
+
+
+def test_a_job_says_how_large_an_image_may_be(folder: Path) -> None:
+    folder_category(folder / "parts")
+    image(folder / "parts/nut/train/good/000.png", size=(100, 80), value=7)
+    for most, read in ((7_999, False), (8_000, True)):
+        plan = plan_of(datasets=own("parts", max_pixels=most))
+        (trial,) = plan.trials.values()
+        assert trial.wanted is not None
+        category = trial.wanted.truth.category
+        if read:
+            assert category.read_image(category.train[0]).size == (100, 80)
+        else:
+            with pytest.raises(DatasetError, match=r"100×80 pixels, more than .*raise `max_pixels` of its data set"):
+                category.read_image(category.train[0])
+    for wrong, expected in ((0, "greater than or equal to 1"), ("many", "a whole number, not the text")):
+        with pytest.raises(JobError, match=rf"datasets.own.max_pixels: .*{expected}"):
+            plan_of(datasets=own("parts", max_pixels=wrong))
 
 
 def test_hundreds_of_cells_are_planned_and_counted() -> None:

@@ -130,6 +130,30 @@ def test_what_failed_before_is_tried_again_only_when_asked(
     assert counts.done == 1 and kept_failure(store, key) is None
 
 
+def test_a_record_that_cannot_be_written_is_told_before_anything_is_trained(
+    store: Store, clusters: Clusters, plan_of: Callable[..., Plan], capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = plan_of(seeds=[1, 2, 3])
+    folder, above, _ = (Path(store.location(record_name(key))) for key in plan.trials)
+    folder.mkdir(parents=True)
+    above.parent.symlink_to(above.parent.name)  # a link that leads to itself
+    for _ in range(2):
+        counts, _ = run_plan(plan, store, RunOptions(), clusters.open)
+        assert len(counts.failed) == 2 and counts.done + counts.reused == 1
+        said = capsys.readouterr().err
+        assert f"its record cannot be written: a folder stands in its place; move {folder} away" in said
+        assert f"its record cannot be written: {above.parent} is in the way, and no folder; move it away" in said
+        assert "in an earlier run" not in said
+    assert f"move {folder} away" in (folder.parent / "failure.log").read_text()
+    assert all(
+        task not in list(plan.trials)[:2] for one in clusters.opened for _, given in one.handed_out for task in given
+    )
+    folder.rmdir()
+    above.parent.unlink()
+    counts, _ = run_plan(plan, store, QUIET, clusters.open)
+    assert (counts.done, counts.reused, counts.failed) == (2, 1, {})
+
+
 def test_a_damaged_record_is_made_anew(store: Store, clusters: Clusters, plan_of: Callable[..., Plan]) -> None:
     plan = plan_of(seeds=[1, 2])
     counts, _ = run_plan(plan, store, QUIET, clusters.open)

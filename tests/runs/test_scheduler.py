@@ -11,7 +11,7 @@ from fod_bench.errors import ClusterError, StoreError
 from fod_bench.features.request import SetRequest
 from fod_bench.plan import Plan, TrialJob
 from fod_bench.records.failures import Failure, keep_failure, kept_failure
-from fod_bench.records.names import record_name
+from fod_bench.records.names import failure_log_name, record_name
 from fod_bench.records.record import Trial
 from fod_bench.runs.messages import Prepared
 from fod_bench.runs.resources import NodeResources, Share
@@ -278,6 +278,27 @@ class TestStore:
         assert simulation.said.count(f"again     {trials[0].name}: the store cannot be reached") == 2
         pauses = 1 + 2
         assert simulation.clock.now() == pytest.approx(PREPARED + 3 * (60 + RUN_PATIENCE) + pauses, abs=1.5)
+
+    def test_an_object_that_cannot_be_had_ends_only_what_needs_it_and_at_once(self, mixed: list[TrialJob]) -> None:
+        blocked = Failure("a folder stands in its place; move it away", "Traceback", "object")
+        doomed = {mixed[0].key, *(trial.key for trial in mixed if trial.category == "board")}
+
+        def prepares(request: SetRequest) -> Prepared | Failure:
+            return blocked if request.category.name == "board" else Prepared(True, 0)
+
+        def fails(trial: Trial, share: Share, together: int) -> Failure | None:
+            return blocked if trial.key in doomed else None
+
+        simulation = Simulation(mixed, behaviour=Scripted(prepares=prepares, fails=fails))
+        counts = simulation.run()
+        assert counts.failed.keys() == {trial.name for trial in mixed if trial.key in doomed} and counts.done == 1
+        assert (
+            "again" not in simulation.said and simulation.said.count("a folder stands in its place; move it away") == 3
+        )
+        for trial in mixed:
+            assert kept_failure(simulation.store, trial.key) is None, "the next run tries it again"
+            told = simulation.store.exists(failure_log_name(trial.key))
+            assert told == (trial.key in doomed)
 
     def test_features_that_are_gone_are_made_again(self, trials: list[TrialJob]) -> None:
         simulation = Simulation(trials)

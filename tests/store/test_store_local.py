@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from fod_bench.errors import DamagedObjectError, StoreError
+from fod_bench.errors import BlockedObjectError, DamagedObjectError, StoreError
+from fod_bench.store import ObjectMissingError
 from fod_bench.store.folder import files
 from fod_bench.store.folder.store import LocalStore
 
@@ -234,6 +235,83 @@ class TestRefusals:
             assert store.get("a") == b"x"  # reading needs no lock
         store.put("a", b"y")
         assert store.get("a") == b"y"
+
+
+WAYS: dict[str, Callable[[Path], object]] = {
+    "file": lambda place: place.write_text("by hand"),
+    "pipe": os.mkfifo,
+    "link to itself": lambda place: place.symlink_to(place.name),
+    "link to nowhere": lambda place: place.symlink_to("nowhere"),
+    "link to a file": lambda place: place.symlink_to(os.devnull),
+}
+
+
+class TestWhatStandsInTheWay:
+    """What a person must move concerns one object; it is no fault of the store."""
+
+    def blocked(self, root: Path, place: Path, odd: str) -> None:
+        """No object NAME can be had, `place` is named, and others are as ever."""
+        store = LocalStore(root)
+        for write in (store.put, store.create):
+            with pytest.raises(BlockedObjectError, match=rf"cannot write object {NAME}: .*move .*away") as caught:
+                write(NAME, NEW)
+            assert str(place) in str(caught.value)
+        assert str(place) in (store.obstacle(NAME) or "")
+        assert store.info(NAME) is None and not store.exists(NAME)
+        with pytest.raises(ObjectMissingError):
+            store.get(NAME)
+        store.delete(NAME)
+        store.put("trials/b/record.json", OLD)
+        assert store.get("trials/b/record.json") == OLD and store.obstacle("trials/b/record.json") is None
+        assert "trials/b/record.json" in [info.name for info in store.list("trials/")]
+        assert list(store.list("trials/a/")) == [] and os.path.lexists(place), odd
+
+    @pytest.mark.parametrize("odd", WAYS)
+    def test_what_is_no_folder_in_a_folders_place(self, tmp_path: Path, odd: str) -> None:
+        (tmp_path / "trials").mkdir()
+        WAYS[odd](tmp_path / "trials/a")
+        self.blocked(tmp_path, tmp_path / "trials/a", odd)
+
+    def test_a_folder_in_an_objects_place(self, tmp_path: Path) -> None:
+        (tmp_path / NAME).mkdir(parents=True)
+        self.blocked(tmp_path, tmp_path / NAME, "folder")
+
+    @pytest.mark.parametrize("odd", WAYS)
+    def test_in_the_place_of_its_checksums_folder(self, tmp_path: Path, odd: str) -> None:
+        (tmp_path / ".checksums/trials").mkdir(parents=True)
+        WAYS[odd](tmp_path / ".checksums/trials/a")
+        self.blocked(tmp_path, tmp_path / ".checksums/trials/a", odd)
+
+    @pytest.mark.parametrize("odd", WAYS)
+    def test_in_the_place_of_its_checksum(self, tmp_path: Path, odd: str) -> None:
+        """An object without a checksum is damaged, and what can be replaced is."""
+        store = LocalStore(tmp_path)
+        store.put(NAME, OLD)
+        checksum = tmp_path / ".checksums" / NAME
+        checksum.unlink()
+        WAYS[odd](checksum)
+        with pytest.raises(DamagedObjectError, match="it has no checksum"):
+            store.get(NAME)
+        store.delete(NAME)
+        assert store.create(NAME, NEW) and store.get(NAME) == NEW
+
+    def test_a_folder_in_the_place_of_its_checksum(self, tmp_path: Path) -> None:
+        store = LocalStore(tmp_path)
+        store.put(NAME, OLD)
+        checksum = tmp_path / ".checksums" / NAME
+        checksum.unlink()
+        checksum.mkdir()
+        with pytest.raises(DamagedObjectError, match="it has no checksum"):
+            store.get(NAME)
+        with pytest.raises(BlockedObjectError, match=f"cannot delete object {NAME}: .*move {checksum} away"):
+            store.delete(NAME)
+        self.blocked(tmp_path, checksum, "folder")
+
+    def test_the_folder_of_a_kind_is_the_stores(self, tmp_path: Path) -> None:
+        (tmp_path / "trials").write_text("by hand")
+        with pytest.raises(StoreError, match="cannot write object trials/a") as caught:
+            LocalStore(tmp_path).put(NAME, OLD)
+        assert not isinstance(caught.value, BlockedObjectError)
 
 
 class TestTemporaryFiles:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from fod_bench.errors import DamagedObjectError
 from fod_bench.records.fit import plan_faults
-from fod_bench.records.names import kind_of, record_name
+from fod_bench.records.names import IMAGES, kind_of, manifest_name, record_name, reference_name, truth_name
 from fod_bench.records.record import Record
 from fod_bench.records.run import Cell, RunPlan
 from fod_bench.records.upkeep.content import check_content
@@ -103,8 +103,13 @@ def _faults(store: Store, info: ObjectInfo, names: set[str], seen: _Seen, meter:
 
 
 def _in_the_way(store: Store, names: set[str], seen: _Seen) -> list[str]:
-    """Folders that stand where an object would be."""
-    places = {record_name(cell.key) for plan in seen.plans.values() for cell in plan.cells if cell.key} - names
+    """What stands where an object would be, or a folder on the way to it."""
+    places: set[str] = set()
+    for plan in seen.plans.values():
+        places.update(record_name(cell.key) for cell in plan.cells if cell.key)
+        places.update(map(manifest_name, plan.features), (manifest_name(key, IMAGES) for key in plan.images))
+        places.update(map(truth_name, plan.truth), map(reference_name, plan.references))
+    places -= names
     for name in names:
         parts = name.split("/")
         above = ("/".join(parts[:count]) for count in range(1, len(parts)))

@@ -19,22 +19,21 @@ import io
 import os
 import re
 import secrets
-import stat
 import time
 from collections.abc import Callable, Iterator, Set
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-from fod_bench.errors import DamagedObjectError, StoreError
+from fod_bench.errors import BlockedObjectError, DamagedObjectError, StoreError
 from fod_bench.machine import system
 from fod_bench.store.base import ObjectInfo, ObjectMissingError, check_name, check_prefix, is_name
-from fod_bench.store.folder import files
+from fod_bench.store.folder import files, places
+from fod_bench.store.folder.places import NO_OBJECT, OddError
 
 _LOCK_SECONDS = 60.0
 """A change holds the lock for milliseconds; only a process that was stopped in it holds it for so long."""
 _DELETE = "delete it to have it made anew"
 _DIGEST = re.compile(r"[0-9a-f]{64}(?=  )")
-_NO_OBJECT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 _Value = TypeVar("_Value")
 
@@ -79,7 +78,7 @@ class LocalStore:
 
     def stream(self, name: str) -> Iterator[bytes]:
         """See `Store.stream`. The object is checked before its first piece."""
-        with self.open(name) as file, self._reporting(f"read object {name}"):
+        with self.open(name) as file, self._reporting("read", name):
             yield from files.pieces(file)
 
     def open(self, name: str) -> BinaryIO:
@@ -100,10 +99,10 @@ class LocalStore:
 
     def info(self, name: str) -> ObjectInfo | None:
         """See `Store.info`."""
-        with self._reporting(f"look for object {name}"):
+        with self._reporting("look for", name):
             try:
-                return _info(name, self._path(name))
-            except _NO_OBJECT:
+                return places.info(name, self._path(name))
+            except NO_OBJECT:
                 return None
 
     def exists(self, name: str) -> bool:
@@ -125,7 +124,7 @@ class LocalStore:
         """See `Store.delete`."""
         if self.info(name) is None and not self._path(name).is_symlink():
             return
-        with self._reporting(f"delete object {name}"), self._lock(system.EXCLUSIVE):
+        with self._reporting("delete", name), self._lock(system.EXCLUSIVE):
             for top in (self.root, self._checksums):  # the value first: a checksum alone is no object
                 files.remove(top / name, top)
 
@@ -136,8 +135,8 @@ class LocalStore:
 
     def obstacle(self, name: str) -> str | None:
         """See `fod_bench.store.base.HasPlaces`."""
-        path = self._path(name)
-        return _obstacle(path) if path.is_dir() and not path.is_symlink() else None
+        check_name(name)
+        return places.obstacle(self.root, name) or places.obstacle(self._checksums, name)
 
     def location(self, name: str) -> str:
         """Path of the object's file."""
@@ -153,16 +152,16 @@ class LocalStore:
         path = self._path(name)
         # Value and digest are two files, so a mismatch may be a change under way: only one seen under the lock counts.
         for guard in (contextlib.nullcontext(), self._lock(system.SHARED)):
-            with self._reporting(f"read object {name}"), guard:
+            with self._reporting("read", name), guard:
                 try:
-                    with _regular_file(path) as file:
+                    with places.regular_file(path) as file:
                         value, digest = read(file)
-                except _NO_OBJECT:
+                except NO_OBJECT:
                     if path.is_symlink():
                         link = "a link to a folder" if path.is_dir() else "a link that leads nowhere"
                         raise self._damaged(name, f"{link} stands in its place; {_DELETE}") from None
                     raise ObjectMissingError(f"store {self.root}: there is no object {name}") from None
-                except _OddError as odd:
+                except OddError as odd:
                     raise self._damaged(name, str(odd)) from None
                 recorded = self._recorded(name)
                 if digest in recorded:
@@ -176,8 +175,9 @@ class LocalStore:
     def _recorded(self, name: str) -> Set[str]:
         """Digests in the checksum file: one, or during a change and after a crash in it also those of earlier values."""
         try:
-            return set(_DIGEST.findall((self._checksums / name).read_text("utf-8", errors="replace")))
-        except _NO_OBJECT:
+            with places.regular_file(self._checksums / name) as file:
+                return set(_DIGEST.findall(file.read().decode("utf-8", errors="replace")))
+        except (*NO_OBJECT, OddError):
             return set()
 
     def _walk(self, folder: Path, inner: str, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[ObjectInfo]:
@@ -188,9 +188,13 @@ class LocalStore:
                 here = (*above, (status.st_dev, status.st_ino))
                 with os.scandir(folder) as entries:
                     # A folder sorts as the names in it do: 'a-b/x' stands before 'a/x'.
-                    found = sorted((entry.name + "/" * _leads_down(entry, here), entry) for entry in entries)
-            except _NO_OBJECT:
+                    found = sorted((entry.name + "/" * places.leads_down(entry, here), entry) for entry in entries)
+            except NO_OBJECT:
                 return
+            except OSError as error:
+                if error.errno == errno.ELOOP:
+                    return
+                raise
         for ordered, entry in found:
             name = inner + entry.name
             if not name.startswith(prefix) or not is_name(name):
@@ -198,8 +202,8 @@ class LocalStore:
             if ordered.endswith("/"):
                 yield from self._walk(folder / entry.name, name + "/", prefix, here)
             else:
-                with contextlib.suppress(*_NO_OBJECT), self._reporting(f"look for object {name}", _NO_OBJECT):
-                    yield _info(name, folder / entry.name) or ObjectInfo(name, 0, entry.stat().st_mtime)
+                with contextlib.suppress(*NO_OBJECT), self._reporting("look for", name, NO_OBJECT):
+                    yield places.info(name, folder / entry.name) or ObjectInfo(name, 0, entry.stat().st_mtime)
 
     # -- writing
 
@@ -210,11 +214,11 @@ class LocalStore:
             source = data.open("rb") if isinstance(data, Path) else io.BytesIO(data)
         except OSError as error:
             raise StoreError(f"cannot read {data!s}, to be stored as {name}: {error.strerror}") from error
-        with source, self._reporting(f"write object {name}"), self._scratch() as (scratch, file):
+        with source, self._reporting("write", name), self._scratch() as (scratch, file):
             digest = files.copy(source, file)
             with self._lock(system.EXCLUSIVE):
-                if path.is_dir() and not path.is_symlink():
-                    raise StoreError(f"store {self.root}: cannot write object {name}: {_obstacle(path)}")
+                if (stands := self.obstacle(name)) is not None:
+                    raise self._blocked("write", name, stands)
                 if not replace and os.path.lexists(path):
                     return False
                 earlier = self._recorded(name)
@@ -292,70 +296,23 @@ class LocalStore:
             os.close(lock)
 
     @contextlib.contextmanager
-    def _reporting(self, action: str, told: tuple[type[OSError], ...] = ()) -> Iterator[None]:
-        """Turn an error of the operating system into a line for the reader, but for those that are `told` to the caller."""
+    def _reporting(self, action: str, name: str = "", told: tuple[type[OSError], ...] = ()) -> Iterator[None]:
+        """Turn an error of the operating system into a line for the reader, but for those that are `told` to the caller.
+
+        `name`: of the object that the action is on.
+        """
         try:
             yield
         except told:
             raise
         except OSError as error:
-            raise StoreError(f"store {self.root}: cannot {action}: {error.strerror or error}") from error
+            if name and (stands := self.obstacle(name)) is not None:
+                raise self._blocked(action, name, stands) from error
+            what = f"{action} object {name}" if name else action
+            raise StoreError(f"store {self.root}: cannot {what}: {error.strerror or error}") from error
 
-
-class _OddError(Exception):
-    """What stands in an object's place is none, and no folder either."""
-
-
-def _regular_file(path: Path) -> BinaryIO:
-    """The file at `path`, open for reading. Raises `_OddError` for what is no file: a pipe would be waited for without end."""
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise _OddError(f"a link that leads to itself stands in its place; {_DELETE}") from None
-        if error.errno == errno.ENXIO:
-            raise _OddError(f"no file but a socket or device stands in its place; {_DELETE}") from None
-        raise
-    mode = os.fstat(handle).st_mode
-    if stat.S_ISREG(mode):
-        return os.fdopen(handle, "rb")
-    os.close(handle)
-    if stat.S_ISDIR(mode):
-        raise IsADirectoryError
-    raise _OddError(f"no file but a pipe or device stands in its place; {_DELETE}")
-
-
-def _obstacle(path: Path) -> str:
-    return f"a folder stands in its place; move {path} away"
-
-
-def _info(name: str, path: Path) -> ObjectInfo | None:
-    """Size and time of the file at `path`, of anything else that is no folder its own with no size; None for a folder.
-
-    Raises `FileNotFoundError` and its like where there is nothing.
-    """
-    try:
-        status = path.stat()
-    except OSError as error:
-        if not path.is_symlink():
-            raise
-        status = path.lstat()
-        if not (isinstance(error, FileNotFoundError) or error.errno == errno.ELOOP):
-            raise
-    if stat.S_ISDIR(status.st_mode):
-        return None
-    return ObjectInfo(name, status.st_size if stat.S_ISREG(status.st_mode) else 0, status.st_mtime)
-
-
-def _leads_down(entry: os.DirEntry[str], above: tuple[tuple[int, int], ...]) -> bool:
-    """Whether it is a folder, or a link to one, that leads to other places than back to those on the way here."""
-    try:
-        if not entry.is_dir():
-            return False
-        status = entry.stat()
-        return (status.st_dev, status.st_ino) not in above
-    except OSError:  # a link that leads to itself, or what went meanwhile
-        return False
+    def _blocked(self, action: str, name: str, stands: str) -> BlockedObjectError:
+        return BlockedObjectError(f"store {self.root}: cannot {action} object {name}: {stands}")
 
 
 def _signature(status: os.stat_result) -> tuple[int, int, int]:

@@ -22,7 +22,7 @@ __all__ = ["complete", "load", "make", "rows", "save"]
 
 def make(spec: ReferenceSpec, features: FeatureSet, device: torch.device) -> References:
     """References of every level of a feature set. Raises as `build_references`."""
-    return build_references(spec, features.train, features.test, device, features.manifest["category"])
+    return build_references(spec, features.train, features.test, device, str(features.manifest.get("category", "")))
 
 
 def rows(made: References) -> tuple[dict[int, NDArray[np.int32]], dict[int, NDArray[np.int32]]]:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 
+from pydantic import FiniteFloat, TypeAdapter
+
 from fod_bench.methods.fod.references.base import ChosenReference, FixedReference, LevelReference, References
 from fod_bench.records.names import reference_name
 from fod_bench.store import Store
 from fod_bench.store.reading import reading
 from fod_bench.store.tensors import load_tensors, save_tensors
+
+_FACTS = TypeAdapter(dict[str, dict[str, FiniteFloat]])
 
 
 def save_references(store: Store, key: str, references: References, about: dict[str, str]) -> None:
@@ -39,4 +43,6 @@ def load_references(store: Store, key: str) -> References:
             stride: FixedReference(**found) if "features" in found else ChosenReference(**found)
             for stride, found in sorted(parts.items())
         }
-        return References(levels, json.loads(metadata["facts"]))
+        facts = json.loads(metadata["facts"])
+        _FACTS.validate_python(facts)
+        return References(levels, facts)
