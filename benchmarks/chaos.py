@@ -70,8 +70,9 @@ class Chaos:
         self.given: Counter[str] = Counter()
         self.drivers: Counter[str] = Counter()
         self.sweeps = 0
-        self._cluster_there = threading.Event()
         self._make_cluster()
+        self._cluster_there = threading.Event()
+        self._cluster_there.set()
         self._undisturbed = threading.Event()
         self._driver: Running | None = None
         self._later: list[threading.Timer] = []
@@ -79,7 +80,6 @@ class Chaos:
     def _make_cluster(self) -> None:
         self.nodes = Nodes(self.bench, self.server.environment())
         self.workers: list[Node] = self.nodes.add(NODES)
-        self._cluster_there.set()
 
     def job(self, sweep: int, **keys: Any) -> str:
         """Job file of one sweep: the same trials with seeds of its own."""
@@ -191,14 +191,18 @@ class Chaos:
         if driver is None or driver.process.poll() is not None or "done  " not in driver.said():
             return False  # there is none, or it may not have joined yet
         self._cluster_there.clear()
-        self.nodes.head.kill_gcs()
-        with suppress(AssertionError, ProcessLookupError):  # it has ended: it was just through, or gave up on the store
-            driver.reaches(lambda: "does not answer" in driver.said(), "it says that its cluster is gone")
-            driver.signal(signal.SIGINT)
-        driver.process.wait(LIMIT)
-        for node in (self.nodes.head, *self.workers):
-            node.kill()
-        self._make_cluster()
+        try:
+            self.nodes.head.kill_gcs()
+            # It may have ended: it was just through, or gave up on the store.
+            with suppress(AssertionError, ProcessLookupError):
+                driver.reaches(lambda: "does not answer" in driver.said(), "it says that its cluster is gone")
+                driver.signal(signal.SIGINT)
+            driver.process.wait(LIMIT)
+            for node in (self.nodes.head, *self.workers):
+                node.kill()
+            self._make_cluster()
+        finally:
+            self._cluster_there.set()
         return True
 
     def _in(self, seconds: float, act: Any) -> None:
