@@ -93,7 +93,6 @@ class Worker:
         """Note what became of each task in `outcomes`; claims are renewed as long as `stack` is open."""
         orders: list[Order] = []
         for task in tasks:
-            begun: Order | Prepared | Taken | Failure
             try:
                 begun: Order | Prepared | Taken | Failure = self._begin_set(task)
             except BlockedObjectError as error:  # which is of this set alone
