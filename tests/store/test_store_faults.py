@@ -234,7 +234,7 @@ class TestFaultsThatStay:
         assert place.direct.get("a") == b"old"
         assert [info.name for info in place.direct.list()] == ["a"]
         place.proxy.lift()
-        store.put("a", content)
+        place.store(patience=LIMIT).put("a", content)
         assert place.direct.get("a") == content
 
     def test_an_upload_given_up_leaves_no_parts(self, place: Place) -> None:
