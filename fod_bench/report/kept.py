@@ -65,14 +65,5 @@ def _evaluated(store: Store, record: Record, epoch: str) -> dict[str, dict[Metri
             return {}
         truth = load_truth(store, record.sets["truth"]).truth
         return evaluate(scorings(record, as_tensors(kept)), truth)[0]
-    except (
-        ObjectMissingError,
-        DamagedObjectError,
-        NonFiniteScoresError,
-        JobError,
-        ImportError,
-        KeyError,
-        ValueError,
-        RuntimeError,
-    ):
+    except _UNUSABLE:
         return {}
