@@ -63,10 +63,12 @@ _NAMES: dict[Kind, str] = {
 _ANY = re.compile("|".join(f"(?P<{kind}>{pattern})" for kind, pattern in _NAMES.items()))
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
 def canonical_digest(content: Any) -> str:
     """SHA-256 (hex) of plain data as sorted, compact JSON: equal for equal data. Every key is one."""
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_CANONICAL.encode(content).encode()).hexdigest()
 
 
 def kind_of(name: str) -> Kind | None:

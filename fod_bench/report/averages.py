@@ -56,15 +56,15 @@ class View:
 
     def rows(self) -> tuple[str, ...]:
         """Row labels in the order of the jobs."""
-        return tuple(dict.fromkeys(place.row for place in self.cells))
+        return tuple(dict.fromkeys(row for row, _, _ in self._by_category))
 
     def datasets(self) -> tuple[str, ...]:
         """Names of the data sets in the order of the jobs."""
-        return tuple(dict.fromkeys(place.dataset for place in self.cells))
+        return tuple(dict.fromkeys(dataset for _, dataset, _ in self._by_category))
 
     def categories(self, dataset: str) -> tuple[str, ...]:
         """Categories asked for, in the order of the jobs."""
-        return tuple(dict.fromkeys(place.category for place in self.cells if place.dataset == dataset))
+        return tuple(dict.fromkeys(category for _, name, category in self._by_category if name == dataset))
 
     def asked(self, row: str, dataset: str) -> frozenset[str]:
         """Categories asked for of one row."""

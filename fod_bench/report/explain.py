@@ -115,7 +115,7 @@ def _names(cell: Cell) -> set[str]:
 def _explain(results: Results, plan: RunPlan, cell: Cell, metrics: Sequence[Metric]) -> Explanation:
     record = results.load(cell.key) if cell.key else None
     outcome = results.outcome_of(cell)
-    location = results.locations.get(cell.key, "") if cell.key else ""
+    location = results.location_of(cell.key) if cell.key else ""
     problem, log = None, ""
     if cell.key is None:
         when = "are not here" if results.request else "were missing when the run was planned"

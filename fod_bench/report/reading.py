@@ -72,7 +72,7 @@ def results_of(
         tuple(plans),
         {key: seen for key, seen in found.items() if isinstance(seen, Outcome)},
         partial(records.load, with_curves=True),
-        {key: store.location(record_name(key)) for key in cells},
+        lambda key: store.location(record_name(key)),
         damaged,
         {key: seen for key, seen in found.items() if isinstance(seen, KeptFailure)},
         job_of,

@@ -138,7 +138,7 @@ class Results:
     """By train key."""
     load: Callable[[str], Record | None]
     """The whole record of a train key, read again; None when it is gone."""
-    locations: dict[str, str] = field(default_factory=dict)
+    location_of: Callable[[str], str] = lambda key: ""
     """Where a person finds the record of a train key, be it readable or not."""
     damaged: dict[str, str] = field(default_factory=dict)
     """`{store name: what is wrong with it}` for plans and records that cannot be used."""
