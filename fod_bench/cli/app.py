@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import signal
 from collections.abc import Iterator
 from functools import partial
@@ -70,9 +69,11 @@ def run(
         typer.Option(metavar="PATTERN", help="Work on these row/dataset/category only, e.g. 'FOD/mvtec/b*'."),
     ] = None,
     workers: Annotated[
-        str | None,
+        int | None,
         typer.Option(
-            metavar="N", help="Most workers at once; default: as many as the cores and GPUs of machine or cluster hold."
+            metavar="N",
+            min=1,
+            help="Most workers at once; default: as many as the cores and GPUs of machine or cluster hold.",
         ),
     ] = None,
     retry_failed: Annotated[
@@ -100,12 +101,11 @@ def run(
     from fod_bench.runs.run import RunOptions, repair, run_plan
     from fod_bench.store import open_store
 
-    most_workers = None if workers is None else _count("--workers", workers)
     loaded = load(job, set_, store)
     again = run_command(job, set_, store)
     opened = open_store(loaded.store)
     plan = make_plan(loaded, download=True)
-    options = RunOptions(only, alone, most_workers, retry_failed, quiet, verbose)
+    options = RunOptions(only, alone, workers, retry_failed, quiet, verbose)
     open_executor = partial(open_ray_pool, address=address, verbose=verbose)
     counts, interrupted = run_plan(plan, opened, options, open_executor)
     results, damaged, repaired = None, True, dict[str, str]()
@@ -127,13 +127,6 @@ def run(
         console.print(counts.summary(), highlight=False)
     if counts.failed or counts.uncounted:
         raise typer.Exit(SOME_FAILED)
-
-
-def _count(option: str, given: str) -> int:
-    """The number that an option is given. Raises `UsageError`, in one line, for what is no number or less than 1."""
-    if not re.fullmatch(r"0*[1-9][0-9]{0,8}", given):
-        raise UsageError(f"{option} {given}: should be a whole number, 1 or more")
-    return int(given)
 
 
 def _next(counts: Counts, report_command: str, run_again: str) -> Iterator[str]:

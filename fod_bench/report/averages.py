@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from fod_bench.evaluation.measures import MEASURES, Metric
@@ -34,17 +34,11 @@ class Place(NamedTuple):
 class View:
     """The cells behind a table, each place once; cells of two settings never make one row (`rows.py`)."""
 
-    def __init__(
-        self,
-        results: Results,
-        plans: Sequence[RunPlan],
-        selection: Selection,
-        keep: Callable[[RunPlan, Cell], bool] = lambda plan, cell: True,
-    ) -> None:
-        """Take the cells of `plans`, oldest first, that `keep` accepts."""
+    def __init__(self, results: Results, cells: Iterable[tuple[RunPlan, Cell]], selection: Selection) -> None:
+        """`cells`: those of the oldest run first."""
         self.results = results
         self.selection = selection
-        rows = rows_of(results, plans, keep)
+        rows = rows_of(results, cells)
         self.by_label = {row.label: row for row in rows}
         self.cells: dict[Place, tuple[RunPlan, Cell]] = {
             Place(row.label, *where): cell for row in rows for where, cell in row.cells.items()

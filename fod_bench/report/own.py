@@ -17,6 +17,8 @@ class OwnTable(NamedTuple):
     """What an own table is of: the rows of one job in one run, or their costs."""
 
     plan: RunPlan
+    cells: list[Cell]
+    """Of the run, those of the table."""
     part: str
     """Name of the job."""
     cost: bool
@@ -29,7 +31,11 @@ class OwnTable(NamedTuple):
 
     def view(self, results: Results, selection: Selection) -> View:
         """Its cells."""
-        return View(results, [self.plan], selection, lambda plan, cell: _kind(plan, cell) == (self.part, self.cost))
+        return View(results, [(self.plan, cell) for cell in self.cells], selection)
+
+
+_Kinds = dict[tuple[str, bool], list[tuple[RunPlan, list[Cell]]]]
+"""By job and whether they are costs, the runs that have cells of it, and these."""
 
 
 def own_tables(results: Results, part: str | None = None) -> list[OwnTable]:
@@ -37,24 +43,27 @@ def own_tables(results: Results, part: str | None = None) -> list[OwnTable]:
 
     Runs with the very same cells, such as those of a job that ran by itself and as part of another, are shown once.
     """
-    kinds: dict[tuple[str, bool], list[RunPlan]] = {}
+    kinds: _Kinds = {}
     for plan in results.plans:
-        for kind in dict.fromkeys(_kind(plan, cell) for cell in plan.cells):
-            kinds.setdefault(kind, []).append(plan)
+        found: dict[tuple[str, bool], list[Cell]] = {}
+        for cell in plan.cells:
+            found.setdefault((part_of(plan, cell), cell.score == COST_SCORE), []).append(cell)
+        for kind, cells in found.items():
+            kinds.setdefault(kind, []).append((plan, cells))
     names = [name for name in results.parts() if part in (None, name)]
     return [table for name in names for cost in (False, True) for table in _of_kind(results, (name, cost), kinds)]
 
 
-def _of_kind(results: Results, kind: tuple[str, bool], kinds: dict[tuple[str, bool], list[RunPlan]]) -> list[OwnTable]:
-    plans, (part, cost) = _distinct(kinds.get(kind, []), kind), kind
+def _of_kind(results: Results, kind: tuple[str, bool], kinds: _Kinds) -> list[OwnTable]:
+    runs, (part, cost) = _distinct(kinds.get(kind, [])), kind
     suffix = "-cost" if cost and (part, False) in kinds else ""
-    if len(plans) == 1:
-        return [OwnTable(plans[0], part, cost, part, part + suffix, part)]
+    if len(runs) == 1:
+        return [OwnTable(*runs[0], part, cost, part, part + suffix, part)]
     tables = []
-    for plan, told in zip(plans, _told(results, plans, part), strict=True):
+    for (plan, cells), told in zip(runs, _told(results, [plan for plan, _ in runs], part), strict=True):
         label = plan.run_id if plan.job == part else f"{part}-in-{plan.run_id}"
         title = f"{part}{f' ({told})' if told else ''}, run {plan.run_id}"
-        tables.append(OwnTable(plan, part, cost, label, label + suffix, title))
+        tables.append(OwnTable(plan, cells, part, cost, label, label + suffix, title))
     return tables
 
 
@@ -67,17 +76,12 @@ def _told(results: Results, plans: list[RunPlan], part: str) -> list[str]:
     return [in_words(next(told)) if one else "" for one in found]
 
 
-def _distinct(plans: list[RunPlan], kind: tuple[str, bool]) -> list[RunPlan]:
-    """The plans without those whose cells, all of known keys, are those of a newer one."""
-    if len(plans) < 2:
-        return plans
-    distinct: dict[Hashable, RunPlan] = {}
-    for plan in plans:
-        cells = [cell for cell in plan.cells if _kind(plan, cell) == kind]
+def _distinct(runs: list[tuple[RunPlan, list[Cell]]]) -> list[tuple[RunPlan, list[Cell]]]:
+    """The runs without those whose cells, all of known keys, are those of a newer one."""
+    if len(runs) < 2:
+        return runs
+    distinct: dict[Hashable, tuple[RunPlan, list[Cell]]] = {}
+    for plan, cells in runs:
         content = frozenset((cell.row, cell.dataset, cell.category, cell.seed, cell.score, cell.key) for cell in cells)
-        distinct[content if all(cell.key for cell in cells) else plan.run_id] = plan
+        distinct[content if all(cell.key for cell in cells) else plan.run_id] = plan, cells
     return list(distinct.values())
-
-
-def _kind(plan: RunPlan, cell: Cell) -> tuple[str, bool]:
-    return part_of(plan, cell), cell.score == COST_SCORE

@@ -25,7 +25,7 @@ from fod_bench.paper.published import (
     printed_rows,
 )
 from fod_bench.paper.tables import METHOD_TABLES
-from fod_bench.records.run import Cell, RunPlan
+from fod_bench.records.run import Cell
 from fod_bench.report.averages import View
 from fod_bench.report.remarks import remarks_on
 from fod_bench.report.results import Results, Selection, measured
@@ -81,7 +81,8 @@ class PaperTable:
         self.metrics = printed_metrics(number)
         self.foreign: dict[str, list[str]] = {}
         """Categories that the paper does not have, by data set."""
-        self.view = View(results, results.plans, selection, self._feeds)
+        asked = results.by_table.get(number, [])
+        self.view = View(results, [(plan, cell) for plan, cell in asked if self._feeds(cell)], selection)
         self.own_names = {name.casefold(): name for name in self.view.datasets()}
         self.published = printed_rows(number)
         self._ours = self._match_rows()
@@ -91,8 +92,8 @@ class PaperTable:
         self.rows = tuple(self._lines)
         """A published row, or one of ours: where several settings share a published row, each has one of its own."""
 
-    def _feeds(self, plan: RunPlan, cell: Cell) -> bool:
-        if self.number not in cell.tables or cell.dataset.casefold() not in self.datasets:
+    def _feeds(self, cell: Cell) -> bool:
+        if cell.dataset.casefold() not in self.datasets:
             return False
         if not set(self.metrics) & set(measured(cell)):
             return False

@@ -35,7 +35,9 @@ def chosen_tables(results: Results, names: Sequence[str] | None, fed_only: bool 
     fillable = [number for number in PAPER_TABLES if number in fed]
     known: dict[str, list[Chosen]] = {job: [table for table in own if table.plan.job == job] for job in results.jobs()}
     known |= {
-        name: [table for table in own if name in (table.label, table.name)] for table in own for name in table[3:5]
+        name: [table for table in own if name in (table.label, table.name)]
+        for table in own
+        for name in (table.label, table.name)
     }
     known |= {part: [table for table in own if table.part == part] for part in results.parts()}
     known |= {str(number): [number] for number in PAPER_TABLES}

@@ -164,9 +164,19 @@ class Results:
         chosen = (plan for plan in self.plans if job in (None, plan.job))
         return tuple(dict.fromkeys(part_of(plan, cell) for plan in chosen for cell in plan.cells))
 
+    @cached_property
+    def by_table(self) -> dict[int, list[tuple[RunPlan, Cell]]]:
+        """By number of a table of the paper, the cells that are for it, oldest first."""
+        found: dict[int, list[tuple[RunPlan, Cell]]] = {}
+        for plan in self.plans:
+            for cell in plan.cells:
+                for number in cell.tables:
+                    found.setdefault(number, []).append((plan, cell))
+        return found
+
     def fed(self) -> frozenset[int]:
         """Tables of the paper that some row feeds."""
-        return frozenset(number for plan in self.plans for cell in plan.cells for number in cell.tables)
+        return frozenset(self.by_table)
 
     def outcome_of(self, cell: Cell) -> Outcome | None:
         """The outcome that answers `cell`: there, readable, and with the cell's way of scoring."""

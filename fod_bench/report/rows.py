@@ -7,7 +7,7 @@ by what differs, so that no mean is ever taken over two settings.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -108,18 +108,16 @@ class Row:
         return self.first.given
 
 
-def rows_of(results: Results, plans: Iterable[RunPlan], keep: Callable[[RunPlan, Cell], bool]) -> list[Row]:
-    """The rows of the cells of `plans`, oldest first, that `keep` accepts, in the order of the jobs."""
+def rows_of(results: Results, cells: Iterable[tuple[RunPlan, Cell]]) -> list[Row]:
+    """The rows of `cells`, those of the oldest run first, in the order of the jobs."""
     named: dict[str, dict[JobPart, JobRow]] = {}
-    for plan in plans:
-        parts: dict[str, JobPart] = {}
-        for cell in plan.cells:
-            if keep(plan, cell):
-                name = part_of(plan, cell)
-                part = parts.get(name) or parts.setdefault(name, JobPart(results, plan, name))
-                of_name = named.setdefault(cell.row, {})
-                row = of_name.get(part) or of_name.setdefault(part, JobRow(part, cell.row))
-                row.cells[cell.dataset, cell.category, cell.seed] = cell
+    parts: dict[tuple[str, str], JobPart] = {}
+    for plan, cell in cells:
+        where = (plan.run_id, part_of(plan, cell))
+        part = parts.get(where) or parts.setdefault(where, JobPart(results, plan, where[1]))
+        of_name = named.setdefault(cell.row, {})
+        row = of_name.get(part) or of_name.setdefault(part, JobRow(part, cell.row))
+        row.cells[cell.dataset, cell.category, cell.seed] = cell
     return [row for name, of_name in named.items() for row in _apart(name, list(of_name.values()))]
 
 

@@ -37,14 +37,12 @@ class UsableRecords:
     def load(self, key: str, with_curves: bool) -> Record | None:
         """The record of a train key; None where there is none, or none that can be used.
 
-        `with_curves`: whether to compare it with its key and its curves, which takes longer than reading it. Raises `StoreError`.
+        `with_curves`: whether to compare it with its curves, which are many times as large. Raises `StoreError`.
         """
         name, record = record_name(key), None
         try:
             record = Record.model_validate_json(self._store.get(name))
-            faults = self._faults(key, record)
-            if not faults and with_curves:
-                faults = [*key_faults(record), *curves_faults(self._store, record)]
+            faults = self._faults(key, record) or (curves_faults(self._store, record) if with_curves else [])
         except ObjectMissingError:
             stands = obstacle(self._store, name)
             faults = [] if stands is None else [stands]
@@ -67,7 +65,7 @@ class UsableRecords:
         faults = plan_faults(record, asked)
         if faults:  # of equal images one training serves several categories, which other runs may have asked for
             faults = plan_faults(record, [*asked, *self._of_all_runs.get(key, ())])
-        return faults
+        return [*faults, *key_faults(record)]
 
     @cached_property
     def _of_all_runs(self) -> dict[str, list[Cell]]:

@@ -62,6 +62,18 @@ class MemoryStore:
         return read_results(self, **options)  # type: ignore[arg-type]
 
 
+class WatchedStore(MemoryStore):
+    """It remembers what was read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read_names: list[str] = []
+
+    def get(self, name: str) -> bytes:
+        self.read_names.append(name)
+        return super().get(name)
+
+
 def curves(key: str, cell: Cell, epochs: list[tuple[float | None, float | None]]) -> Curves:
     """The curves of `cell` with image and pixel AUROC after every epoch."""
     results = [

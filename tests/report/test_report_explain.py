@@ -15,7 +15,7 @@ from fod_bench.evaluation.metric import METRICS
 from fod_bench.records.names import record_name
 from fod_bench.report import Results, explain, explanation_text, render_report
 from fod_bench.report.results import NOT_MEASURED
-from tests.helpers.report_builders import MemoryStore, full_store, image, paper_store
+from tests.helpers.report_builders import MemoryStore, WatchedStore, full_store, image, paper_store
 
 
 @pytest.fixture(scope="module")
@@ -113,16 +113,7 @@ def test_a_row_with_slashes_is_found_by_its_name() -> None:
 
 
 def test_a_report_reads_plans_and_records_and_none_of_the_curves() -> None:
-    class Watched(MemoryStore):
-        def __init__(self) -> None:
-            super().__init__()
-            self.read_names: list[str] = []
-
-        def get(self, name: str) -> bytes:
-            self.read_names.append(name)
-            return super().get(name)
-
-    store = Watched()
+    store = WatchedStore()
     store.objects = full_store(("FOD",)).objects
     render_report(store.read(), ["1"], "csv")
     assert len(store.read_names) == len(set(store.read_names)) == 30

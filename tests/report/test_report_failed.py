@@ -13,28 +13,16 @@ from fod_bench.records.failures import REASON_LENGTH, Failure, keep_failure, las
 from fod_bench.records.names import failure_log_name, failure_name, record_name
 from fod_bench.report import Results, explain, explanation_text, paper_table, render_report
 from fod_bench.text import has_control
-from tests.helpers.report_builders import MVTEC, MemoryStore, Run, cell, plain
+from tests.helpers.report_builders import MVTEC, MemoryStore, Run, WatchedStore, cell, plain
 
 DIVERGED = Failure("diverged: a loss is not finite in epoch 1, step 2", "Traceback: ...", "diverged")
 UNREADABLE = Failure("an image cannot be read:\n  000.png is no image", "Traceback: ...", "data")
 
 
-class Watched(MemoryStore):
-    """It remembers what was read."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.read_names: list[str] = []
-
-    def get(self, name: str) -> bytes:
-        self.read_names.append(name)
-        return super().get(name)
-
-
 @pytest.fixture
-def store() -> Watched:
+def store() -> WatchedStore:
     """Of three rows on three categories: done but for one, which failed; failed everywhere; failed by its data, or never tried."""
-    store = Watched()
+    store = WatchedStore()
     run = Run(store, "run-1", "job", [])
     for category in ("bolt", "nut", "tray"):
         run.add("FOD", "own", category, None if category == "nut" else [(0.9, 0.8)])
@@ -52,7 +40,7 @@ def keep(store: MemoryStore, key: str, failure: Failure) -> None:
     keep_failure(store, key, key, failure)  # type: ignore[arg-type]
 
 
-def test_cell_and_note_say_failed_and_why(store: Watched) -> None:
+def test_cell_and_note_say_failed_and_why(store: WatchedStore) -> None:
     table = plain(store.read(), "job")
     shown = {
         row: [cell(table, row, name).text("ours") for name in ("bolt", "nut", "tray", "mean")]
@@ -107,7 +95,7 @@ def test_of_several_seeds_those_that_failed_are_named() -> None:
 
 
 @pytest.mark.parametrize("fmt", ["terminal", "markdown", "latex"])
-def test_every_text_says_it(store: Watched, fmt: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_text_says_it(store: WatchedStore, fmt: str, capsys: pytest.CaptureFixture[str]) -> None:
     render_report(store.read(), None, fmt)
     text = capsys.readouterr().out
     body, _, notes = text.partition("cells have a result")
@@ -116,7 +104,7 @@ def test_every_text_says_it(store: Watched, fmt: str, capsys: pytest.CaptureFixt
 
 
 def test_files_for_programs_have_the_reason_in_place_of_a_number(
-    store: Watched, capsys: pytest.CaptureFixture[str]
+    store: WatchedStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     results = store.read()
     lines = {form: read(results, form, capsys) for form in ("csv", "tidy")}
@@ -144,7 +132,7 @@ def place(line: dict[str, str]) -> tuple[str, str, str]:
     return line["row"], line["category"], line["metric"]
 
 
-def test_explain_says_it_with_the_place_of_the_log(store: Watched) -> None:
+def test_explain_says_it_with_the_place_of_the_log(store: WatchedStore) -> None:
     results = store.read()
     (found,) = explain(results, "FOD/own/nut")
     assert found.problem == f"failed: {DIVERGED.reason}"
@@ -154,14 +142,14 @@ def test_explain_says_it_with_the_place_of_the_log(store: Watched) -> None:
     assert explain(results, "Late/own/nut")[0].problem == "no record yet"
 
 
-def test_only_failures_that_are_there_are_read(store: Watched) -> None:
+def test_only_failures_that_are_there_are_read(store: WatchedStore) -> None:
     store.read()
     read = sorted(name for name in store.read_names if "/failure." in name)
     marked = [f"run-1-{place}-3407" for place in ("FOD-own-nut", "Patch-own-bolt", "Patch-own-nut", "Patch-own-tray")]
     assert read == sorted([*map(failure_name, marked), failure_log_name("run-1-Late-own-tray-3407")])
 
 
-def test_a_record_that_came_later_counts_and_a_damaged_one_is_no_failure(store: Watched) -> None:
+def test_a_record_that_came_later_counts_and_a_damaged_one_is_no_failure(store: WatchedStore) -> None:
     key = "run-1-FOD-own-bolt-3407"
     keep(store, key, DIVERGED)
     assert cell(plain(store.read(), "job"), "FOD", "bolt").text("ours") == "0.900"
@@ -182,7 +170,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE)
-def test_a_mark_that_is_none_is_one_remark(store: Watched, content: bytes) -> None:
+def test_a_mark_that_is_none_is_one_remark(store: WatchedStore, content: bytes) -> None:
     key = "run-1-FOD-own-nut-3407"
     store.put(failure_name(key), content)
     table = plain(store.read(), "job")
@@ -190,7 +178,7 @@ def test_a_mark_that_is_none_is_one_remark(store: Watched, content: bytes) -> No
     assert f"failed: FOD on own: nut (its mark /store/{failure_name(key)} is damaged); Patch" in table.notes[0]
 
 
-def test_a_reason_is_one_line_of_bounded_length_without_control_characters(store: Watched, tmp_path: Path) -> None:
+def test_a_reason_is_one_line_of_bounded_length_without_control_characters(store: WatchedStore, tmp_path: Path) -> None:
     key, reason = "run-1-FOD-own-nut-3407", "\x1b]0;x\x07=1+1\n\n| a | b\u202e \ud800" + "long " * 100_000
     for name, content in ((failure_name(key), json.dumps({"reason": reason})), (failure_log_name(key), "\n\n\n")):
         store.put(name, content.encode())

@@ -12,7 +12,8 @@ from fod_bench.store.base import ObjectInfo
 
 NO_OBJECT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 """What opening a file raises where there is no object, be it for something that stands on the way."""
-_DELETE = "delete it to have it made anew"
+DELETE = "delete it to have it made anew"
+"""What to do with what stands in an object's place."""
 
 
 class OddError(Exception):
@@ -27,9 +28,9 @@ def regular_file(path: Path) -> BinaryIO:
         if error.errno == errno.ELOOP:
             if not path.is_symlink():  # a folder above it is the link
                 raise FileNotFoundError from None
-            raise OddError(f"a link that leads to itself stands in its place; {_DELETE}") from None
+            raise OddError(f"a link that leads to itself stands in its place; {DELETE}") from None
         if error.errno == errno.ENXIO:
-            raise OddError(f"no file but a socket or device stands in its place; {_DELETE}") from None
+            raise OddError(f"no file but a socket or device stands in its place; {DELETE}") from None
         raise
     mode = os.fstat(handle).st_mode
     if stat.S_ISREG(mode):
@@ -37,7 +38,7 @@ def regular_file(path: Path) -> BinaryIO:
     os.close(handle)
     if stat.S_ISDIR(mode):
         raise IsADirectoryError
-    raise OddError(f"no file but a pipe or device stands in its place; {_DELETE}")
+    raise OddError(f"no file but a pipe or device stands in its place; {DELETE}")
 
 
 def obstacle(top: Path, name: str) -> str | None:

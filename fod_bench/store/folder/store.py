@@ -28,11 +28,10 @@ from fod_bench.errors import BlockedObjectError, DamagedObjectError, StoreError
 from fod_bench.machine import system
 from fod_bench.store.base import ObjectInfo, ObjectMissingError, check_name, check_prefix, is_name
 from fod_bench.store.folder import files, places
-from fod_bench.store.folder.places import NO_OBJECT, OddError
+from fod_bench.store.folder.places import DELETE, NO_OBJECT, OddError
 
 _LOCK_SECONDS = 60.0
 """A change holds the lock for milliseconds; only a process that was stopped in it holds it for so long."""
-_DELETE = "delete it to have it made anew"
 _DIGEST = re.compile(r"[0-9a-f]{64}(?=  )")
 
 _Value = TypeVar("_Value")
@@ -159,7 +158,7 @@ class LocalStore:
                 except NO_OBJECT:
                     if path.is_symlink():
                         link = "a link to a folder" if path.is_dir() else "a link that leads nowhere"
-                        raise self._damaged(name, f"{link} stands in its place; {_DELETE}") from None
+                        raise self._damaged(name, f"{link} stands in its place; {DELETE}") from None
                     raise ObjectMissingError(f"store {self.root}: there is no object {name}") from None
                 except OddError as odd:
                     raise self._damaged(name, str(odd)) from None
@@ -167,7 +166,7 @@ class LocalStore:
                 if digest in recorded:
                     return value
         fault = "its content does not match its checksum" if recorded else "it has no checksum"
-        raise self._damaged(name, f"{fault}; {_DELETE}")
+        raise self._damaged(name, f"{fault}; {DELETE}")
 
     def _damaged(self, name: str, fault: str) -> DamagedObjectError:
         return DamagedObjectError(f"store {self.root}: object {name} is damaged: {fault}")
