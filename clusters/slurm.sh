@@ -93,11 +93,11 @@ fi
 # Nodes that come later are used, too. Asked to end, the run leaves checkpoints and says how to go on.
 fod-bench run "$JOB" --address "$HEAD_ADDRESS:$RAY_PORT" --store "$STORE" &
 run=$!
-while :; do # a signal ends the waiting, not the run
-    code=0
-    wait "$run" || code=$?
-    kill -0 "$run" 2> /dev/null || break
+while kill -0 "$run" 2> /dev/null; do # a signal ends the waiting, not the run
+    wait "$run" || true
 done
+code=0
+wait "$run" || code=$?
 run=''
 if [[ $asked == requeue ]] && ((code != 0)); then
     scontrol requeue "$SLURM_JOB_ID"

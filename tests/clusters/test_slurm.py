@@ -97,7 +97,7 @@ def test_bash_and_shellcheck_take_the_script() -> None:
 @pytest.mark.parametrize(
     ("right", "wrong"),
     [
-        ("done\nrun=''\n", "run=''\n"),
+        ("done\ncode=0\n", "code=0\n"),
         ('rm -rf "$secret"', "rm -rf $secret"),
         ('address="$HEAD_ADDRESS', "address=$HAED_ADDRESS"),
     ],
