@@ -7,11 +7,11 @@ On a GPU the processes are four, each with a quarter of it.
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from benchmarks import Result
 from benchmarks.bench_growth import exponent
@@ -19,6 +19,7 @@ from benchmarks.steps import write
 from fod_bench.machine.system import cores
 
 PACKS = (1, 2, 4, 8)
+PACKS_ON_GPU = (1, 2, 4, 8, 16)
 SECONDS = 2.0
 """Of steps that are timed, after some to warm up."""
 STEPS = 24_000
@@ -46,16 +47,15 @@ def run() -> list[Result]:
     import torch
 
     on_gpu = torch.cuda.is_available()
-    processes = 4 if on_gpu else cores()
+    processes, packs = (4, PACKS_ON_GPU) if on_gpu else (cores(), PACKS)
     rows: list[dict[str, object]] = []
     results = []
     for size in SIZES if on_gpu else ("small", "medium"):
-        each = {pack: sum(_rates(size, pack, 1, processes)) for pack in PACKS}
-        one = {pack: _rates(size, pack, processes, 1)[0] for pack in PACKS}
+        each, one = _rates(size, packs, 1, processes), _rates(size, packs, processes, 1)
         rows += [_row(size, f"in each of {processes} processes", pack, rate) for pack, rate in each.items()]
         rows += [_row(size, f"in one process of {processes} threads", pack, rate) for pack, rate in one.items()]
         floor = 1.2 if size == "small" else 0.8
-        ratio = max(each[pack] for pack in PACKS[1:]) / each[1]
+        ratio = max(each[pack] for pack in packs[1:]) / each[1]
         growth = exponent({pack: pack / rate for pack, rate in each.items()})
         results += [
             Result(f"trials per hour, {size}: sharing steps / one by one", ratio, floor, "×"),
@@ -69,15 +69,28 @@ def _row(size: str, where: str, pack: int, rate: float) -> dict[str, object]:
     return {"size": size, "where": where, "pack": pack, "trials_per_hour": round(rate * 3600, 2)}
 
 
-def _rates(size: str, pack: int, threads: int, processes: int) -> list[float]:
-    """Trials per second of each of so many processes at once."""
-    command = [sys.executable, "-m", "benchmarks.bench_pack", size, str(pack), str(threads)]
-    started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(processes)]
-    return [json.loads(process.communicate()[0]) for process in started]
+def _rates(size: str, packs: Sequence[int], threads: int, processes: int) -> dict[int, float]:
+    """Trials per second of so many processes at once, by pack; they take their steps at the same time."""
+    command = [sys.executable, "-m", "benchmarks.bench_pack", size, str(threads)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
+    started = [subprocess.Popen(command, **pipes) for _ in range(processes)]
+
+    def answers(asked: object) -> list[str]:
+        for process in started:
+            process.stdin.write(f"{asked}\n")
+        return [process.stdout.readline() for process in started]
+
+    rates = {}
+    for pack in packs:
+        answers(pack)  # each is ready for its steps
+        rates[pack] = sum(float(rate) for rate in answers("go"))
+    for process in started:
+        process.communicate()
+    return rates
 
 
-def _rate(size: Size, pack: int, threads: int) -> float:
-    """Trials per second of one process."""
+def _rates_here(size: Size, threads: int) -> None:
+    """Answers the lines of `_rates`: with a line when it is ready for the steps of a pack, then with its trials per second."""
     import numpy as np
     import torch
 
@@ -106,22 +119,26 @@ def _rate(size: Size, pack: int, threads: int) -> float:
         "batch_size": 1,
         "lambda2": 0.5,
     }
-    methods = [FodMethod(setting | {"lambda1": 0.5 + seed}, *given, seed, device) for seed in range(pack)]
-    packed = FodMethod.pack(methods)
+    for asked in sys.stdin:
+        pack = int(asked)
+        methods = [FodMethod(setting | {"lambda1": 0.5 + seed}, *given, seed, device) for seed in range(pack)]
+        packed = FodMethod.pack(methods)
 
-    def steps(count: int) -> None:
-        for step in range(count):
-            packed.step([(0, step % 8)] * pack) if pack > 1 else methods[0].step(0, step % 8)
-        if device.type == "cuda":
-            torch.cuda.synchronize()
+        def steps(count: int, pack: int = pack, methods: list[Any] = methods, packed: Any = packed) -> None:
+            for step in range(count):
+                packed.step([(0, step % 8)] * pack) if pack > 1 else methods[0].step(0, step % 8)
+            if device.type == "cuda":
+                torch.cuda.synchronize()
 
-    steps(8)
-    done, start = 0, time.perf_counter()
-    while time.perf_counter() - start < SECONDS:
         steps(8)
-        done += 8
-    return pack * done / (time.perf_counter() - start) / STEPS
+        print("ready", flush=True)
+        sys.stdin.readline()
+        done, start = 0, time.perf_counter()
+        while time.perf_counter() - start < SECONDS:
+            steps(8)
+            done += 8
+        print(pack * done / (time.perf_counter() - start) / STEPS, flush=True)
 
 
 if __name__ == "__main__":
-    print(json.dumps(_rate(SIZES[sys.argv[1]], int(sys.argv[2]), int(sys.argv[3]))))
+    _rates_here(SIZES[sys.argv[1]], int(sys.argv[2]))

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 from benchmarks import Result
-from benchmarks.steps import PAPER, STRIDE_4, THREADS, Step, best, measure, write
+from benchmarks.steps import PAPER, STRIDE_4, THREADS, Measured, Step, best, measure, measure_all, write
 
 OURS = "numba"
 """The implementation that is at work on a CPU."""
@@ -58,22 +58,34 @@ def _fastest(work: Callable[[], object], device: str) -> float:
     return seconds
 
 
+def _on_cpu() -> tuple[dict[str, Measured], dict[tuple[str, int], Measured]]:
+    """By side, and by side and number of patches. In turn, since the machine's speed drifts."""
+    rounds = [{side: measure(side, PAPER, repeats) for side, repeats in SIDES.items()} for _ in range(2)]
+    alone = {
+        (side, tokens): measure(side, step, 2)
+        for tokens, step in BY_PATCHES.items()
+        for side in SIDES
+        if tokens < 4096 or side in ("tiled", OURS)
+    }
+    return {side: best(*(each[side] for each in rounds)) for side in SIDES}, alone
+
+
+def _on_gpu() -> tuple[dict[str, Measured], dict[tuple[str, int], Measured]]:
+    """The same, one process a side: starting one takes longer than all its steps."""
+    found, alone = {}, {}
+    for side, repeats in SIDES_ON_GPU.items():
+        found[side], *others = measure_all(side, [PAPER, *BY_PATCHES.values()], repeats)
+        alone |= {(side, tokens): other for tokens, other in zip(BY_PATCHES, others, strict=True)}
+    return found, alone
+
+
 def run() -> list[Result]:
     """All figures; `results/step.csv` has them by side and number of patches."""
     import torch
 
     on_gpu = torch.cuda.is_available()
-    sides, ours_name = (SIDES_ON_GPU, OURS_ON_GPU) if on_gpu else (SIDES, OURS)
-    rounds = [
-        {side: measure(side, PAPER, repeats) for side, repeats in sides.items()} for _ in range(2)
-    ]  # in turn: the machine's speed drifts
-    found = {side: best(*(each[side] for each in rounds)) for side in sides}
-    alone = {
-        (side, tokens): measure(side, step, 20 if on_gpu else 2)
-        for tokens, step in BY_PATCHES.items()
-        for side in sides
-        if on_gpu or tokens < 4096 or side in ("tiled", OURS)
-    }
+    ours_name = OURS_ON_GPU if on_gpu else OURS
+    found, alone = _on_gpu() if on_gpu else _on_cpu()
     device = "cuda" if on_gpu else "cpu"
     flops, bandwidth = peak_flops(device), peak_bytes(device)
     kinds = [(side, PAPER, result) for side, result in found.items()]
@@ -84,7 +96,7 @@ def run() -> list[Result]:
             {
                 "side": side,
                 "tokens": step.tokens,
-                "seconds": round(result.seconds, 3),
+                "seconds": round(result.seconds, 5),
                 "processor_seconds": round(result.processor_seconds, 3),
                 "own_mb": round(result.own_mb),
                 "peak_mb": round(result.peak_mb),

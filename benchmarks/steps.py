@@ -9,6 +9,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import NamedTuple
@@ -66,8 +67,16 @@ class Measured(NamedTuple):
 
 
 def measure(side: str, step: Step, repeats: int = 3) -> Measured:
-    """`side` is `baseline` (`plain_fod.py`: N×N tensors kept, two backward passes), or an implementation of the operator, with
-    `+graphs` where its steps are recorded."""
+    """One step: see `measure_all`."""
+    return measure_all(side, [step], repeats)[0]
+
+
+def measure_all(side: str, steps: Sequence[Step], repeats: int = 3) -> list[Measured]:
+    """Steps in one process; on a CPU that has one peak of memory, so that the first alone has its own there.
+
+    `side` is `baseline` (`plain_fod.py`: N×N tensors kept, two backward passes), or an implementation of the operator, with
+    `+graphs` where its steps are recorded.
+    """
     name, _, graphs = side.partition("+")
     environment = os.environ | {
         "FOD_BENCH_CORRELATION": "" if side == "baseline" else name,
@@ -75,9 +84,9 @@ def measure(side: str, step: Step, repeats: int = 3) -> Measured:
     }
     if side == "baseline":
         environment["GOMP_SPINCOUNT"] = "300000"  # what it is without `fod_bench.machine.tuning`; better for this side
-    command = [sys.executable, "-m", "benchmarks.steps", side, json.dumps(step), str(repeats)]
+    command = [sys.executable, "-m", "benchmarks.steps", side, json.dumps(steps), str(repeats)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
-    return Measured(*json.loads(done.stdout))
+    return [Measured(*each) for each in json.loads(done.stdout)]
 
 
 def best(*measured: Measured) -> Measured:
@@ -96,10 +105,13 @@ def write(name: str, rows: list[dict[str, object]]) -> None:
 
 
 def machine() -> str:
-    """Processor, cores and how busy they were."""
+    """Processor, cores and how busy they were, and the GPU where there is one."""
+    import torch
+
     info = Path("/proc/cpuinfo")
     names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-    return f"{names[0] if names else 'unknown'}; {cores()} cores; load {os.getloadavg()[0]:.0f}"
+    processor = f"{names[0] if names else 'unknown'}; {cores()} cores; load {os.getloadavg()[0]:.0f}"
+    return f"{torch.cuda.get_device_name()}; {processor}" if torch.cuda.is_available() else processor
 
 
 def _peak_mb() -> float:
@@ -128,6 +140,8 @@ def _measure_here(side: str, step: Step, repeats: int) -> Measured:
     smallest = NetworkShape(2, 2, 4, 8, 2, 1, "full")
     trainer(smallest).step(torch.randn(1, 4, 4, device=device), torch.randn(1, 4, 4, device=device))
     loaded = 0.0 if on_gpu else _peak_mb()
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats()
     levels = []
     for grid, channels, d_model in step.levels:
         features = torch.randn(step.images, grid * grid, channels, device=device)
@@ -161,5 +175,5 @@ def _measure_here(side: str, step: Step, repeats: int) -> Measured:
 
 
 if __name__ == "__main__":
-    sides, images, layers = json.loads(sys.argv[2])
-    print(json.dumps(_measure_here(sys.argv[1], Step(tuple(map(tuple, sides)), images, layers), int(sys.argv[3]))))
+    asked = [Step(tuple(map(tuple, sides)), images, layers) for sides, images, layers in json.loads(sys.argv[2])]
+    print(json.dumps([_measure_here(sys.argv[1], step, int(sys.argv[3])) for step in asked]))

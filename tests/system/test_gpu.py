@@ -69,9 +69,11 @@ def chosen(**variables: str) -> Iterator[None]:
         yield
 
 
-def method(seed: int = 3407, data: TrialData | None = None, **changes: Any) -> FodMethod:
+def method(
+    seed: int = 3407, data: TrialData | None = None, device: torch.device = DEVICE, **changes: Any
+) -> FodMethod:
     data = data or trial_data()
-    return FodMethod(setting(**{"learning_rate": 1e-3} | changes), data.train, data.context, seed, DEVICE)
+    return FodMethod(setting(**{"learning_rate": 1e-3} | changes), data.train, data.context, seed, device)
 
 
 def losses(made: FodMethod, first: int, last: int) -> list[torch.Tensor]:
@@ -111,7 +113,7 @@ def test_steps_are_a_cpus(implementation: str, views: str) -> None:
     """The first steps of a training; later ones lie apart as any two roundings do."""
     with chosen(**{VARIABLE: implementation}):
         found = losses(method(views=views), 0, 2 * STEPS)
-    expected = losses(FodMethod(setting(learning_rate=1e-3, views=views), trial_data(), 3407, CPU), 0, 2 * STEPS)
+    expected = losses(method(device=CPU, views=views), 0, 2 * STEPS)
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
 
 
