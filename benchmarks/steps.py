@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -125,15 +126,17 @@ def _measure_here(side: str, step: Step, repeats: int) -> Measured:
     from benchmarks.traffic import Traffic
     from fod_bench.methods.fod.network import NetworkShape
     from fod_bench.methods.fod.recorded import CudaGraphs, graphs_wanted
+    from fod_bench.methods.fod.streams import Streams
     from fod_bench.methods.fod.train import LevelTrainer, LossWeights, build_network
 
     torch.set_num_threads(THREADS)
     torch.manual_seed(0)
     on_gpu = torch.cuda.is_available()
     device = torch.device("cuda" if on_gpu else "cpu")
-    recorder = CudaGraphs() if graphs_wanted(device) else None
+    recorded = graphs_wanted(device)
 
     def trainer(shape: NetworkShape) -> LevelTrainer:
+        recorder = CudaGraphs() if recorded else None
         return LevelTrainer(build_network(shape, seed=0).to(device), LossWeights(), 1e-4, recorder=recorder)
 
     # A first step loads some 200 MB of modules, on whichever side.
@@ -149,12 +152,21 @@ def _measure_here(side: str, step: Step, repeats: int) -> Measured:
         shape = NetworkShape(grid, grid, channels, d_model, 8, step.layers, "full")
         levels.append((trainer(shape), features, reference))
 
+    def step_of(level: LevelTrainer, features: torch.Tensor, reference: torch.Tensor) -> None:
+        if side == "baseline":
+            plain_fod.step(level.network, level.optimizer, features, reference)
+        else:
+            level.step(features, reference)
+
+    works = [partial(step_of, *each) for each in levels]
+    streams = Streams(len(works)) if recorded else None
+
     def take_step() -> None:
-        for level, features, reference in levels:
-            if side == "baseline":
-                plain_fod.step(level.network, level.optimizer, features, reference)
-            else:
-                level.step(features, reference)
+        if streams is not None:
+            streams.run(works)
+        else:
+            for work in works:
+                work()
 
     seconds = processor_seconds = float("inf")
     for _ in range(repeats):

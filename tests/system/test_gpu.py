@@ -69,9 +69,7 @@ def chosen(**variables: str) -> Iterator[None]:
         yield
 
 
-def method(
-    seed: int = 3407, data: TrialData | None = None, device: torch.device = DEVICE, **changes: Any
-) -> FodMethod:
+def method(seed: int = 3407, data: TrialData | None = None, device: torch.device = DEVICE, **changes: Any) -> FodMethod:
     data = data or trial_data()
     return FodMethod(setting(**{"learning_rate": 1e-3} | changes), data.train, data.context, seed, device)
 
@@ -244,7 +242,7 @@ def test_an_evaluation_waits_for_the_device_once() -> None:
             evaluated()
         finally:
             torch.cuda.set_sync_debug_mode("default")
-    waits = [str(each.message) for each in caught if "synchronizing" in str(each.message)]
+    waits = [str(each.message) for each in caught if "called a synchronizing" in str(each.message)]
     assert len(waits) == 1, waits
 
 

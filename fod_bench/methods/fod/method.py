@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from fod_bench.methods.fod.precision import Precision, check_precision
 from fod_bench.methods.fod.recorded import CudaGraphs, graphs_wanted
 from fod_bench.methods.fod.references.lookup import Lookup
 from fod_bench.methods.fod.rules import rules, uses_reference
+from fod_bench.methods.fod.streams import Streams
 from fod_bench.methods.fod.train import LevelTrainer, Losses, LossWeights, build_network
 from fod_bench.records.checkpoints import State
 from fod_bench.records.record import score_name
@@ -54,7 +56,7 @@ class FodMethod:
         try:
             self.correlation = "" if self.view == "patch" else implementation(device)
             check_precision(self.precision, device, self.correlation)
-            recorder = CudaGraphs() if graphs_wanted(device) else None
+            recorded = graphs_wanted(device)
         except ValueError as error:
             raise TrialError(str(error)) from None
         # (n, N, C) per level, on the device for good. What a network is given is always a copy in torch's own memory:
@@ -80,7 +82,11 @@ class FodMethod:
         for level in self.levels:
             shape = network_shape(setting, level, *train.pooled[level].shape[1:])
             network = build_network(shape, seed).to(device)
-            self.trainers[level] = LevelTrainer(network, weights, learning_rate, self.precision, recorder)
+            self.trainers[level] = LevelTrainer(
+                network, weights, learning_rate, self.precision, CudaGraphs() if recorded else None
+            )
+        # Recorded steps of the levels share the GPU; a step of zero gradients ties the levels to each other.
+        self._streams = Streams(len(self.levels)) if recorded and not self.zero_gradient_step else None
         self.networks: list[nn.Module] = [trainer.network for trainer in self.trainers.values()]
         self.images = len(self.train[self.levels[0]])
         self.epochs: int = setting.get("epochs", 1)
@@ -105,14 +111,26 @@ class FodMethod:
     def step(self, epoch: int, step: int) -> Tensor:
         """One step of every level on the next batch; losses (len(loss_names),)."""
         chosen = self.chosen(epoch, step)
+        if self._streams is not None:
+            works = [partial(self._level_step, level, chosen) for level in self.levels]
+            return self.row(self._streams.run(works))
         taken: list[Losses] = []
         for level, trainer in self.trainers.items():
-            taken.append(trainer.step(*self.batch(level, chosen)))
+            taken.append(self._level_step(level, chosen))
             if self.zero_gradient_step:
                 for other in self.trainers.values():
                     if other is not trainer:
                         other.zero_gradient_step()
         return self.row(taken)
+
+    def record_nothing(self) -> None:
+        """From now on steps are taken one by one, also on a GPU."""
+        self._streams = None
+        for trainer in self.trainers.values():
+            trainer.recorded = None
+
+    def _level_step(self, level: int, chosen: Tensor) -> Losses:
+        return self.trainers[level].step(*self.batch(level, chosen))
 
     def chosen(self, epoch: int, step: int) -> Tensor:
         """Numbers of the training images of a step (B,)."""

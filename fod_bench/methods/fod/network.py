@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -15,6 +16,7 @@ from torch.nn import functional
 
 from fod_bench.methods.fod.correlation import correlate
 from fod_bench.methods.fod.rules import View
+from fod_bench.methods.fod.streams import side_by_side
 from fod_bench.methods.fod.target import kernel_widths, target_factors
 
 
@@ -118,15 +120,23 @@ class _Block(nn.Module):
     def forward(
         self, hidden: Tensor, known: Tensor | None
     ) -> tuple[Tensor, BranchStatistics | None, BranchStatistics | None]:
+        intra, inter = self.intra, self.inter
         intra_statistics = inter_statistics = None
-        mixed = hidden
-        if self.intra is not None:
-            output, intra_statistics = self.intra(hidden, hidden)
-            mixed = mixed + output
-        if self.inter is not None:
-            output, inter_statistics = self.inter(hidden, known)
-            # with both branches the residual stands in each, (x + Z^g) − (x + Z^e), and cancels
-            mixed = mixed + output if self.intra is None else mixed - hidden - output
+        if inter is None:
+            assert intra is not None
+            output, intra_statistics = intra(hidden, hidden)
+            mixed = hidden + output
+        else:
+            assert known is not None
+            if intra is None:
+                output, inter_statistics = inter(hidden, known)
+                mixed = hidden + output
+            else:
+                (output, intra_statistics), (subtracted, inter_statistics) = side_by_side(
+                    partial(intra, hidden, hidden), partial(inter, hidden, known), (hidden, known), _tensors
+                )
+                # the residual stands in each branch, (x + Z^g) − (x + Z^e), and cancels
+                mixed = hidden + output - hidden - subtracted
         mixed = self.norm1(mixed)
         expanded = functional.gelu(self.ffn["fc1"](mixed))
         return self.norm2(mixed + self.ffn["fc2"](expanded)), intra_statistics, inter_statistics
@@ -164,6 +174,11 @@ class Branch(nn.Module):
     def _merge(self, tensor: Tensor) -> Tensor:
         """(B, h, N, k) to (B, N, h·k)."""
         return tensor.transpose(1, 2).flatten(-2)
+
+
+def _tensors(result: tuple[Tensor, BranchStatistics | None]) -> list[Tensor]:
+    """Those in what a branch returns."""
+    return [result[0], *(result[1] or ())]
 
 
 def position_code(d_model: int, height: int, width: int) -> Tensor:

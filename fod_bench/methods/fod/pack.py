@@ -20,6 +20,8 @@ class FodPack:
 
     def __init__(self, methods: Sequence[FodMethod]) -> None:
         self.methods = list(methods)
+        for method in methods:
+            method.record_nothing()  # every recording has memory of its own, and here every member would make some
         self.trainers = {
             level: PackedTrainer([method.trainers[level] for method in methods]) for level in methods[0].levels
         }

@@ -14,8 +14,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from fod_bench.methods.fod.streams import recording
+
 VARIABLE = "FOD_BENCH_CUDA_GRAPHS"
-"""Environment variable: 1 has training steps on a GPU recorded. Unset, empty or 0: they are not, since no GPU has judged it yet."""
+"""Environment variable: 0 has training steps on a GPU taken one by one. Unset, empty or 1: they are recorded."""
 WARM_UP = 3
 """Steps taken as usual before one is recorded: libraries set themselves up in them, and the optimiser makes its moments."""
 
@@ -27,8 +29,8 @@ def graphs_wanted(device: torch.device) -> bool:
     """Whether steps on `device` are to be recorded. Raises ValueError when `VARIABLE` is none of its values."""
     asked = os.environ.get(VARIABLE, "")
     if asked not in ("", "0", "1"):
-        raise ValueError(f"{VARIABLE}={asked}: it is 1, to record training steps on a GPU, or 0")
-    return asked == "1" and device.type == "cuda"
+        raise ValueError(f"{VARIABLE}={asked}: it is 1, to record training steps on a GPU, which is the default, or 0")
+    return asked != "0" and device.type == "cuda"
 
 
 class Recorder(Protocol):
@@ -44,22 +46,28 @@ class Recorder(Protocol):
 
 
 class CudaGraphs:
-    """Records on the current CUDA device."""
+    """Records on the current CUDA device.
+
+    What is replayed at the same time needs a recorder of its own: cuBLAS has one workspace a stream, also in what is recorded.
+    """
+
+    def __init__(self) -> None:
+        self._stream, self._aside = torch.cuda.Stream(), torch.cuda.Stream()
 
     def warm_up(self, work: Work) -> Tensor:
-        """On a stream of its own, as what is recorded later."""
-        current, aside = torch.cuda.current_stream(), torch.cuda.Stream()
-        aside.wait_stream(current)
-        with torch.cuda.stream(aside):
+        """On the stream on which it is recorded later."""
+        current = torch.cuda.current_stream()
+        self._stream.wait_stream(current)
+        with torch.cuda.stream(self._stream):
             result = work()
-        current.wait_stream(aside)
+        current.wait_stream(self._stream)
         result.record_stream(current)
         return result
 
     def record(self, work: Work) -> Work:
         """As a CUDA graph with a pool of memory of its own."""
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, stream=self._stream), recording(self._aside):
             result = work()
 
         def replay() -> Tensor:

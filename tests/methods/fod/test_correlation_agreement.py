@@ -62,6 +62,20 @@ def test_a_repetition_gives_the_same_bits(monkeypatch: pytest.MonkeyPatch, name:
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("programs", [1, 20, 1000])
+def test_parts_of_the_sweep_add_up(monkeypatch: pytest.MonkeyPatch, programs: int) -> None:
+    """One part, some that do not divide the grid evenly, and one for each of its rows."""
+    from fod_bench.methods.fod.correlation import triton
+
+    monkeypatch.setenv(VARIABLE, "triton")
+    monkeypatch.setattr(triton, "PROGRAMS", programs)
+    inputs = [tensor.float() for tensor in Case(1, 2, 90, 7, 9, 24, 1.0, 0.0, 7).inputs()]
+    truth = outcome([tensor.double() for tensor in inputs], written_down)
+    with matrix_products("float32", DEVICE):
+        compare(outcome([tensor.to(DEVICE) for tensor in inputs]), truth, TOLERANCE)
+
+
+@pytest.mark.gpu
 @pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
 @pytest.mark.parametrize("name", HERE)
 @pytest.mark.parametrize("fault", [float("nan"), float("inf")])
@@ -105,7 +119,7 @@ def test_the_variable_chooses(monkeypatch: pytest.MonkeyPatch, name: str) -> Non
         with pytest.raises(ValueError, match="numba: it works on a CPU, and this is cuda; name tiled or triton"):
             implementation(torch.device("cuda"))
     else:
-        assert implementation(torch.device("cuda")) == (name or "tiled")
+        assert implementation(torch.device("cuda")) == (name or "triton")
 
 
 def test_an_unknown_name_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,6 +129,7 @@ def test_an_unknown_name_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_triton_it_is_missed_only_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
     monkeypatch.setattr("fod_bench.methods.fod.correlation.find_spec", lambda name: None)
     assert implementation(torch.device("cuda")) == "tiled"
     monkeypatch.setenv(VARIABLE, "triton")
@@ -129,28 +144,31 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from fod_bench.methods.fod.correlation import triton as kernels
 
-arguments = kernels.Tiling(1024, 32, 32, 32, "{precision}").arguments(8)
-for kernel in (kernels.forward_kernel, kernels.query_kernel, kernels.key_kernel):
+arguments = kernels.Tiling(8, 1024, 32, 32, 32, "{precision}").arguments()
+for kernel in (kernels.softmax_kernel, kernels.forward_kernel, kernels.query_kernel, kernels.key_kernel):
+    names = list(inspect.signature(kernel.fn).parameters)
     constants = {{name: value for name, value in arguments.items() if name.isupper()}}
+    if {ones}:  # Triton makes a constant of an integer that is 1
+        constants |= {{name: 1 for name in names if name not in constants and name != "scale" and not name.endswith("_at")}}
     options = {{"num_warps": arguments["num_warps"]}}
     types = {{
-        name: "constexpr" if name.isupper() else "*fp32" if name.endswith("_at") else "fp32" if name == "scale" else "i32"
-        for name in inspect.signature(kernel.fn).parameters
+        name: "constexpr" if name in constants else "*fp32" if name.endswith("_at") else "fp32" if name == "scale" else "i32"
+        for name in names
     }}
     compiled = triton.compile(ASTSource(kernel, types, constants), target=GPUTarget("cuda", 80, 32), options=options)
     assert compiled.asm["cubin"] and compiled.metadata.shared <= 96 * 1024, kernel
 """
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_the_kernels_compile_for_a_gpu_without_one(precision: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("precision", "ones"), [("float32", False), ("float32", True), ("bfloat16", False)])
+def test_the_kernels_compile_for_a_gpu_without_one(precision: str, ones: bool, tmp_path: Path) -> None:
     """In a process of its own: this one interprets."""
     environment = {
         "TRITON_CACHE_DIR": str(tmp_path),
         "PYTHONPATH": str(Path(__file__).parents[3]),
         "PATH": "/usr/bin:/bin",
     }
-    command = [sys.executable, "-c", _COMPILE.format(precision=precision)]
+    command = [sys.executable, "-c", _COMPILE.format(precision=precision, ones=ones)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
