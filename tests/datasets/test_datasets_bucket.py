@@ -57,6 +57,7 @@ def pushed(server: Server, tmp_path: Path, request: pytest.FixtureRequest) -> tu
     root = tmp_path / "parts"
     folder_category(root, "nut")
     folder_category(root, "bolt")
+    image(root / "bolt/train/good/000.png", value=7)
     (root / ".DS_Store").write_bytes(b"hidden")
     return root, push(root, server.address(place(request))).uri
 
