@@ -1,4 +1,4 @@
-"""`fod-bench submit` to a Ray head in processes of its own: followed, killed, stopped, resumed; what is sent, and what is refused."""
+"""`fod-bench submit` to a Ray head in processes of its own: followed, killed, stopped, resumed; what is sent, what is refused."""
 
 from __future__ import annotations
 
