@@ -194,12 +194,12 @@ def _to_ray(
             except KeyboardInterrupt:
                 _goes_on(id_, target.name)
                 return INTERRUPTED
-        if begun.code:
-            fault = fault_of(server.logs(id_))
-            if fault:
-                raise ClusterError(fault)
-            if not (wait or follow):
-                say(server.logs(id_), err=True, nl=False)
+        if begun.code in (1, 2) and (fault := fault_of(server.logs(id_))):
+            error = ClusterError(fault)
+            error.exit_code = begun.code
+            raise error
+        if begun.code and not (wait or follow):
+            say(server.logs(id_), err=True, nl=False)
         if wait or follow:
             return _watched(server, id_, target.name, follow)
     if begun.at_work:

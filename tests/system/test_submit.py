@@ -3,64 +3,27 @@
 from __future__ import annotations
 
 import json
-import shlex
 import signal
-import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
-import yaml
 
-from tests.helpers.cluster_files import launched
 from tests.helpers.commands import LONG, Bench, Running, wait_for
-from tests.helpers.s3_servers import Server, free_ports
+from tests.helpers.ray_head import BIN, Head, ray_ports, start_head
+from tests.helpers.s3_servers import Server
 
 pytest.importorskip("aiohttp", reason="submitting takes Ray's dashboard: pip install 'fod-bench[cluster]'")
 
-BIN = Path(sys.executable).parent
 SECRET = "secret-" + uuid.uuid4().hex
-
-
-class Head(NamedTuple):
-    """A cluster that was started by the commands of clusters/local.yaml."""
-
-    file: str
-    """Its own copy of it, with the ports it has."""
-    url: str
-    token: str
-    address: str
 
 
 @pytest.fixture(scope="module")
 def head(bench: Bench) -> Head:
-    """Ray's head on this machine, whose workers see a bucket's credentials, and the laptop's secrets not."""
-    bench.start_process(str(BIN / "ray"), "get-auth-token", "--generate").finished()
-    token = (Path(bench.environment["HOME"]) / ".ray/auth_token").read_text().strip()
-    dashboard, agent = _ports(2)
-    config = launched("local")
-    command = config["head_start_ray_commands"][1].replace("--port=6379", "--port=0")
-    config["head_start_ray_commands"][1] = command = f"{command} --dashboard-port={dashboard} --num-cpus=1"
-    (bench.folder / "local.yaml").write_text(yaml.safe_dump(config))
-    words = shlex.split(command)
-    at = words.index("ray")
-    environment = dict(word.split("=") for word in words[:at])
-    environment["PATH"] = f"{BIN}:{bench.environment['PATH']}"
-    options = [*words[at + 1 :], f"--dashboard-agent-listen-port={agent}"]
-    started = bench.start_process(str(BIN / "ray"), *options, **environment).finished()
-    assert started.code == 0, started.err
-    address = (Path(bench.environment["RAY_TMPDIR"]) / "ray/ray_current_cluster").read_text().strip()
-    return Head("local.yaml", f"http://127.0.0.1:{dashboard}", token, address)
-
-
-def _ports(count: int) -> list[int]:
-    """Free ones that Ray gives to no worker."""
-    found: list[int] = []
-    while len(found) < count:
-        found += [port for port in free_ports(count) if port > 20_000]
-    return found[:count]
+    """Ray's head on this machine, which has none of the secrets of whoever submits."""
+    return start_head(bench)
 
 
 def submissions(bench: Bench, head: Head) -> list[dict[str, Any]]:
@@ -154,7 +117,7 @@ def test_what_cannot_begin_is_one_line(bench: Bench, head: Head, elsewhere: str)
         assert "Traceback" not in err
         return err.splitlines()[-1]
 
-    (port,) = _ports(1)
+    (port,) = ray_ports(1)
     assert f"http://127.0.0.1:{port} cannot be reached" in refused(job, "--cluster", f"http://127.0.0.1:{port}")
     assert "asks for another token" in refused(job, "--cluster", head.file, RAY_AUTH_TOKEN="0" * 64)
     assert "asks for a token, and none was sent" in refused(job, "--cluster", head.file, RAY_AUTH_MODE="disabled")
@@ -191,7 +154,7 @@ def test_data_in_a_bucket_and_a_node_of_another_version(
         f"--address={head.address}",
         "--num-cpus=1",
         f"--temp-dir={node}",
-        f"--dashboard-agent-listen-port={_ports(1)[0]}",
+        f"--dashboard-agent-listen-port={ray_ports(1)[0]}",
     ]
     started = bench.start_process(
         str(BIN / "ray"),

@@ -124,11 +124,15 @@ class JobServer:
         return self.ended(id_, limit=STOP_SECONDS + ANSWER_SECONDS)
 
     def begun(self, id_: str, limit: float) -> Submission:
-        """The job once its run has found the cluster fit, or has ended, or after `limit` seconds."""
+        """The job once its run has found the cluster fit, or has ended, or has been at it for `limit` seconds."""
         end = time.monotonic() + limit
         while True:
             found = self.info(id_)
-            if not found.at_work or time.monotonic() > end or _BEGUN in self.logs(id_):
+            if not found.at_work or _BEGUN in self.logs(id_):
+                return found
+            if found.state == "PENDING":
+                end = time.monotonic() + limit
+            elif time.monotonic() > end:
                 return found
             time.sleep(LOOK_SECONDS)
 
