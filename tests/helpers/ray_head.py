@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import signal
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -11,9 +12,12 @@ import yaml
 
 from tests.helpers.cluster_files import launched
 from tests.helpers.commands import Bench
+from tests.helpers.ray_nodes import send
 from tests.helpers.s3_servers import free_ports
 
 BIN = Path(sys.executable).parent
+_STARTS = 4
+"""Ray gives its raylet 30 s, which a busy machine may take."""
 
 
 class Head(NamedTuple):
@@ -40,8 +44,14 @@ def start_head(bench: Bench) -> Head:
     environment = dict(word.split("=") for word in words[:at])
     environment["PATH"] = f"{BIN}:{bench.environment['PATH']}"
     options = [*words[at + 1 :], f"--dashboard-agent-listen-port={agent}"]
-    started = bench.start_process(str(BIN / "ray"), *options, **environment).finished()
-    assert started.code == 0, started.err
+    for left in reversed(range(_STARTS)):
+        started = bench.start_process(str(BIN / "ray"), *options, **environment)
+        done = started.finished()
+        if done.code == 0:
+            break
+        assert "timed out during startup" in done.err and left, done.err
+        for process in started.processes():
+            send(process, signal.SIGKILL)
     address = (Path(bench.environment["RAY_TMPDIR"]) / "ray/ray_current_cluster").read_text().strip()
     return Head("local.yaml", f"http://127.0.0.1:{dashboard}", token, address)
 
