@@ -26,6 +26,7 @@ NAMES = (
     "bench_report",
     "bench_store",
     "bench_scheduler",
+    "bench_submit",
 )
 
 

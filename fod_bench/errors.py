@@ -6,6 +6,7 @@ exits with its `exit_code`. Any other exception is a fault of the program and ke
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Mapping
@@ -86,4 +87,14 @@ class DivergedError(TrialError):
 
 def command_again() -> str:
     """The command as it was given, for messages that say how to go on."""
-    return shlex.join(["fod-bench", *sys.argv[1:]])
+    return submitted_as("run") or shlex.join(["fod-bench", *sys.argv[1:]])
+
+
+def submitted_as(name: str) -> str | None:
+    """The command `name` on the job of this run as it is given where the job was submitted; None for a run that was not."""
+    given, cluster = (os.environ.get(f"FOD_BENCH_{what}") for what in ("GIVEN", "CLUSTER"))
+    if not given or not cluster:
+        return None
+    return (
+        f"fod-bench submit {given} --cluster {shlex.quote(cluster)}" if name == "run" else f"fod-bench {name} {given}"
+    )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, ParamSpec
 
 import typer
 
-from fod_bench.errors import INTERRUPTED, FodBenchError, LostRayError, UsageError, command_again
+from fod_bench.errors import INTERRUPTED, FodBenchError, LostRayError, UsageError, command_again, submitted_as
 from fod_bench.machine.terminal import accept_any_encoding, end_at_once, say
 from fod_bench.schema.hidden import forget, hidden
 
@@ -94,17 +94,20 @@ def _print_no_more() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def load(job: Path, overrides: list[str] | None, store: str | None) -> Job:
-    """The job with what the command line changes. Raises `JobError`, `UsageError`."""
+def load(job: Path, overrides: list[str] | None, store: str | None, *, keep_unset: bool = False) -> Job:
+    """The job with what the command line changes; see `load_job` for `keep_unset`. Raises `JobError`, `UsageError`."""
     from fod_bench.job import load_job
     from fod_bench.job.shipped import named_job
 
-    loaded = load_job(named_job(job), overrides or [])
+    loaded = load_job(named_job(job), overrides or [], keep_unset=keep_unset)
     return loaded.with_store(store) if store else loaded
 
 
 def run_command(job: Path, overrides: Sequence[str] | None, store: str | None, name: str = "run") -> str:
     """The command that runs a job as it was given here, to be pasted into a shell; or another command on it, by its `name`."""
+    submitted = submitted_as(name)
+    if submitted is not None:
+        return submitted
     changes = [word for override in overrides or () for word in ("--set", override)]
     return shlex.join(["fod-bench", name, str(job), *changes, *(["--store", store] if store else [])])
 

@@ -1,4 +1,4 @@
-"""`fod-bench data`: checking a data set, writing a synthetic one."""
+"""`fod-bench data`: checking a data set, bringing it into a bucket, writing a synthetic one."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from fod_bench.cli.common import INTERRUPTED, Verbose, guarded, interrupted
 from fod_bench.cli.typer_app import App
 from fod_bench.errors import UsageError, plain_message
 from fod_bench.machine.terminal import say
+from fod_bench.text import counted
 
 if TYPE_CHECKING:
     from fod_bench.datasets import FolderSettings, Resize
 
-app = App(help="Check a data set, or write a synthetic one.")
+app = App(help="Check a data set, bring it into a bucket, or write a synthetic one.")
 
 Categories = Annotated[
     list[str] | None, typer.Option(metavar="NAME", help="Only this category; may be repeated. Default: all.")
@@ -26,7 +27,7 @@ Categories = Annotated[
 @app.command()
 @guarded
 def check(
-    root: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder that holds the categories.")],
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Folder that holds the categories.")],
     layout: Annotated[
         str, typer.Option(metavar="NAME", help="How the images lie on disk: `folder`, or a published set's layout.")
     ] = "folder",
@@ -72,7 +73,11 @@ def check(
     from fod_bench.datasets import FILE_LAYOUTS, FolderSettings, describe, resize_of
     from fod_bench.datasets import check as find_faults
     from fod_bench.schema.problems import unknown
+    from fod_bench.store.address import is_bucket
 
+    if is_bucket(folder):
+        raise UsageError(f"{folder}: a folder is checked, before `fod-bench data push` brings it into a bucket")
+    root = Path(folder)
     if layout not in FILE_LAYOUTS:
         raise UsageError(f"--layout: {unknown('layout', layout, FILE_LAYOUTS)}")
     if resize_size is not None and (resize != "crop" or resize_size < image_size):
@@ -120,6 +125,51 @@ def _tell_what_is_left_out(
                 say(f"{name}: {image}: the centre crop leaves its defect out {how}")
         if (summary := found.summary(name)) is not None:
             say(summary)
+
+
+@app.command()
+@guarded
+def push(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Root of the data set, as a job names it.")],
+    bucket: Annotated[str, typer.Argument(metavar="BUCKET", help="Where it is to lie: s3://bucket/prefix.")],
+    verbose: Verbose = False,
+) -> None:
+    """Bring a data set into a bucket, with the manifest by which jobs read it there: `root: s3://bucket/prefix`.
+
+    What is there already is not sent again; the manifest comes last. Hidden files stay behind.
+
+    Example: `fod-bench data push data/mvtec s3://bucket/data/mvtec`
+    """
+    from fod_bench.cli.store_common import stderr
+    from fod_bench.datasets.push import push as push_folder
+    from fod_bench.records.upkeep import Meter, format_bytes
+
+    with Meter("sending", stderr()) as meter:
+        pushed = push_folder(folder, bucket, lambda size: meter.add(size, 1))
+    sent = pushed.files - pushed.there
+    say(f"{counted(sent, 'file')}, {format_bytes(pushed.bytes)} sent, {pushed.there} were there; in a job:", err=True)
+    say(f"root: {pushed.uri}")
+
+
+@app.command()
+@guarded
+def manifest(
+    root: Annotated[
+        str, typer.Argument(metavar="FOLDER|BUCKET", help="Root of the data set: a folder, or s3://bucket/prefix.")
+    ],
+    verbose: Verbose = False,
+) -> None:
+    """Write the manifest of a data set, which a root in a bucket needs: path, size and SHA-256 of every file.
+
+    Of a folder that another program copies into a bucket, or of what lies in one already.
+
+    Example: `fod-bench data manifest data/mvtec && aws s3 sync data/mvtec s3://bucket/data/mvtec`
+    """
+    from fod_bench.datasets.push import write_bucket_manifest, write_manifest
+    from fod_bench.store.address import is_bucket
+
+    place, files = write_bucket_manifest(root) if is_bucket(root) else write_manifest(Path(root))
+    say(f"{place}: {counted(files, 'file')}", err=True)
 
 
 @app.command()

@@ -41,12 +41,27 @@ class _Group(TyperGroup):
         return _without_types(super().get_params(ctx), ctx)
 
 
+class _DefaultGroup(_Group):
+    """Its first command is meant where no other is named; the help is that one's, too."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        named = list(self.list_commands(ctx))
+        if not args or args[0] not in named[1:]:
+            args = [named[0], *(args or ["--help"])]
+        return super().parse_args(ctx, args)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        return ("" if name == self.list_commands(ctx)[0] else name), command, rest  # which usage need not name
+
+
 class App(typer.Typer):
     """An application, or a group of its commands."""
 
-    def __init__(self, bare: bool = False, **options: Any) -> None:
-        """`bare`: it does something without a command; else it shows its help then."""
-        super().__init__(cls=_Group, no_args_is_help=not bare, **options)
+    def __init__(self, bare: bool = False, default: bool = False, **options: Any) -> None:
+        """`bare`: it does something without a command; else it shows its help then. `default`: what names no command is for the
+        first one."""
+        super().__init__(cls=_DefaultGroup if default else _Group, no_args_is_help=not (bare or default), **options)
 
     def command(
         self, name: str | None = None, choices: Mapping[str, Callable[[], Iterable[str]]] | None = None, **options: Any

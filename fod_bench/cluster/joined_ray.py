@@ -19,7 +19,7 @@ PATIENCE_SECONDS = 300.0
 KNOCK_SECONDS = 3.0
 """Time in which a cluster has to take a connection; one behind a network that drops everything never refuses it."""
 _TOKEN_FILE = "~/.ray/auth_token"
-_WAYS = f"put the cluster's into {_TOKEN_FILE}, or name a file that holds it in RAY_AUTH_TOKEN_PATH"
+WAYS = f"put the cluster's into {_TOKEN_FILE}, or name a file that holds it in RAY_AUTH_TOKEN_PATH"
 
 
 @contextmanager
@@ -37,13 +37,8 @@ def joined_ray(address: str, note: Callable[[str], None]) -> Iterator[Link]:
             round(2 * PATIENCE_SECONDS)
         ),  # else Ray ends the process sooner, in silence
     }
-    mode = os.environ.get("RAY_AUTH_MODE", "").lower()
-    if mode != "disabled" and _token_place() is not None:
-        changes["RAY_AUTH_MODE"] = "token"  # else `ray.init` does not send it to a cluster that is named
-    elif mode == "token":
-        raise ClusterError(f"RAY_AUTH_MODE=token asks for a token to send, and this user has none; {_WAYS}")
     with ExitStack() as stack:
-        stack.enter_context(ray_environment(defaults(changes)))
+        stack.enter_context(ray_environment(defaults(changes | sent_token())))
         if "://" in address:
             yield Link({"address": address})
             return
@@ -57,6 +52,19 @@ def joined_ray(address: str, note: Callable[[str], None]) -> Iterator[Link]:
             found = _found(address)
         _show_token(found, note)
         yield Link({"address": address}, partial(_fault, found), PATIENCE_SECONDS)
+
+
+def sent_token() -> dict[str, str]:
+    """What has Ray send this user's token to a cluster that is named: nothing where there is none, or the environment forbids it.
+
+    Raises `ClusterError` for a token that the environment asks for and nobody has.
+    """
+    mode = os.environ.get("RAY_AUTH_MODE", "").lower()
+    if mode != "disabled" and _token_place() is not None:
+        return {"RAY_AUTH_MODE": "token"}  # else `ray.init` does not send it
+    if mode == "token":
+        raise ClusterError(f"RAY_AUTH_MODE=token asks for a token to send, and this user has none; {WAYS}")
+    return {}
 
 
 def _token_place() -> str | None:
@@ -99,13 +107,13 @@ def _found(address: str) -> str:
         found = canonicalize_bootstrap_address(address)
         if found is None:
             raise ConnectionError("none runs on this machine, and RAY_ADDRESS names none")
-        _knock(found)
+        knock(found)
     except Exception as error:  # connection, value and lookup errors
         raise unreachable(address, error) from error
     return str(found)
 
 
-def _knock(address: str) -> None:
+def knock(address: str) -> None:
     """Raises `OSError` when nobody listens at a `host:port`, which Ray takes long to find out."""
     host, _, port = address.rpartition(":")
     socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_SECONDS).close()
@@ -114,7 +122,7 @@ def _knock(address: str) -> None:
 def _fault(address: str) -> str | None:
     """Whether the cluster does not answer."""
     try:
-        _knock(address)
+        knock(address)
     except OSError as error:
         return f"the Ray cluster at {address} does not answer ({error})"
     return None
@@ -131,7 +139,7 @@ def _show_token(address: str, note: Callable[[str], None]) -> None:
             return
     place = _token_place()
     if place is None:
-        raise ClusterError(f"the Ray cluster at {address} asks for a token, and this user has none; {_WAYS}")
+        raise ClusterError(f"the Ray cluster at {address} asks for a token, and this user has none; {WAYS}")
     mode = os.environ["RAY_AUTH_MODE"]
     if mode.lower() != "token":
         raise ClusterError(

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from fod_bench.cluster.session import ray_session
+from fod_bench.cluster.versions import require_one_version
 
 if TYPE_CHECKING:
     from fod_bench.cluster.ray_pool import RayPool
@@ -29,6 +30,8 @@ def open_ray_pool(
     """
     note("starting Ray" if address is None else f"joining the Ray cluster at {address}")
     with ray_session(address, verbose, note) as watch:
+        if address is not None:
+            require_one_version(note)
         from fod_bench.cluster.ray_pool import RayPool  # Ray reads its settings when it is imported
 
         yield RayPool(store_uri, expected_object, watch)

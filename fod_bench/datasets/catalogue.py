@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from fod_bench.datasets.base import Category, SampleLimit
 from fod_bench.datasets.btad import BTAD
+from fod_bench.datasets.bucket import bucket_root, open_in_bucket
 from fod_bench.datasets.checks import Fault, check_files, describe_files
 from fod_bench.datasets.files import on_disk, open_files, require_root, strangers
 from fod_bench.datasets.findings import summed
@@ -20,6 +22,7 @@ from fod_bench.datasets.preprocess import Resize, ResizeMode
 from fod_bench.datasets.synthetic.category import SYNTHETIC_CATEGORIES, SyntheticCategory, SyntheticSettings
 from fod_bench.errors import DatasetError
 from fod_bench.records.record import Counts
+from fod_bench.store.address import is_bucket
 from fod_bench.text import has_control
 
 _LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in (MVTEC, BTAD, MVTEC3D, FOLDER)}
@@ -50,8 +53,10 @@ def open_category(
     """
     if layout == "synthetic":
         return SyntheticCategory(name, synthetic or SyntheticSettings()).limited(limit)
-    form, folder = _on_disk_layout(layout, root, own)
-    return open_files(form, folder, name, limit)
+    form = _layout(layout, root, own)
+    if is_bucket(str(root)):
+        return open_in_bucket(form, str(root), name, limit)
+    return open_files(form, Path(str(root)).expanduser(), name, limit)
 
 
 def category_names(
@@ -70,15 +75,15 @@ def category_names(
         return list(SYNTHETIC_CATEGORIES)
     if layout in _LAYOUTS and _LAYOUTS[layout].published:
         return list(_LAYOUTS[layout].published)
-    form, folder = _on_disk_layout(layout, root, own)
-    require_root(form, folder)
-    names = on_disk(form, folder)
-    if not names:
-        raise DatasetError(f"{folder} holds no category: {form.root_advice(folder)}")
-    for name in names:
-        if has_control(name):
-            raise DatasetError(f"{folder}: category {not_shown(name)}")
-    return names
+    with _on_disk_layout(layout, root, own) as (form, folder):
+        require_root(form, folder)
+        names = on_disk(form, folder)
+        if not names:
+            raise DatasetError(f"{folder} holds no category: {form.root_advice(folder)}")
+        for name in names:
+            if has_control(name):
+                raise DatasetError(f"{folder}: category {not_shown(name)}")
+        return names
 
 
 def expected_counts(layout: str, category: str) -> Counts | None:
@@ -109,28 +114,58 @@ def check(
 
     Raises DatasetError when there is nothing to check: no such folder, no category in it.
     """
-    form, folder = _on_disk_layout(layout, root, own)
-    return check_files(form, folder, categories, resize)
+    with _on_disk_layout(layout, root, own) as (form, folder):
+        return check_files(form, folder, categories, resize)
 
 
 def root_notes(layout: str, root: str | Path, own: FolderSettings | None = None) -> list[str]:
     """What lies at the root of a data set and is in no category, a line each; of a published one only what is never opened."""
-    form, folder = _on_disk_layout(layout, root, own)
-    found = strangers(form, folder) if folder.is_dir() else []
-    return summed((one for one in found if isinstance(form, FolderLayout) or one.kind == "special"), folder)
+    with _on_disk_layout(layout, root, own) as (form, folder):
+        found = strangers(form, folder) if folder.is_dir() else []
+        return summed((one for one in found if isinstance(form, FolderLayout) or one.kind == "special"), folder)
 
 
 def describe(
     layout: str, root: str | Path, categories: Iterable[str] | None = None, own: FolderSettings | None = None
 ) -> list[str]:
     """A line for each category that is there: how many images it holds, which folders were taken as what."""
-    form, folder = _on_disk_layout(layout, root, own)
-    return describe_files(form, folder, categories)
+    with _on_disk_layout(layout, root, own) as (form, folder):
+        return describe_files(form, folder, categories)
 
 
-def _on_disk_layout(layout: str, root: str | Path | None, own: FolderSettings | None) -> tuple[Layout, Path]:
+def absolute_root(root: str | None) -> str | None:
+    """The same root, as a process with another working folder finds it."""
+    return root if root is None or is_bucket(root) else str(Path(root).absolute())
+
+
+def root_fault(root: str | None) -> str | None:
+    """Why there is no data set at a root at all; None where one may be. Layout synthetic has no root, and so no fault."""
+    if root is None:
+        return None
+    if not is_bucket(root):
+        return None if Path(root).is_dir() else f"there is no folder {root}"
+    try:
+        bucket_root(root)
+    except DatasetError as error:
+        return str(error)
+    return None
+
+
+@contextmanager
+def _on_disk_layout(layout: str, root: str | Path | None, own: FolderSettings | None) -> Iterator[tuple[Layout, Path]]:
+    """The layout, and the folder with the data set or, of one in a bucket, with the names of its files."""
+    form = _layout(layout, root, own)
+    if is_bucket(str(root)):
+        found = bucket_root(str(root))
+        with found.told():
+            yield form, found.names
+    else:
+        yield form, Path(str(root)).expanduser()
+
+
+def _layout(layout: str, root: str | Path | None, own: FolderSettings | None) -> Layout:
     if layout not in _LAYOUTS:
         raise DatasetError(f"layout {layout!r} is not one of those on disk: {', '.join(_LAYOUTS)}")
     if root is None:
         raise DatasetError(f"a data set of layout {layout} needs a root: {_LAYOUTS[layout].form}")
-    return folder_layout(own) if layout == FOLDER.name else _LAYOUTS[layout], Path(root).expanduser()
+    return folder_layout(own) if layout == FOLDER.name else _LAYOUTS[layout]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from fod_bench.datasets.base import Category, Sample, SampleLimit
 from fod_bench.datasets.digests import file_digests, file_digests_anew
 from fod_bench.datasets.findings import Finding, summed
 from fod_bench.datasets.folder import FolderLayout
-from fod_bench.datasets.images import read_drawn_mask, read_header, read_rgb_and_depth
+from fod_bench.datasets.images import ImageFile, read_drawn_mask, read_header, read_rgb_and_depth
 from fod_bench.datasets.layout import Entry, Layout, Scan, not_opened
 from fod_bench.datasets.names import composed, counted, meant, not_shown, printable
 from fod_bench.datasets.survey import Survey, duplicates
@@ -42,7 +42,7 @@ class FileCategory(Category):
 
     def read_image(self, sample: Sample) -> Image.Image:
         entry = self._entries[sample.name]
-        image, depth = read_rgb_and_depth(entry.image, self._max_pixels)
+        image, depth = read_rgb_and_depth(self._file(entry.image), self._max_pixels)
         self._survey.image(entry, depth)
         return image
 
@@ -53,16 +53,28 @@ class FileCategory(Category):
         if not entry.masks and self._may_lack_mask:
             return None
         self._mask_paths(entry)
-        return read_mask_of(entry, self._survey, self._max_pixels)
+        return read_mask_of(entry, self._survey, self._max_pixels, self._file)
 
     def fingerprint(self) -> str:
         files = self._files()
-        return self._fingerprint(files, file_digests(self.folder, files.values()))
+        return self._fingerprint(files, self._digests_of(list(files.values())))
 
     def fingerprint_anew(self) -> tuple[str, list[Path]]:
         files = self._files()
-        digests, wrong = file_digests_anew(self.folder, files.values())
+        digests, wrong = self._digests_anew(list(files.values()))
         return self._fingerprint(files, digests), wrong
+
+    def _file(self, path: Path) -> ImageFile:
+        """What is read for a file of the scan."""
+        return path
+
+    def _digests_of(self, paths: Sequence[Path]) -> list[str]:
+        """SHA-256 of files of the scan, as far as they are remembered unread."""
+        return file_digests(self.folder, paths)
+
+    def _digests_anew(self, paths: Sequence[Path]) -> tuple[list[str], list[Path]]:
+        """The same with every file read, and those that were remembered wrongly."""
+        return file_digests_anew(self.folder, paths)
 
     def _fingerprint(self, files: Iterable[str], digests: Iterable[str]) -> str:
         self._digests = dict(zip(files, digests, strict=True))
@@ -155,15 +167,17 @@ def mask_problem(entry: Entry) -> str:
     return "" if entry.masks else f"has no mask: looked for {entry.wanted}"
 
 
-def read_mask_of(entry: Entry, survey: Survey, max_pixels: int) -> NDArray[np.uint8]:
+def read_mask_of(
+    entry: Entry, survey: Survey, max_pixels: int, file: Callable[[Path], ImageFile] = lambda path: path
+) -> NDArray[np.uint8]:
     """The union of an image's masks, (h, w) of 0 and 1; the survey is told of those of a defective one.
 
-    Raises DatasetError when the size of one is not its image's.
+    `file`: what is read for a path. Raises DatasetError when the size of one is not its image's.
     """
-    header = read_header(entry.image, max_pixels)
+    header = read_header(file(entry.image), max_pixels)
     drawn = []
     for path in entry.masks:
-        mask = read_drawn_mask(path, max_pixels)
+        mask = read_drawn_mask(file(path), max_pixels)
         height, width = mask.marked.shape
         if (width, height) != (header.width, header.height):
             raise DatasetError(
@@ -182,15 +196,21 @@ def shared_mask(first: Entry, second: Entry) -> str:
     return f"images {first.image} and {second.image} share the mask {mask}: rename one of them and give each its own"
 
 
-def open_files(layout: Layout, root: Path, name: str, limit: SampleLimit | None) -> FileCategory:
-    """The category `name` of the data set at `root`.
+def open_files(
+    layout: Layout,
+    root: Path,
+    name: str,
+    limit: SampleLimit | None,
+    made: Callable[[Layout, str, Path, Scan], FileCategory] = FileCategory,
+) -> FileCategory:
+    """The category `name` of the data set at `root`; `made` makes it of what was found.
 
     Raises DatasetError when it is not there, not of the layout, has a name that is no text, or lacks masks that it needs.
     """
     folder = category_folder(layout, root, name)
     require_names(layout, root, folder)
     scan = layout.scan(folder)
-    category = FileCategory(layout, name, folder, scan).limited(limit)
+    category = made(layout, name, folder, scan).limited(limit)
     for sample in category.samples:
         if has_control(printable(sample.name)):
             raise DatasetError(f"category {name} in {root}: image {not_shown(sample.name)}")

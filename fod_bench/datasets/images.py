@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,20 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 Value = TypeVar("Value")
+
+
+class Content(NamedTuple):
+    """A file that was read already."""
+
+    content: bytes | memoryview
+    place: str
+    """Where it lies, for messages."""
+
+    def __str__(self) -> str:
+        return self.place
+
+
+ImageFile: TypeAlias = Path | Content
 
 
 class Header(NamedTuple):
@@ -60,7 +75,7 @@ class Mask(NamedTuple):
     """As `Header.orientation`."""
 
 
-def read_rgb(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def read_rgb(path: ImageFile, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """The image at `path`, upright, in 8-bit RGB.
 
     EXIF orientation is applied, alpha is dropped, 16-bit grey is divided by 257. Raises DatasetError naming the file.
@@ -68,7 +83,7 @@ def read_rgb(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
     return read_rgb_and_depth(path, max_pixels)[0]
 
 
-def read_rgb_and_depth(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[Image.Image, Depth]:
+def read_rgb_and_depth(path: ImageFile, max_pixels: int = MAX_PIXELS) -> tuple[Image.Image, Depth]:
     """`read_rgb`, and the range of the file's values."""
     return _decode(path, _to_rgb, max_pixels)
 
@@ -81,12 +96,12 @@ def read_binary_mask(path: Path, max_pixels: int = MAX_PIXELS) -> NDArray[np.uin
     return read_drawn_mask(path, max_pixels).marked
 
 
-def read_drawn_mask(path: Path, max_pixels: int = MAX_PIXELS) -> Mask:
+def read_drawn_mask(path: ImageFile, max_pixels: int = MAX_PIXELS) -> Mask:
     """`read_binary_mask`, and how it was drawn."""
     return _decode(path, _to_mask, max_pixels)
 
 
-def read_header(path: Path, max_pixels: int = MAX_PIXELS) -> Header:
+def read_header(path: ImageFile, max_pixels: int = MAX_PIXELS) -> Header:
     """Size and orientation of the image as `read_rgb` returns it, from the file's header alone."""
 
     def header(image: Image.Image) -> Header:
@@ -102,10 +117,10 @@ def upright_size(path: Path) -> tuple[int, int]:
     return read_header(path)[:2]
 
 
-def _decode(path: Path, convert: Callable[[Image.Image], Value], max_pixels: int) -> Value:
+def _decode(path: ImageFile, convert: Callable[[Image.Image], Value], max_pixels: int) -> Value:
     Image.MAX_IMAGE_PIXELS = None  # here, since other libraries set it too: the limit is the data set's, below
     try:
-        with Image.open(path) as image:
+        with Image.open(path if isinstance(path, Path) else io.BytesIO(path.content)) as image:
             width, height = image.size
             if width * height > max_pixels:
                 raise ValueError(

@@ -39,7 +39,7 @@ def _special(place: Path, depth: int, seen: set[tuple[int, int]]) -> Iterator[Pa
     try:
         status = place.stat()
         with os.scandir(place) as listed:
-            entries = sorted((entry for entry in listed if _is_visible(entry.name)), key=lambda entry: entry.name)
+            entries = sorted((entry for entry in listed if is_visible(entry.name)), key=lambda entry: entry.name)
     except OSError:
         return
     if (status.st_dev, status.st_ino) in seen:
@@ -57,10 +57,11 @@ def _special(place: Path, depth: int, seen: set[tuple[int, int]]) -> Iterator[Pa
 
 
 def _visible(place: Path) -> list[Path]:
-    return sorted(path for path in _listed(place) if _is_visible(path.name) and not path.is_dir())
+    return sorted(path for path in _listed(place) if is_visible(path.name) and not path.is_dir())
 
 
-def _is_visible(name: str) -> bool:
+def is_visible(name: str) -> bool:
+    """Whether a person sees it in a folder, and it is none of what file managers leave behind."""
     return not name.startswith(".") and name.lower() not in _NOISE
 
 

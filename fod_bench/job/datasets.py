@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationInfo, field_validator
 
 from fod_bench.datasets import FolderSettings, LayoutName, SyntheticSettings, category_names
+from fod_bench.errors import StoreError
 from fod_bench.schema.fields import (
     Frozen,
     Number,
@@ -15,6 +16,7 @@ from fod_bench.schema.fields import (
     without_repeats,
 )
 from fod_bench.schema.problems import MAX_SHOWN, Problem, describe, refusal, unknown
+from fod_bench.store.address import bucket_address, is_bucket
 
 _NAMES: TypeAdapter[tuple[str, ...]] = TypeAdapter(
     Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1), AfterValidator(without_repeats)]
@@ -37,8 +39,9 @@ class DatasetSpec(Frozen):
     """How the images lie on disk: one of the three published sets, `folder` for your own images, or
     `synthetic`, which are drawn and need no files."""
     root: Annotated[str | None, Field(validate_default=True)] = None
-    """Folder that holds the categories, relative to the working directory; needed by every layout but `synthetic`. Of layout
-    `folder` it may be a category itself, which then is the only one."""
+    """Folder that holds the categories, relative to the working directory, or a place in a bucket that has a manifest, written as
+    that of a store, `s3://bucket/prefix`: each node fetches the job's categories once. Needed by every layout but `synthetic`. Of
+    layout `folder` it may be a category itself, which then is the only one."""
     categories: Literal["all"] | tuple[str, ...] = "all"
     """`all`, or a list of category names."""
     limit: Limit | None = None
@@ -69,6 +72,11 @@ class DatasetSpec(Frozen):
             raise ValueError("layout `synthetic` draws its images and takes no root")
         if layout not in (None, "synthetic") and not root:
             raise ValueError(f"missing; layout `{layout}` needs the folder that holds its categories")
+        if root and is_bucket(root):
+            try:
+                bucket_address(root, "data set")
+            except StoreError as error:
+                raise ValueError(str(error)) from None
         return home_expanded(root) if root else None
 
     @field_validator("categories", mode="plain")

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
-from fod_bench.datasets import category_names, root_notes
+from fod_bench.datasets import category_names, root_fault, root_notes
 from fod_bench.datasets.names import composed
 from fod_bench.errors import DatasetError, JobError
 from fod_bench.job.datasets import DatasetSpec
 from fod_bench.job.schema import Job
 from fod_bench.methods.settings import MethodSettings
 from fod_bench.schema.problems import MAX_SHOWN, unknown
+from fod_bench.store.address import is_bucket
 
 MAX_CELLS = 100_000
 """More cells than this are refused: their plan would take minutes, and the memory of a machine."""
@@ -76,11 +76,12 @@ def expand(job: Job) -> Expansion:
 def _categories(name: str, spec: DatasetSpec, problems: list[str], strange: list[str]) -> tuple[str, ...]:
     """The categories of a data set, none when they cannot be known; adds to `problems` and `strange` what is wrong."""
     named = () if spec.categories == "all" else spec.categories
-    there = spec.root is None or Path(spec.root).is_dir()
+    fault = root_fault(spec.root)
+    there = fault is None
     if not there:
         uncounted = ", so its categories cannot be counted" if spec.layout == "folder" and not named else ""
-        remedy = f"name yours by --set datasets.{name}.root=FOLDER or by the variable in the job file"
-        problems.append(f"datasets.{name}: there is no folder {spec.root}{uncounted}; {remedy}")
+        remedy = f"; name yours by --set datasets.{name}.root=FOLDER or by the variable in the job file"
+        problems.append(f"datasets.{name}: {fault}{uncounted}{'' if is_bucket(spec.root or '') else remedy}")
     if named and (not there or spec.layout != "folder"):
         return named
     try:

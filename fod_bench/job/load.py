@@ -22,8 +22,10 @@ from fod_bench.schema.problems import MAX_SHOWN, KeyPath, Problem, dotted, probl
 from fod_bench.text import shortened
 
 
-def load_job(path: str | Path, overrides: Sequence[str] = ()) -> Job:
+def load_job(path: str | Path, overrides: Sequence[str] = (), *, keep_unset: bool = False) -> Job:
     """The job of a YAML file and those it includes, validated, after `overrides` of the form `key.path=value`.
+
+    With `keep_unset` variables that are not set stay as they are written, for a machine that has them.
 
     Relative folders in it are relative to the working directory. All faults of all files are reported at once, each
     with file, line and path of its key.
@@ -35,7 +37,7 @@ def load_job(path: str | Path, overrides: Sequence[str] = ()) -> Job:
     document, problems = read_job_file(Path(path))
     for override in overrides:
         apply_override(document, override)
-    return _validated(document, problems)
+    return _validated(document, problems, keep_unset)
 
 
 def parse_job(text: str, source: str, *, fill: bool = False) -> Job:
@@ -57,10 +59,10 @@ def parse_job_data(text: str, source: str) -> Any:
     return document.data
 
 
-def _validated(document: Document, problems: list[Problem]) -> Job:
+def _validated(document: Document, problems: list[Problem], keep_unset: bool = False) -> Job:
     """The job, with the environment's variables in it."""
     written = document.data
-    problems = problems + substitute(document)
+    problems = problems + substitute(document, keep_unset=keep_unset)
     unfilled = {problem.path for problem in problems}
     job: Job | None = None
     try:

@@ -16,8 +16,21 @@ from fod_bench.text import has_control
 _VARIABLE = re.compile(r"\$\$\{|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^${}]*))?\}|\$\{")
 
 
-def substitute(document: Document, variables: Mapping[str, str] | None = None) -> list[Problem]:
+def defaults(text: str) -> str | None:
+    """What a text with variables says where none of them is set; None where one has no default."""
+    variables = [found for found in _VARIABLE.finditer(text) if found["name"]]
+    if any(found["default"] is None for found in variables):
+        return None
+    return _VARIABLE.sub(lambda found: found["default"] if found["name"] else "${", text)
+
+
+def substitute(
+    document: Document, variables: Mapping[str, str] | None = None, keep_unset: bool = False
+) -> list[Problem]:
     """Put the variables (the process's environment) into the document's templates, in place.
+
+    With `keep_unset` a variable that is not set counts as one that another machine may have: without a default it stays as it is
+    written.
 
     `${NAME}`, `${NAME:-default}` (also for an empty variable) and `$${`, which stands for `${`. What was written
     without quotes is then read as though written out, so that it may be a number. Returns a problem for every template
@@ -29,8 +42,10 @@ def substitute(document: Document, variables: Mapping[str, str] | None = None) -
 
     def filled(path: KeyPath, template: Template) -> Any:
         values: dict[str, str] = {}
+        left = False
 
         def replacement(match: re.Match[str]) -> str:
+            nonlocal left
             name, default = match["name"], match["default"]
             if match[0] == "$${":
                 return "${"
@@ -41,6 +56,9 @@ def substitute(document: Document, variables: Mapping[str, str] | None = None) -
                     raise ValueError(f"the value of ${{{name}}} holds a control character or an invisible one")
                 values[environment[name]] = f"${{{name}}}"
                 return environment[name]
+            left = left or keep_unset
+            if default is None and keep_unset:
+                return match[0]
             if default is None:
                 key = dotted(within_job(path)).partition("[")[0]  # a list is set as a whole
                 remedy = f"export {name}=..., or pass --set {key}=..."
@@ -52,8 +70,8 @@ def substitute(document: Document, variables: Mapping[str, str] | None = None) -
         except ValueError as error:
             problems.append(Problem(path, str(error)))
             return "?"
-        if values:
-            document.taken[path] = Taken(template, {text: template.text} | values)
+        if values or left:
+            document.taken[path] = Taken(template, ({text: template.text} if values else {}) | values)
             for value, shown in document.taken[path].values.items():
                 hide(value, shown)
         return plain_scalar(text) if template.plain else text

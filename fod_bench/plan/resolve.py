@@ -9,10 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from fod_bench.datasets import Category, Resize, expected_counts, open_category
+from fod_bench.datasets import Category, Resize, absolute_root, expected_counts, open_category
 from fod_bench.errors import DatasetError, WeightsError
 from fod_bench.features.offered import map_distinction
 from fod_bench.features.request import FeatureRequest, ImageRequest, SetRequest, Wanted
@@ -119,7 +118,7 @@ class Planner:
         if place not in self._categories:
             data = spec.part.dataset(spec.dataset)
             try:
-                root = Path(data.root).absolute() if data.root else None  # workers may have another working folder
+                root = absolute_root(data.root)  # workers may have another working folder
                 opened = open_category(
                     data.layout, root, spec.category, limit=data.limit, synthetic=data.synthetic, own=data.own
                 )

@@ -71,6 +71,19 @@ def parse_address(uri: str) -> Path | S3Address:
     )
 
 
+def is_bucket(address: str) -> bool:
+    """Whether it is meant as a place in a bucket."""
+    return address[:3].lower() == "s3:"
+
+
+def bucket_address(address: str, what: str) -> S3Address:
+    """The place in a bucket that `address` names, of `what`, such as a data set. Raises `StoreError` as `parse_address`."""
+    scheme = _SCHEME.match(address)
+    if scheme is None or scheme[1].lower() != "s3":
+        raise StoreError(f"{what} {address}: is no place in a bucket; write {_EXAMPLE}")
+    return _s3_address(address, what)
+
+
 def check_endpoint(endpoint: str, source: str) -> str:
     """`endpoint` itself, if it is a server's address and nothing more. Raises `StoreError` that calls it `source`."""
     try:
@@ -95,18 +108,18 @@ def check_endpoint(endpoint: str, source: str) -> str:
 _CREDENTIALS = "keys never stand in an address: put them in the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) or in ~/.aws"
 
 
-def _s3_address(uri: str) -> S3Address:
+def _s3_address(uri: str, what: str = "store") -> S3Address:
     try:
         parts = urlsplit(uri)
     except ValueError:
-        raise StoreError(f"the store's s3:// address cannot be read; write {_EXAMPLE}") from None
+        raise StoreError(f"the {what}'s s3:// address cannot be read; write {_EXAMPLE}") from None
     if "@" in parts.netloc:
-        raise StoreError(f"the store's s3:// address holds a user name or password; {_CREDENTIALS}")
+        raise StoreError(f"the {what}'s s3:// address holds a user name or password; {_CREDENTIALS}")
     if not _BUCKET.fullmatch(parts.netloc):
         raise StoreError(
-            f"the store's s3:// address names no bucket: 3 to 255 letters, digits, '.', '-', '_' come next, as in {_EXAMPLE}"
+            f"the {what}'s s3:// address names no bucket: 3 to 255 letters, digits, '.', '-', '_' come next, as in {_EXAMPLE}"
         )
-    place = f"store s3://{parts.netloc}"
+    place = f"{what} s3://{parts.netloc}"
     prefix = parts.path.strip("/")
     if (prefix and not is_name(prefix)) or not uri.isprintable():
         raise StoreError(

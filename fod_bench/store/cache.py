@@ -35,6 +35,8 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 Pieces = Callable[[], Iterator[bytes | memoryview]]
+Check = Callable[[BinaryIO], bool]
+"""Whether what is read from a file's beginning is what its name stands for."""
 
 
 class NodeCache:
@@ -59,8 +61,10 @@ class NodeCache:
         limit = None if size is None else int(float(size) * _GIB)
         return cls(Path(folder).expanduser() if folder else cache_folder() / "objects", limit)
 
-    def open(self, digest: str, size: int, pieces: Pieces) -> BinaryIO:
+    def open(self, digest: str, size: int, pieces: Pieces, check: Check | None = None) -> BinaryIO:
         """A file with the content of SHA-256 `digest` and `size` bytes, open for reading.
+
+        With `check` the name `digest` may stand for the content in another way, by which a file that is there is checked.
 
         What is not there yet is read from `pieces()`, once for all who want it at the same time. `pieces` raises whatever it
         likes when it cannot give all of it, or when it was not what `digest` says; nothing of it is kept then. Raises
@@ -72,12 +76,12 @@ class NodeCache:
             return _in_memory(pieces)
         try:
             try:
-                return self._kept(digest) or self._filled(digest, size, pieces)
+                return self._kept(digest, check) or self._filled(digest, size, pieces, check)
             except OSError as error:
                 if error.errno not in _NO_ROOM:
                     raise
                 self._make_room(size, at_least=size)
-                return self._filled(digest, size, pieces)
+                return self._filled(digest, size, pieces, check)
         except OSError as error:
             if not self._warned:
                 self._warned = True
@@ -88,7 +92,7 @@ class NodeCache:
                 )
             return _in_memory(pieces)
 
-    def _kept(self, digest: str) -> BinaryIO | None:
+    def _kept(self, digest: str, check: Check | None) -> BinaryIO | None:
         """The file that is there. Its content is checked when this process uses it for the first time."""
         path = self._folder / digest
         try:
@@ -98,7 +102,7 @@ class NodeCache:
         known = digest, os.fstat(file.fileno()).st_ino
         try:
             if known not in self._checked:
-                if files.digest_of(file) != digest:
+                if not (check(file) if check else files.digest_of(file) == digest):
                     _LOG.warning("damaged   %s in this node's cache: read anew", path)
                     file.close()
                     path.unlink(missing_ok=True)
@@ -112,14 +116,14 @@ class NodeCache:
             raise
         return file
 
-    def _filled(self, digest: str, size: int, pieces: Pieces) -> BinaryIO:
+    def _filled(self, digest: str, size: int, pieces: Pieces, check: Check | None) -> BinaryIO:
         """The file, read from `pieces` here or by another meanwhile."""
         files.make_folder(self._temporary)
         self._sweep()
         self._make_room(size)
         path = self._temporary / digest
         with self._locked(path) as file:
-            kept = self._kept(digest)
+            kept = self._kept(digest, check)
             if kept is not None:
                 path.unlink()
                 return kept

@@ -71,6 +71,10 @@ class Running:
         """What has come on standard error so far."""
         return self._err.read_text(errors="replace")
 
+    def out(self) -> str:
+        """What has come on standard output so far."""
+        return self._out.read_text(errors="replace")
+
     def finished(self) -> Finished:
         """Wait for the end."""
         code = self.process.wait(LIMIT)

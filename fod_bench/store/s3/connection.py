@@ -43,9 +43,12 @@ _LISTED_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3}|\.\d{6})?Z")
 class Connection:
     """A client for one bucket, for use by many threads."""
 
-    def __init__(self, address: S3Address, patience: float) -> None:
-        """Fill in what `address` leaves to the environment. Raises `StoreError` for settings that cannot be used."""
-        self.patience = patience
+    def __init__(self, address: S3Address, patience: float, what: str = "store") -> None:
+        """Fill in what `address` leaves to the environment. `what` lies there, for messages.
+
+        Raises `StoreError` for settings that cannot be used.
+        """
+        self.patience, self._what = patience, what
         self.address = address
         try:
             session = _session()
@@ -53,7 +56,7 @@ class Connection:
             endpoint = address.endpoint or _configured_endpoint(session, region)
             if endpoint is not None:
                 endpoint = check_endpoint(
-                    endpoint, f"store {address.place}: the endpoint that boto3 is configured with"
+                    endpoint, f"{what} {address.place}: the endpoint that boto3 is configured with"
                 )
             self.address = address._replace(region=region, endpoint=endpoint)
             addressing = "path" if address.addressing == "auto" and endpoint else address.addressing
@@ -77,7 +80,7 @@ class Connection:
             # Botocore waits for the end of a refusal to "may I send it?" for ever where the connection ends before it.
             self._client.meta.events.unregister("before-call.s3", add_expect_header)
         except (BotoCoreError, ValueError) as error:
-            raise StoreError(f"store {address.place}: cannot open it: {explanation(error, address)}") from None
+            raise StoreError(f"{what} {address.place}: cannot open it: {explanation(error, address)}") from None
         self.answered = False
         """Whether what is at the other end has ever answered as an S3 server does."""
 
@@ -138,7 +141,7 @@ class Connection:
 
     def error(self, action: str, text: str) -> StoreError:
         """A `StoreError` that says what could not be done, and why."""
-        return StoreError(f"store {self.address.place}: cannot {action}: {text}")
+        return StoreError(f"{self._what} {self.address.place}: cannot {action}: {text}")
 
 
 class Trial:
