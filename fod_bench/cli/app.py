@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from fod_bench import __version__
-from fod_bench.cli import data, jobs, methods, status
+from fod_bench.cli import data, export, jobs, methods, status
 from fod_bench.cli import store as store_commands
 from fod_bench.cli.common import (
     JobFile,
@@ -47,6 +47,7 @@ app = App(
 app.add_typer(data.app, name="data")
 app.add_typer(store_commands.app, name="store")
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(export.app, name="export")
 
 
 @app.callback(invoke_without_command=True)
