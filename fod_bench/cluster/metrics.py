@@ -6,6 +6,7 @@ Ray's agent on each node collects them and serves them with its own, each name w
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -46,8 +47,12 @@ METRICS: dict[str, MetricEntry] = {
         "gauge", _DRIVER, "Trainings that wait for a worker, for their data, or for another try."
     ),
     "fod_bench_sets_in_hand": MetricEntry("gauge", _DRIVER, "Sets of features or images that are being made."),
-    "fod_bench_steps_per_second": MetricEntry("gauge", _DRIVER, "Optimiser steps, all workers of the run together."),
-    "fod_bench_seconds_left": MetricEntry("gauge", _DRIVER, "Estimated time left; absent while it cannot be told."),
+    "fod_bench_steps_per_second": MetricEntry(
+        "gauge",
+        _DRIVER,
+        "Optimiser steps since the run began, all of its workers together; NaN while it cannot be told.",
+    ),
+    "fod_bench_seconds_left": MetricEntry("gauge", _DRIVER, "Estimated time left; NaN while it cannot be told."),
     "fod_bench_epochs_total": MetricEntry("counter", _WORKER, "Epochs that were trained."),
     "fod_bench_device_seconds_total": MetricEntry(
         "counter",
@@ -121,10 +126,9 @@ class DriverMetrics:
             recorder.set("fod_bench_trials", count, state=name)
         recorder.set("fod_bench_queue_length", trials["waiting"])
         recorder.set("fod_bench_sets_in_hand", len(state.tasks) - trials["running"])
-        if state.steps_per_second is not None:
-            recorder.set("fod_bench_steps_per_second", state.steps_per_second)
-        if state.seconds_left is not None:
-            recorder.set("fod_bench_seconds_left", state.seconds_left)
+        for name in ("steps_per_second", "seconds_left"):
+            value = getattr(state, name)
+            recorder.set(f"fod_bench_{name}", math.nan if value is None else value)
         recorder.traffic(traffic.so_far())
 
 

@@ -120,7 +120,7 @@ def split_heading(text: str) -> tuple[Event, str]:
 def _shown(value: Any) -> Any:
     """Plain data without hidden values and without what is None; a number that is not finite as text, which JSON has none for."""
     if isinstance(value, dict):
-        return {str(key): _shown(one) for key, one in value.items() if one is not None}
+        return {hidden(str(key)): _shown(one) for key, one in value.items() if one is not None}
     if isinstance(value, list | tuple):
         return [_shown(one) for one in value]
     if isinstance(value, bool) or value is None:
