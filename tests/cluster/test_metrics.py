@@ -85,6 +85,9 @@ def test_prometheus_is_to_read_the_list_that_ray_keeps() -> None:
     config = yaml.safe_load((ROOT / "clusters/prometheus.yaml").read_text())
     (listed,) = (one["file_sd_configs"] for one in config["scrape_configs"] if "file_sd_configs" in one)
     assert listed[0]["files"] == [f"/tmp/ray/{PROMETHEUS_SERVICE_DISCOVERY_FILE}"]
+    (run,) = (one["static_configs"][0]["targets"] for one in config["scrape_configs"] if "static_configs" in one)
+    page = (ROOT / "docs/monitoring.md").read_text()
+    assert run == [f"127.0.0.1:{port}" for port in re.findall(r"fod-bench run .*--metrics-port (\d+)", page)]
 
 
 class Recorded:

@@ -165,7 +165,7 @@ def test_messages_of_libraries_are_lines_too(capsys: pytest.CaptureFixture[str])
     [
         (["nowhere.yaml"], "nowhere.yaml"),
         (["job.yaml", "--set", "nokey=1"], "nokey"),
-        (["job.yaml", "--metrics-port", "9100", "--address", "auto"], "--metrics-port is for a Ray of the run's own"),
+        (["job.yaml", "--metrics-port", "9464", "--address", "auto"], "--metrics-port is for a Ray of the run's own"),
     ],
 )
 def test_a_run_that_cannot_start_says_so_in_one_line(
