@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from fod_bench import __version__
-from fod_bench.cli import data, jobs, methods, status, submit
+from fod_bench.cli import data, export, jobs, methods, status, submit
 from fod_bench.cli import store as store_commands
 from fod_bench.cli.common import (
     JobFile,
@@ -28,11 +28,12 @@ from fod_bench.cli.common import (
 )
 from fod_bench.cli.typer_app import App
 from fod_bench.errors import FodBenchError, UsageError
+from fod_bench.machine import log_lines
 from fod_bench.machine.terminal import accept_any_encoding, prose_width, say
 from fod_bench.schema.hidden import hidden
 
 if TYPE_CHECKING:
-    from fod_bench.runs.progress import Counts
+    from fod_bench.runs.counts import Counts
 
 SOME_FAILED = 3
 
@@ -47,6 +48,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(store_commands.app, name="store")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(submit.app, name="submit")
+app.add_typer(export.app, name="export")
 
 
 @app.callback(invoke_without_command=True)
@@ -84,6 +86,19 @@ def run(
         bool,
         typer.Option("--alone", help="No other run uses the store: needed where it cannot tell who was first."),
     ] = False,
+    log_format: Annotated[
+        Literal["text", "json"],
+        typer.Option("--log-format", help="What goes to standard error: text, or one JSON object a line for programs."),
+    ] = "text",
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PORT",
+            min=1,
+            max=65535,
+            help="Serve Prometheus metrics at http://127.0.0.1:PORT/metrics; a cluster's own are set where it is started.",
+        ),
+    ] = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -98,16 +113,20 @@ def run(
     from fod_bench.cluster.open import open_ray_pool
     from fod_bench.plan import make_plan
     from fod_bench.report import job_results, render_report
-    from fod_bench.runs.progress import stderr_console
     from fod_bench.runs.run import RunOptions, repair, run_plan
     from fod_bench.store import open_store
 
+    log_lines.use(log_format)
+    if metrics_port is not None and address is not None:
+        raise UsageError(
+            "--metrics-port is for a Ray of the run's own; for a cluster give `ray start --metrics-export-port=PORT` on each node"
+        )
     loaded = load(job, set_, store)
     again = run_command(job, set_, store)
     opened = open_store(loaded.store)
     plan = make_plan(loaded, download=True)
     options = RunOptions(only, alone, workers, retry_failed, quiet, verbose)
-    open_executor = partial(open_ray_pool, address=address, verbose=verbose)
+    open_executor = partial(open_ray_pool, address=address, verbose=verbose, metrics_port=metrics_port)
     counts, interrupted = run_plan(plan, opened, options, open_executor)
     results, damaged, repaired = None, True, dict[str, str]()
     while damaged and counts.recorded and not interrupted:
@@ -115,19 +134,23 @@ def run(
         new = {name: fault for name, fault in results.damaged.items() if repaired.get(name) != fault}
         damaged, interrupted = repair(plan, opened, options, open_executor, new, counts)
         repaired |= new  # what training anew does not put right is not trained again
-    console = stderr_console()
     if interrupted:
-        if not quiet:
-            console.print(counts.summary(), highlight=False)
+        _tell_end(counts, quiet)
         raise KeyboardInterrupt
     if results is not None:
         render_report(results, ["plain"])
     if not quiet:
         for line in _next(counts, run_command(job, set_, store, "report"), again):
-            say(line, err=True)
-        console.print(counts.summary(), highlight=False)
+            log_lines.tell("next", line[10:], prefix=line[:10])
+    _tell_end(counts, quiet)
     if counts.failed or counts.uncounted:
         raise typer.Exit(SOME_FAILED)
+
+
+def _tell_end(counts: Counts, quiet: bool) -> None:
+    """What the run has come to, as its last line."""
+    if not quiet:
+        log_lines.tell("end", counts.summary(), trials=counts.numbers(), failed=list(counts.failed) or None)
 
 
 def _next(counts: Counts, report_command: str, run_again: str) -> Iterator[str]:

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Annotated, ParamSpec
 import typer
 
 from fod_bench.errors import INTERRUPTED, FodBenchError, LostRayError, UsageError, command_again, submitted_as
-from fod_bench.machine.terminal import accept_any_encoding, end_at_once, say
+from fod_bench.machine import log_lines
+from fod_bench.machine.log_lines import end_at_once, tell
+from fod_bench.machine.terminal import accept_any_encoding, say
 from fod_bench.schema.hidden import forget, hidden
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
         accept_any_encoding()
         forget()
+        log_lines.use("text")
         try:
             _run(command, *args, **kwargs)
         except KeyboardInterrupt:
@@ -60,7 +63,7 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
 
 def interrupted() -> None:
     """Say that the command was interrupted, and how to go on."""
-    say(f"fod-bench: interrupted; to go on:\n  {command_again()}", err=True)
+    tell("interrupted", f"interrupted; to go on:\n  {command_again()}", prefix="fod-bench: ", command=command_again())
 
 
 def _run(command: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
@@ -71,9 +74,10 @@ def _run(command: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
     except LostRayError as error:
         end_at_once(error)
     except FodBenchError as error:
-        if kwargs.get("verbose"):
-            say(hidden(traceback.format_exc()), err=True)
-        say(f"fod-bench: {hidden(str(error))}", err=True)
+        details = traceback.format_exc() if kwargs.get("verbose") else None
+        if details is not None and not log_lines.are_json():
+            say(hidden(details), err=True)
+        tell("error", str(error), prefix="fod-bench: ", exit_code=error.exit_code, details=details)
         raise typer.Exit(error.exit_code) from None
     except BrokenPipeError:  # the reader of a pipe has gone: what is left to print is not wanted
         _print_no_more()
@@ -83,9 +87,9 @@ def _run(command: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _NOT_WRITTEN and error.filename is None:
             _print_no_more()
-            say(f"fod-bench: standard output cannot be written: {error.strerror}", err=True)
+            tell("error", f"standard output cannot be written: {error.strerror}", prefix="fod-bench: ", exit_code=1)
         else:  # a fault of the program: its traceback says where
-            say(hidden(traceback.format_exc()), err=True)
+            tell("error", traceback.format_exc(), exit_code=1)
         raise typer.Exit(1) from None
 
 

@@ -9,8 +9,10 @@ import threading
 
 import ray
 
+from fod_bench.cluster.metrics import WorkerMetrics
 from fod_bench.errors import ClusterError
 from fod_bench.records.failures import Failure
+from fod_bench.records.names import run_of
 from fod_bench.records.record import Trial
 from fod_bench.runs.messages import Attempt, Outcome, Prepared, SetTask, Status, Taken
 from fod_bench.runs.resources import Share
@@ -31,17 +33,21 @@ class RemoteWorker:
                 f"store {store_uri} on {socket.gethostname()} is not the one that the run was started on; "
                 "give a folder that every machine reaches under the same path, or s3://bucket/prefix"
             )
+        self._metrics = WorkerMetrics(run_of(expected_object), share)
         self._node_id: str = ray.get_runtime_context().get_node_id()
         self._heed_termination()
 
     def prepare(self, tasks: list[SetTask]) -> list[Prepared | Taken | Failure]:
-        return self._worker.prepare(tasks)
+        with self._metrics.at_work():
+            return self._worker.prepare(tasks)
 
     def train(self, tasks: list[tuple[Trial, Attempt]]) -> list[Outcome]:
-        return self._worker.train(tasks)
+        with self._metrics.at_work():
+            return self._worker.train(tasks)
 
     def status(self) -> tuple[str, list[Status]]:
-        """With Ray's name of the node."""
+        """With Ray's name of the node. Whoever watches the cluster is told at the same time."""
+        self._metrics.publish(self._worker.epochs)
         return self._node_id, self._worker.status()
 
     def stop(self) -> None:

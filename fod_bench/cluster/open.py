@@ -21,15 +21,17 @@ def open_ray_pool(
     *,
     address: str | None = None,
     verbose: bool = False,
+    metrics_port: int | None = None,
 ) -> Iterator[RayPool]:
     """See `fod_bench.runs.executor.OpenExecutor`.
 
     Args:
         address: of the Ray cluster to join, host:port or `auto`; None starts one on this machine.
         verbose: let Ray speak.
+        metrics_port: where a Ray of one's own serves metrics; None leaves it to Ray, if it does.
     """
     note("starting Ray" if address is None else f"joining the Ray cluster at {address}")
-    with ray_session(address, verbose, note) as watch:
+    with ray_session(address, verbose, note, metrics_port) as watch:
         if address is not None:
             require_one_version(note)
         from fod_bench.cluster.ray_pool import RayPool  # Ray reads its settings when it is imported

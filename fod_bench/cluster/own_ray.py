@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
@@ -22,12 +23,19 @@ from fod_bench.machine.system import cores
 
 
 @contextmanager
-def own_ray(note: Callable[[str], None]) -> Iterator[Link]:
+def own_ray(note: Callable[[str], None], metrics_port: int | None = None) -> Iterator[Link]:
     """A closed Ray that `ray.init` is to start, for as long as the block lasts; whatever the environment says.
 
+    Args:
+        note: is told what a person should know.
+        metrics_port: where its metrics are served, on the loopback interface and without the token, which Prometheus does not have.
+
     Raises:
-        ClusterError: there is no place for its files.
+        ClusterError: there is no place for its files, the port is taken, or Ray has no metrics to serve.
     """
+    if metrics_port is not None:
+        _check_metrics(metrics_port)
+        note(f"metrics   http://127.0.0.1:{metrics_port}/metrics for as long as the run lasts")
     with private_folder(note) as folder:
         # Ray opens its own folder to everybody, so it is one within. Without `local` it would join a cluster that somebody else
         # has running on this machine.
@@ -36,9 +44,27 @@ def own_ray(note: Callable[[str], None]) -> Iterator[Link]:
             "include_dashboard": False,
             "num_cpus": cores(),
             "_temp_dir": str(folder / "r"),
+            "_metrics_export_port": metrics_port,
         }
         with ray_environment(_closed(_new_token(folder))):
             yield Link(arguments, _fault)
+
+
+def _check_metrics(port: int) -> None:
+    """Raises `ClusterError`: Ray would go on without metrics, or end when its agent finds no port."""
+    from ray._private.utils import get_dashboard_dependency_error
+
+    missing = get_dashboard_dependency_error()
+    if missing is not None:
+        raise ClusterError(f"--metrics-port: Ray serves no metrics here ({missing}); pip install 'fod-bench[cluster]'")
+    with socket.socket() as knocking:
+        knocking.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            knocking.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise ClusterError(
+                f"--metrics-port {port}: the port cannot be had ({error.strerror}); name another"
+            ) from None
 
 
 def _fault() -> str | None:

@@ -13,9 +13,11 @@ from ray.exceptions import RayError
 
 from fod_bench.cluster.actor import RemoteWorker
 from fod_bench.cluster.losses import loss_kind
+from fod_bench.cluster.metrics import DriverMetrics
 from fod_bench.cluster.watch import Watch
 from fod_bench.errors import ClusterError
 from fod_bench.records.record import Trial
+from fod_bench.records.state import DriverState
 from fod_bench.runs.executor import Event, StatusTold, SystemClock, WorkEnded, WorkerLost
 from fod_bench.runs.messages import Attempt, SetTask
 from fod_bench.runs.resources import NodeResources, Share
@@ -53,6 +55,7 @@ class RayPool:
         self._numbers = count()
         self._members: dict[int, _Member] = {}
         self._events: list[Event] = []
+        self._metrics = DriverMetrics()
 
     def nodes(self) -> list[NodeResources]:
         """See `Executor`."""
@@ -114,6 +117,10 @@ class RayPool:
             self._collect_status(asked[question])
         events, self._events = self._events, []  # an interrupt before this loses none
         return events
+
+    def publish(self, state: DriverState) -> None:
+        """See `fod_bench.runs.executor.Publishes`."""
+        self._metrics.publish(state)
 
     def _answers(self) -> bool:
         return self._watch is None or self._watch.answers

@@ -31,7 +31,10 @@ _TOO_SLOW = "timed out during startup"
 
 @contextmanager
 def ray_session(
-    address: str | None, verbose: bool = False, note: Callable[[str], None] = lambda text: None
+    address: str | None,
+    verbose: bool = False,
+    note: Callable[[str], None] = lambda text: None,
+    metrics_port: int | None = None,
 ) -> Iterator[Watch]:
     """Ray for as long as the block lasts: one of our own, closed to others, or the cluster at `address` (`auto` or host:port).
 
@@ -51,7 +54,7 @@ def ray_session(
             stack.enter_context(ray_environment(defaults(_DEFAULTS)))
             nowhere = stack.enter_context(Path(os.devnull).open("w"))
             stack.enter_context(redirect_stdout(sys.stderr if verbose else nowhere))
-            link = _linked(address, note, stack)
+            link = _linked(address, note, stack, metrics_port)
             signal.signal(signal.SIGTERM, handler)
             watch = stack.enter_context(Watch(link, note))
             try:
@@ -66,11 +69,11 @@ def ray_session(
             signal.signal(signal.SIGTERM, handler)
 
 
-def _linked(address: str | None, note: Callable[[str], None], stack: ExitStack) -> Link:
+def _linked(address: str | None, note: Callable[[str], None], stack: ExitStack, metrics_port: int | None) -> Link:
     """Ray, started or joined; `stack` gets what ends it."""
     for left in reversed(range(_STARTS)):
         attempt = stack.enter_context(ExitStack())
-        link = attempt.enter_context(own_ray(note) if address is None else joined_ray(address, note))
+        link = attempt.enter_context(own_ray(note, metrics_port) if address is None else joined_ray(address, note))
         attempt.callback(_end, link)
         try:
             _start(address, link)

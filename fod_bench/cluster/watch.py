@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from fod_bench.errors import LostRayError
-from fod_bench.machine.terminal import end_at_once
+from fod_bench.machine.log_lines import are_json, end_at_once
 
 SAY_SECONDS = 15.0
 """Time between two lines about Ray not answering."""
@@ -106,6 +106,6 @@ class Watch:
     def _lose(self, error: LostRayError) -> None:
         self._lost = error
         if not self._over.wait(STUCK_SECONDS):
-            if sys.stderr.isatty():
+            if sys.stderr.isatty() and not are_json():
                 sys.stderr.write("\x1b[?25h")  # a live display hides the cursor
             end_at_once(error)

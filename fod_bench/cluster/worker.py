@@ -43,6 +43,8 @@ class Worker:
         self._node = socket.gethostname()
         self._statuses: dict[str, Status] = {}
         self._preparation = Preparation(self.store, self.device)
+        self.epochs = 0
+        """Trained so far, all trials together."""
 
     def status(self) -> list[Status]:
         """How far the work in hand is, for each trial of it; of none, that it is idle."""
@@ -65,7 +67,10 @@ class Worker:
 
     def report(self, key: str, **progress: Any) -> None:
         """Note how far a trial is."""
-        self._statuses[key] = replace(self._statuses[key], **progress)
+        before = self._statuses[key]
+        self._statuses[key] = now = replace(before, **progress)
+        if before.steps:  # else it is heard of for the first time, and may go on from a checkpoint
+            self.epochs += max(0, now.epoch - before.epoch)
 
     @contextmanager
     def _at_work(self, *statuses: Status) -> Iterator[None]:

@@ -5,17 +5,13 @@ from __future__ import annotations
 import codecs
 import contextlib
 import io
-import os
 import sys
 import unicodedata
 from collections.abc import Iterable
-from typing import NoReturn
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from fod_bench.errors import FodBenchError
-from fod_bench.schema.hidden import hidden
 from fod_bench.text import escaped
 
 _LINES = "\n\t"
@@ -39,16 +35,6 @@ def say(text: object = "", *, err: bool = False, nl: bool = True) -> None:
     """Print text on standard output, or standard error; control characters in it are escaped, lines stay."""
     # click's echo writes UTF-8 to a stream that is said to take ASCII only.
     print(escaped(str(text), _LINES), file=sys.stderr if err else sys.stdout, end="\n" if nl else "")
-
-
-def end_at_once(error: FodBenchError) -> NoReturn:
-    """Say what is wrong and exit without what others have registered for the end of the process."""
-    with contextlib.suppress(OSError, AttributeError):  # nobody may be reading any more, or the stream be closed
-        sys.stdout.flush()
-    with contextlib.suppress(OSError, AttributeError):
-        say(f"fod-bench: {hidden(str(error))}", err=True)
-        sys.stderr.flush()
-    os._exit(error.exit_code)
 
 
 class SafeConsole(Console):

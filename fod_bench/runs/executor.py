@@ -11,9 +11,10 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from fod_bench.records.record import Trial
+from fod_bench.records.state import DriverState
 from fod_bench.runs.messages import Attempt, Outcome, Prepared, SetTask, Status
 from fod_bench.runs.resources import NodeResources, Share
 
@@ -127,6 +128,15 @@ class Executor(Protocol):
 
     def wait(self, seconds: float) -> list[Event]:
         """What has happened since the last call: at once when work has ended or a worker was lost, else after `seconds`."""
+        ...
+
+
+@runtime_checkable
+class Publishes(Protocol):
+    """An executor whose cluster somebody may be watching."""
+
+    def publish(self, state: DriverState) -> None:
+        """Tell the watchers how far the run is; from any thread, every few seconds."""
         ...
 
 

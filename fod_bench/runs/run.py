@@ -16,8 +16,9 @@ from fod_bench.records.names import TRIALS, job_name, plan_name, record_name
 from fod_bench.records.record import Record
 from fod_bench.records.tidy import tidy_leftovers
 from fod_bench.runs.admission import admit
+from fod_bench.runs.counts import Counts
 from fod_bench.runs.executor import OpenExecutor
-from fod_bench.runs.progress import Counts, Progress, stderr_console
+from fod_bench.runs.progress import Progress, stderr_console
 from fod_bench.runs.resources import NodeResources, Share, beyond_memory, share_of
 from fod_bench.runs.scheduler import Scheduler
 from fod_bench.runs.state_writer import StateWriter
@@ -56,7 +57,7 @@ def run_plan(plan: Plan, store: Store, options: RunOptions, open_executor: OpenE
     obstacles = _obstacles(plan, trials, options.only)
     if not any(trial.wanted for trial in trials):
         raise FodBenchError("\n  ".join(["nothing can run:", *obstacles]))
-    progress = _progress(trials, store, options)
+    progress = _progress(trials, store, options, plan)
     counts = progress.counts
     for line in obstacles:
         progress.blocked(line)
@@ -65,7 +66,8 @@ def run_plan(plan: Plan, store: Store, options: RunOptions, open_executor: OpenE
     used = {tuple(cell.rsplit("/", 2)[1:]) for trial in trials for cell in trial.cells}
     for where, told in plan.data.items():
         for line in dict.fromkeys(told) if where in used else ():
-            progress.note(f"data      {'/'.join(where)}: {line}")
+            dataset, category = where
+            progress.note(f"data      {dataset}/{category}: {line}", dataset=dataset, category=category)
     if options.only is None:
         asked = {(part.name, name) for part in plan.job.parts() for name in part.datasets}
         counts.uncounted = len({name for _, name in asked - {(cell.part, cell.dataset) for cell in plan.run.cells}})
@@ -98,16 +100,16 @@ def repair(
     ]
     if not trials:
         return False, False
-    progress = _progress(trials, store, options)
+    progress = _progress(trials, store, options, plan)
     for trial in trials:
-        progress.note(f"damaged   {trial.name}: {damaged[record_name(trial.key)]}; trained anew")
+        progress.note(f"damaged   {trial.name}: {damaged[record_name(trial.key)]}; trained anew", trial)
         store.delete(record_name(trial.key))
     interrupted = _work(plan, store, options, open_executor, progress, trials)
     counts.replace_reused(progress.counts)
     return True, interrupted
 
 
-def _progress(trials: list[TrialJob], store: Store, options: RunOptions) -> Progress:
+def _progress(trials: list[TrialJob], store: Store, options: RunOptions, plan: Plan) -> Progress:
     def record_of(key: str) -> Record | None:
         try:
             return Record.model_validate_json(store.get(record_name(key)))
@@ -121,6 +123,7 @@ def _progress(trials: list[TrialJob], store: Store, options: RunOptions) -> Prog
         verbose=options.verbose,
         only=options.only,
         record_of=record_of,
+        run=plan.run,
     )
 
 
@@ -139,12 +142,14 @@ def _work(
     patient = open_store(store.uri, patience=RUN_PATIENCE)
     admit(patient, plan.run.run_id, options.alone)
     _keep_plan(plan, patient)
-    progress.note(f"run {plan.run.run_id}: {progress.counts.summary()}")
+    line = f"run {plan.run.run_id}: {progress.counts.summary()}"
+    progress.note(line, event="run", trials=progress.counts.numbers())
     driver = secrets.token_hex(4)
     try:
         with (
-            StateWriter(store, plan.run, driver, progress),
+            StateWriter(store, plan.run, driver, progress) as states,
             open_executor(store.uri, plan_name(plan.run.run_id), progress.note) as executor,
+            states.told_to(executor),
         ):
             nodes = executor.nodes()
             share = share_of(plan.job.resources, nodes)
@@ -206,7 +211,7 @@ def _fitting(work: list[TrialJob], share: Share, nodes: list[NodeResources], pro
             fitting.append(trial)
         else:
             progress.counts.failed[trial.name] = why
-            progress.blocked(f"{trial.name}: {why}")
+            progress.blocked(f"{trial.name}: {why}", trial, reason=why, kind="memory")
     return fitting
 
 
@@ -241,4 +246,4 @@ def _settled(trial: TrialJob, there: Set[str], store: Store, progress: Progress,
 def _tell_failed(progress: Progress, trial: TrialJob, reason: str, log: str, line: str) -> None:
     """A training that is not begun counts as failed; `line` says why."""
     progress.counts.failed[trial.name] = hidden(f"{reason} (log: {log})")
-    progress.blocked(f"{trial.name}: {line}\n          log: {log}")
+    progress.blocked(f"{trial.name}: {line}\n          log: {log}", trial, reason=reason, log=log)

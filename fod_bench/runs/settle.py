@@ -38,7 +38,7 @@ class Settlement:
         Raises `StoreError` when the store has failed too often.
         """
         if isinstance(outcome, Stopped):
-            self._progress.note(f"again     {work.name}: its worker was told to end, and left a checkpoint")
+            self._progress.note(f"again     {work.name}: its worker was told to end, and left a checkpoint", work)
             self._settle(work, Retry())
         elif not isinstance(outcome, Failure):
             self._settle(work, outcome)
@@ -46,7 +46,7 @@ class Settlement:
             self._settle(work, self._again(work, "store" if outcome.kind == "store" else "features", mark, outcome))
         elif packed and isinstance(work, TrialJob) and outcome.kind in ("memory", "fault"):
             # What fails a shared step fails all; and memory may be there for one.
-            self._progress.note(f"again     {work.name}: {outcome.reason}; now by itself")
+            self._progress.note(f"again     {work.name}: {outcome.reason}; now by itself", work)
             self._backlog.keep_alone([work])
             self._settle(work, Retry())
         elif isinstance(work, TrialJob) and outcome.kind == "memory" and 0 < share.gpus < 1:
@@ -111,7 +111,7 @@ class Settlement:
         if cause == "features" and isinstance(work, TrialJob):
             self._backlog.spoilt(work)
         if self._retries.again(work.key, cause, mark):
-            self._progress.note(f"again     {work.name}: {failure.reason}")
+            self._progress.note(f"again     {work.name}: {failure.reason}", work)
             return Retry(self._retries.pause(work.key))
         if cause == "store":
             raise StoreError(f"{failure.reason}; when that is put right, the same command goes on")

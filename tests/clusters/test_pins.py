@@ -16,6 +16,7 @@ TEXTS = {
     for path in (*sorted(FOLDER.iterdir()), ROOT / "Dockerfile", ROOT / "docs/clusters.md")
 }
 PORTS = {22: "ssh", 6379: "Ray's head", 8076: "Ray's object manager", 8265: "Ray's dashboard", 10002: "", 19999: ""}
+PORTS |= {8080: "metrics, with KubeRay", 9090: "Prometheus", 9464: "metrics of a run on this machine"}
 PYTHON = re.search(r"\(Python (3\.\d+),", (ROOT / "constraints.txt").read_text(encoding="utf-8"))
 
 

@@ -17,9 +17,10 @@ from fod_bench.plan import Plan, TrialJob, make_plan
 from fod_bench.records.failures import Failure
 from fod_bench.records.names import record_name
 from fod_bench.records.record import Trial
+from fod_bench.runs.counts import Counts
 from fod_bench.runs.executor import LossKind
 from fod_bench.runs.messages import Prepared
-from fod_bench.runs.progress import Counts, Progress
+from fod_bench.runs.progress import Progress
 from fod_bench.runs.resources import NodeResources, Share
 from fod_bench.runs.scheduler import TICK_SECONDS, Scheduler
 from fod_bench.runs.simulate import Behaviour, SimulatedExecutor

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import shlex
 import sys
+import urllib.request
+from http.client import HTTPException
 from pathlib import Path
+from urllib.error import HTTPError
+
+from ray._private.ray_constants import PROMETHEUS_SERVICE_DISCOVERY_FILE
 
 from tests.helpers.cluster_files import launched
 from tests.helpers.commands import Bench, wait_for
-from tests.helpers.listeners import listeners
+from tests.helpers.listeners import Address, listeners
 
 RAY = str(Path(sys.executable).with_name("ray"))
 
@@ -37,5 +44,40 @@ def test_ray_as_the_file_starts_it_is_closed_and_takes_a_run(bench: Bench) -> No
         assert any(kind in processes[process] for process in found), kind
     for process, sockets in found.items():
         assert all(own.is_loopback for own, _ in sockets), (processes[process], sockets)
+    if importlib.util.find_spec("prometheus_client"):  # else Ray starts neither dashboard nor metrics
+        _check_dashboard_and_metrics(bench, processes, found)
     done = joined.finished()
     assert done.code == 0 and "1 training: 1 done" in done.err and "warning:" not in done.err
+
+
+def _check_dashboard_and_metrics(
+    bench: Bench, processes: dict[int, str], found: dict[int, list[tuple[Address, int]]]
+) -> None:
+    """The dashboard wants the token; the metrics, which Prometheus finds by the dashboard's list, do not."""
+    ports = {
+        port: processes[process]
+        for process, sockets in found.items()
+        if "dashboard" in processes[process].lower()
+        for _, port in sockets
+    }
+    answers = {port: _status(f"http://127.0.0.1:{port}/api/jobs/") for port in ports}
+    assert 401 in answers.values() and not {200, 403} & set(answers.values()), (answers, ports)
+    listed = Path(bench.environment["RAY_TMPDIR"]) / "ray" / PROMETHEUS_SERVICE_DISCOVERY_FILE
+    wait_for(lambda: listed.exists() and _targets(listed), "the list of nodes")
+    for target in _targets(listed):
+        assert target.startswith("127.0.0.1:") and _status(f"http://{target}/metrics") == 200
+
+
+def _targets(listed: Path) -> list[str]:
+    return [target for entry in json.loads(listed.read_text()) for target in entry["targets"]]
+
+
+def _status(url: str) -> int | None:
+    """Of the answer to one who has no token; None where nobody speaks http."""
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return int(answer.status)
+    except HTTPError as refused:
+        return refused.code
+    except (OSError, HTTPException):
+        return None

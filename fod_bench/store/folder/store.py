@@ -29,6 +29,7 @@ from fod_bench.machine import system
 from fod_bench.store.base import ObjectInfo, ObjectMissingError, check_name, check_prefix, is_name
 from fod_bench.store.folder import files, places
 from fod_bench.store.folder.places import DELETE, NO_OBJECT, OddError
+from fod_bench.store.traffic import traffic
 
 _LOCK_SECONDS = 60.0
 """A change holds the lock for milliseconds; only a process that was stopped in it holds it for so long."""
@@ -71,6 +72,7 @@ class LocalStore:
 
         def read(file: BinaryIO) -> tuple[bytes, str]:
             content = file.read()
+            traffic.add(read=len(content))
             return content, hashlib.sha256(content).hexdigest()
 
         return self._read(name, read)
@@ -90,6 +92,7 @@ class LocalStore:
             known, digest = self._verified.get(name, (None, ""))
             if known != signature:
                 digest = files.digest_of(file)
+                traffic.add(read=signature[0])
                 self._verified[name] = signature, digest
                 held.seek(0)
             return held, digest
@@ -215,6 +218,7 @@ class LocalStore:
             raise StoreError(f"cannot read {data!s}, to be stored as {name}: {error.strerror}") from error
         with source, self._reporting("write", name), self._scratch() as (scratch, file):
             digest = files.copy(source, file)
+            traffic.add(written=file.tell())
             with self._lock(system.EXCLUSIVE):
                 if (stands := self.obstacle(name)) is not None:
                     raise self._blocked("write", name, stands)

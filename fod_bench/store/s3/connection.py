@@ -31,6 +31,7 @@ from fod_bench.store.s3.errors import (
     summary,
 )
 from fod_bench.store.s3_answers import Answer, check_answer, watch_headers
+from fod_bench.store.traffic import traffic
 
 _Value = TypeVar("_Value")
 
@@ -122,6 +123,8 @@ class Connection:
                 raise TruncatedAnswerError(lacks="a value that can be read") from None
             check_answer(operation, answer, dated)
             self.answered = True
+            if body is not None:
+                traffic.add(written=len(body) if isinstance(body, bytes) else body.tell())
             return answer
 
         return self.attempt(action, request, stop)
@@ -177,6 +180,7 @@ class Trial:
                 self._action,
                 f"{server} unreachable for {failing:.0f} s (last: {reason}); is the endpoint right, and up?",
             ) from None
+        traffic.add(retries=1)
 
 
 def _session() -> Any:

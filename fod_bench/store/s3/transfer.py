@@ -21,6 +21,7 @@ from fod_bench.store.folder import files
 from fod_bench.store.s3.connection import Connection
 from fod_bench.store.s3.errors import REQUEST_ERRORS, TruncatedAnswerError
 from fod_bench.store.s3_answers import Answer, metadata, status
+from fod_bench.store.traffic import traffic
 
 _MIB = 1 << 20
 SINGLE_BYTES = 64 * _MIB
@@ -219,6 +220,7 @@ class Download:
                     body = self._range(start + done, start + len(piece), stop)
                 while done < len(piece) and (count := body.readinto(piece[done : done + _READ_BYTES])):
                     done += count
+                    traffic.add(read=count)
                     trial.progressed()
                 if done == len(piece):
                     return
