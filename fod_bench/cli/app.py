@@ -204,12 +204,21 @@ def report(
     ] = None,
     format_: Annotated[
         str,
-        typer.Option("--format", help="How the tables are written; tidy is one CSV with every seed of every cell."),
+        typer.Option(
+            "--format",
+            help="How the tables are written; tidy is one CSV with every seed of every cell, html a page with images.",
+        ),
     ] = "terminal",
     out: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Write a file per table there, and tidy.csv, instead of printing."),
+        typer.Option(
+            metavar="DIR",
+            help="Write a file per table there, and tidy.csv, instead of printing; html makes it a page, whole or not at all.",
+        ),
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="With --format html: replace the page that --out names, which is kept else.")
+    ] = False,
     selection: Annotated[
         Literal["best", "last"], typer.Option(help="Epoch shown: best on the test data (the paper's protocol) or last.")
     ] = "best",
@@ -245,7 +254,7 @@ def report(
     )
     from fod_bench.store import open_existing
 
-    report_format(format_)
+    report_format(format_).check_place(out, force)
     if set_ and job is None:
         raise UsageError("--set changes a job file; give the JOB")
     if run_ and job is not None:
@@ -277,7 +286,7 @@ def report(
         for name, reason in undrawn(results, figure, fed_only).items():
             say(hidden(f"figure {name} left out: {reason}"), err=True)
     if table or not figure:
-        written += render_report(results, table, format_, out, selection, fed_only)
+        written += render_report(results, table, format_, out, selection, fed_only, force)
     for path in written:
         say(path, err=True)
 
