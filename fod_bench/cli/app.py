@@ -254,7 +254,12 @@ def report(
     )
     from fod_bench.store import open_existing
 
-    report_format(format_).check_place(out, force)
+    form = report_format(format_)
+    form.check_place(out, force)
+    if figure and form.whole:
+        raise UsageError(
+            f"--figure writes into --out, and --format {format_} makes a whole folder of it: take two commands"
+        )
     if set_ and job is None:
         raise UsageError("--set changes a job file; give the JOB")
     if run_ and job is not None:

@@ -43,6 +43,8 @@ class Format:
     """End of its files' names."""
     tidy_beside = True
     """Whether the tidy file of all cells is written beside its files."""
+    whole = False
+    """Whether it makes a whole folder, in which nothing else is to be."""
 
     def text(self, tables: Sequence[Table]) -> str:
         """The tables, one after the other."""

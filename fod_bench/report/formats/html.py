@@ -13,6 +13,7 @@ class Page(Format):
 
     suffix = "html"
     tidy_beside = False  # it is in the folder
+    whole = True
 
     def check_place(self, out: Path | None, force: bool) -> None:
         from fod_bench.report.page.folder import check_place

@@ -33,6 +33,9 @@ _PICKS: tuple[Group, ...] = (
 """In which order images are chosen, so that the worst of every method are there where there is not room for all."""
 
 
+_WORST = _PICKS.count("misses")
+
+
 class Pick(NamedTuple):
     """An image chosen for a method."""
 
@@ -128,22 +131,16 @@ def choose(scored: Scored, labels: NDArray[np.uint8]) -> list[Pick]:
     defective = [int(image) for image in order if labels[image]]
     normal = [int(image) for image in order if not labels[image]]
     waiting: dict[Group, list[int]] = {
-        "misses": defective,
-        "alarms": normal[::-1],
-        "defects": _from_the_middle(defective),
-        "normals": _from_the_middle(normal),
+        "misses": defective[:_WORST],
+        "alarms": normal[::-1][:_WORST],
+        "defects": _from_the_middle(defective[_WORST:]),
+        "normals": _from_the_middle(normal[:-_WORST]),
     }
-    picks: list[Pick] = []
-    taken: set[int] = set()
-    for group in _PICKS:
-        image = next((image for image in waiting[group] if image not in taken), None)
-        if image is not None:
-            taken.add(image)
-            picks.append(Pick(group, image))
-    return picks
+    return [Pick(group, waiting[group].pop(0)) for group in _PICKS if waiting[group]]
 
 
 def _from_the_middle(images: Sequence[int]) -> list[int]:
+    """Images in the order of their scores: those in the middle first."""
     middle = (len(images) - 1) / 2
     return [image for _, image in sorted(enumerate(images), key=lambda pair: (abs(pair[0] - middle), pair[0]))]
 
@@ -171,10 +168,13 @@ def fill(gallery: Gallery, room: int) -> Iterator[tuple[str, bytes]]:
         row.picks.append(pick)
         yield from _take(gallery, number, pick.image, files)
     for image, (number, row) in itertools.product(sorted(gallery.files), enumerate(gallery.rows)):
-        if image not in row.maps and used < room:
+        if image not in row.maps and not full:
             files = _files(gallery, number, image)
-            used += sum(map(len, files.values()))
-            yield from _take(gallery, number, image, files)
+            size = sum(map(len, files.values()))
+            full = used + size > room
+            if not full:
+                used += size
+                yield from _take(gallery, number, image, files)
 
 
 class _Names(NamedTuple):

@@ -83,7 +83,7 @@ def cost_plots(results: Results, cells: Sequence[Explanation], selection: Select
                     list(qualities),
                     plots,
                     table,
-                    _machines(cells, own, dataset),
+                    _machines(cells, own, dataset, len(values) > 2),
                 )
 
 
@@ -151,7 +151,8 @@ def _plain(row: str) -> str:
     return row.casefold()
 
 
-def _machines(cells: Sequence[Explanation], own: OwnTable, dataset: str) -> str:
+def _machines(cells: Sequence[Explanation], own: OwnTable, dataset: str, measured: bool) -> str:
+    """Where times and costs come from."""
     runs = [cell.record.run for cell in _of(cells, own) if cell.record is not None and cell.cell.dataset == dataset]
     devices = sorted({f"{run.device}, threads: {run.threads}" for run in runs})
     shared = (
@@ -159,7 +160,8 @@ def _machines(cells: Sequence[Explanation], own: OwnTable, dataset: str) -> str:
         if any(run.packed > 1 for run in runs)
         else ""
     )
-    return f"Times are means over trainings, as their records have them, on {' and '.join(devices)}.{shared}"
+    told = f"Times are means over trainings, as their records have them, on {' and '.join(devices)}.{shared}"
+    return f"{told} Other costs are those that rows of the same name were measured with." if measured else told
 
 
 def _text(value: float | None) -> str:

@@ -55,7 +55,7 @@ class Axis:
         if self.kind == "log":
             low, high, value = math.log(self.low), math.log(self.high), math.log(max(value, 1e-300))
             return (value - low) / (high - low)
-        return (value - self.low) / (self.high - self.low)
+        return (value - self.low) / (self.high - self.low or 1.0)
 
     def ticks(self) -> Ticks:
         """Round numbers within the range."""
