@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
+from html import unescape
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from sklearn.metrics import average_precision_score, f1_score, precision_recall_
 
 from fod_bench.evaluation.ranking import rank_positives
 from fod_bench.report.page.curves import POINTS, best_threshold, histogram, precision_recall, roc
-from fod_bench.report.page.svg import Axis, Plot
+from fod_bench.report.page.svg import WIDTH, Axis, Plot, Ticks
 
 
 def drawn(seed: int, number: int, digits: int) -> tuple[np.ndarray, np.ndarray]:
@@ -84,6 +85,18 @@ def test_numbers_of_points_cover_neither_points_nor_each_other() -> None:
     for (x, y), (other, height) in itertools.combinations(placed, 2):
         assert max(abs(x - other), abs(y - height)) > 12
     assert all(math.dist((x, y - 4), dot) > 8 for x, y in placed for dot in dots)
+
+
+def test_texts_under_an_axis_do_not_touch_and_stay_within_the_plot() -> None:
+    names = ["4×", "8×", "16×", "8× & 16×", "4× & 8× & 16×"]
+    axis = Axis.around(range(5), "levels", marks=Ticks([0, 1, 2, 3, 4], names))
+    svg = str(Plot(axis, Axis(0, 1, "y"), "told").drawn())
+    found = re.findall(r'text-anchor="middle" x="([\d.]+)" y="([\d.]+)">([^<]+)</text>', svg)
+    texts = [(float(x), y, unescape(text)) for x, y, text in found if unescape(text) in names]
+    assert [text for *_, text in texts] == names
+    for (x, y, text), (other, height, longer) in itertools.combinations(texts, 2):
+        assert y != height or abs(x - other) > 3 * (len(text) + len(longer))
+    assert all(x + 3 * len(text) <= WIDTH for x, _, text in texts)
 
 
 def test_texts_in_a_plot_are_escaped_and_ticks_are_round() -> None:

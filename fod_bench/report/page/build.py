@@ -20,7 +20,7 @@ from fod_bench.report.explain import Explanation, explain_all
 from fod_bench.report.formats.base import Report
 from fod_bench.report.formats.tidy import Tidy
 from fod_bench.report.page.folder import MARK
-from fod_bench.report.page.galleries import Gallery, Shown, fill
+from fod_bench.report.page.galleries import Gallery, GalleryLink, Shown, fill
 from fod_bench.report.page.overview import (
     DataShown,
     jobs_shown,
@@ -33,9 +33,11 @@ from fod_bench.report.page.overview import (
 from fod_bench.report.page.plots import cost_plots, sweeps
 from fod_bench.report.page.scored import NOT_KEPT, Scored, scored
 from fod_bench.report.page.sources import Images, ImageSources
+from fod_bench.report.page.svg import colour_bar
 from fod_bench.report.page.tables import remark, table_shown
 from fod_bench.report.page.thumbnails import scale_colours
-from fod_bench.report.page.trial_page import drawn_histogram, trial_page
+from fod_bench.report.page.trial_page import trial_page
+from fod_bench.report.page.trial_plots import drawn_histogram
 from fod_bench.report.results import Selection, part_of
 from fod_bench.report.words import describe_damaged, sentence
 from fod_bench.schema.hidden import hidden
@@ -75,7 +77,7 @@ class _Builder:
                 self._by_key.setdefault(one.cell.key, []).append(one)
         self._pages = {key: f"trial/{key}.html" for key in self._by_key}
         self._sources = ImageSources(self._results)
-        self._galleries: list[Gallery] = []
+        self._galleries: list[GalleryLink] = []
         self._data: dict[tuple[str, str, str], DataShown] = {}
         self._without: dict[str, list[str]] = {}
         self._job = " · ".join(self._results.jobs()) or "no run"
@@ -103,9 +105,10 @@ class _Builder:
             if one.record is not None and not one.problem and score != COST_SCORE and (key, score) not in seen:
                 seen[key, score] = self._scored(one.record, score)
         links: dict[tuple[str, str], tuple[str, int]] = {}
-        for gallery in self._gathered(place, cells, seen):
-            self._galleries.append(gallery)
-            yield from fill(gallery, room)
+        gathered = self._gathered(place, cells, seen)
+        for gallery in gathered:
+            self._galleries.append(gallery.link())
+            yield from fill(gallery, room // len(gathered))
             for number, row in enumerate(gallery.rows):
                 for key in row.keys:
                     links[key, row.score] = (f"{gallery.page}#row={number}", row.seed)
@@ -187,29 +190,13 @@ class _Builder:
             drawn_histogram(row.scored.image.histogram, "score of an image", row.scored.threshold)
             for row in gallery.rows
         ]
-        verdicts = []
-        for row in gallery.rows:
-            found = [verdict(row, gallery, image) for image in range(len(gallery.labels))]
-            verdicts.append(
-                {
-                    name: found.count(kind)
-                    for name, kind in (
-                        ("found", "found"),
-                        ("missed", "missed"),
-                        ("alarms", "alarm"),
-                        ("passed", "passed"),
-                    )
-                }
-            )
         return self._render(
             "gallery.html",
             root="../",
             gallery=gallery,
             data=gallery.data(),
             histograms=histograms,
-            verdicts=verdicts,
-            verdict=lambda row, image: verdict(row, gallery, image),
-            legend=_legend(),
+            legend=colour_bar(scale_colours()),
         )
 
     def _around(self) -> Iterator[File]:
@@ -272,29 +259,11 @@ class _Builder:
         return _templates().get_template(template).render(shared | content).encode()
 
 
-def verdict(row: Shown, gallery: Gallery, image: int) -> str:
-    """What the threshold makes of an image: `found`, `missed`, `alarm` or `passed`."""
-    taken = bool(row.scored.images[image] >= row.scored.threshold)
-    if gallery.labels[image]:
-        return "found" if taken else "missed"
-    return "alarm" if taken else "passed"
-
-
 def _crop(images: Images | str) -> float | None:
     """How much of the shorter side a square shows, where it is a crop: what tells geometries apart."""
     if isinstance(images, str) or images.resize.shorter_side is None:
         return None
     return images.resize.size / images.resize.shorter_side
-
-
-def _legend() -> Markup:
-    """The colours of score maps from low to high."""
-    colours = scale_colours()
-    bars = "".join(
-        f'<rect x="{at}" y="0" width="1.05" height="1" fill="{colour}"/>' for at, colour in enumerate(colours)
-    )
-    told = 'role="img" aria-label="colours from low to high scores"'
-    return Markup(f'<svg viewBox="0 0 {len(colours)} 1" preserveAspectRatio="none" {told}>{bars}</svg>')
 
 
 @cache

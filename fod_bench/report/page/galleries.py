@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
@@ -18,6 +19,7 @@ from fod_bench.report.page.thumbnails import outline, overlay, thumbnail
 from fod_bench.schema.hidden import hidden
 from fod_bench.text import escaped
 
+Verdict = Literal["found", "missed", "alarm", "passed"]
 Group = Literal["misses", "alarms", "defects", "normals"]
 GROUPS: dict[Group, str] = {
     "misses": "Defective images that score lowest",
@@ -68,6 +70,16 @@ class Shown:
         return [(title, images) for title, images in found if images]
 
 
+class GalleryLink(NamedTuple):
+    """What is left of a gallery once its page is made."""
+
+    page: str
+    title: str
+    without: str
+    """Why its images cannot be shown; empty where they are."""
+    rows: list[str]
+
+
 @dataclass
 class Gallery:
     """One category: its test images, and what each method makes of them."""
@@ -87,6 +99,13 @@ class Gallery:
     """File of the outline of its truth, where it is defective and has a mask."""
     problem: str = ""
     """What became of an image that could not be read."""
+
+    def link(self) -> GalleryLink:
+        """What other pages tell of it."""
+        reason = self.images if isinstance(self.images, str) else ""
+        return GalleryLink(
+            self.page, f"{self.dataset}/{self.category}{self.telling}", reason, [row.label for row in self.rows]
+        )
 
     @property
     def page(self) -> str:
@@ -109,6 +128,17 @@ class Gallery:
             return "normal"
         parts = self.names[image].split("/")
         return parts[1] if len(parts) > 2 else parts[0] if len(parts) > 1 else "defective"
+
+    def verdict(self, row: Shown, image: int) -> Verdict:
+        """What the row's threshold makes of an image."""
+        taken = bool(row.scored.images[image] >= row.scored.threshold)
+        if self.labels[image]:
+            return "found" if taken else "missed"
+        return "alarm" if taken else "passed"
+
+    def counts(self, row: Shown) -> Counter[Verdict]:
+        """How many images there are of each verdict."""
+        return Counter(self.verdict(row, image) for image in range(len(self.labels)))
 
     def data(self) -> dict[str, object]:
         """What the page's script works on, as plain data."""

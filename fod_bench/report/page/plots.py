@@ -18,7 +18,7 @@ from fod_bench.report.figures import panel_places, tick_label
 from fod_bench.report.job_table import AUROCS
 from fod_bench.report.own import OwnTable, own_tables
 from fod_bench.report.page.svg import SERIES, Axis, Plot, Point, Ticks
-from fod_bench.report.page.trial_page import Figure
+from fod_bench.report.page.trial_plots import Figure
 from fod_bench.report.paper_table import PaperTable
 from fod_bench.report.results import Results, Selection, part_of
 

@@ -10,10 +10,12 @@ from typing import Literal, NamedTuple
 from markupsafe import Markup, escape
 
 WIDTH, HEIGHT = 360.0, 240.0
-LEFT, RIGHT, TOP, BOTTOM = 46.0, 12.0, 10.0, 40.0
+LEFT, RIGHT, TOP, BOTTOM = 46.0, 12.0, 10.0, 46.0
 SERIES = 8
 """Series that the style sheet tells apart, by colour and dashes; further ones begin anew."""
 _TICKS = 5
+_LETTER = 6.0
+"""Width of a letter of a tick's text, about."""
 _RADIUS = 4.0
 _NUMBER_SIZE = 7.5
 """Half the side of the place that a point's number takes."""
@@ -143,13 +145,19 @@ class Plot:
 
     def _across(self) -> Iterable[str]:
         base = HEIGHT - BOTTOM
+        ends = [0.0, 0.0]  # of the texts so far, in two lines: those that would touch take turns
         for value, text in zip(*self.x.ticks(), strict=True):
             x, _ = self.at((value, self.y.low))
+            half = len(text) * _LETTER / 2
+            middle = min(x, WIDTH - half)
+            line = 0 if middle - half > ends[0] + 4 else 1
+            ends[line] = middle + half
             yield f'<path class="grid" d="M{x:.1f} {TOP:.1f}V{base:.1f}"/>'
-            yield f'<text class="tick" text-anchor="middle" x="{x:.1f}" y="{base + 14:.1f}">{escape(text)}</text>'
+            place = f'x="{middle:.1f}" y="{base + 13 + 11 * line:.1f}"'
+            yield f'<text class="tick" text-anchor="middle" {place}>{escape(text)}</text>'
         yield f'<path class="axis" d="M{LEFT:.1f} {base:.1f}H{WIDTH - RIGHT:.1f}"/>'
         middle = (LEFT + WIDTH - RIGHT) / 2
-        yield f'<text class="label" text-anchor="middle" x="{middle:.1f}" y="{HEIGHT - 8:.1f}">{escape(self.x.label)}</text>'
+        yield f'<text class="label" text-anchor="middle" x="{middle:.1f}" y="{HEIGHT - 6:.1f}">{escape(self.x.label)}</text>'
 
     def _up(self) -> Iterable[str]:
         for value, text in zip(*self.y.ticks(), strict=True):
@@ -160,6 +168,13 @@ class Plot:
         middle = (TOP + HEIGHT - BOTTOM) / 2
         turned = f'transform="translate(10 {middle:.1f}) rotate(-90)"'
         yield f'<text class="label" text-anchor="middle" {turned}>{escape(self.y.label)}</text>'
+
+
+def colour_bar(colours: Sequence[str]) -> Markup:
+    """Colours from low to high, as a legend."""
+    bars = "".join(f'<rect x="{at}" y="0" width="1.05" height="1" fill="{one}"/>' for at, one in enumerate(colours))
+    told = 'role="img" aria-label="colours from low to high scores"'
+    return Markup(f'<svg viewBox="0 0 {len(colours)} 1" preserveAspectRatio="none" {told}>{bars}</svg>')
 
 
 def _round_numbers(low: float, high: float) -> list[float]:

@@ -2,39 +2,25 @@
 
 from __future__ import annotations
 
-import math
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from markupsafe import Markup
-
 from fod_bench.evaluation.measures import MEASURES
 from fod_bench.evaluation.metric import COSTS
 from fod_bench.records.curves import Curves
 from fod_bench.records.record import COST_SCORE, Record
 from fod_bench.report.explain import Explanation
-from fod_bench.report.page.curves import Curve, Histogram
-from fod_bench.report.page.scored import Scored, SideShown
-from fod_bench.report.page.svg import Axis, Plot, Ticks
-from fod_bench.report.results import Results, part_of
+from fod_bench.report.page.scored import Scored
+from fod_bench.report.page.trial_plots import Figure, losses, of_side, progress
+from fod_bench.report.results import Results
 from fod_bench.schema.hidden import hidden
 from fod_bench.text import format_seconds
 
 AGAIN = "results/again"
 """The store that the command which repeats a training names: in its own it is there, and is not run again."""
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A plot with its heading and what its lines are."""
-
-    title: str
-    svg: Markup
-    legend: tuple[str, ...] = ()
-    note: str = ""
 
 
 @dataclass
@@ -98,7 +84,7 @@ def trial_page(
         log=hidden(first.log),
         cells=list(cells),
         scorings=[_scoring(score, found, curves, shown.get(score, "")) for score, found in by_score.items()],
-        figures=[*_losses(curves)] if curves else [],
+        figures=[*losses(curves)] if curves else [],
         command=hidden(repeating(results, first) or ""),
     )
     if first.record is not None:
@@ -128,9 +114,9 @@ def _scoring(score: str, cells: Sequence[Explanation], curves: Curves | None, sh
             metrics.append(
                 (title, *_number(value.best), _epoch(value.best_epoch), *_number(value.last), _epoch(value.last_epoch))
             )
-    figures = [*_progress(curves, score)] if curves else []
+    figures = [*progress(curves, score)] if curves else []
     if isinstance(shown, Scored):
-        figures += [*_of_side("image", shown.image), *_of_side("pixel", shown.pixel)]
+        figures += [*of_side("image", shown.image), *of_side("pixel", shown.pixel)]
     problem = hidden(cells[0].problem or "") if cells[0].record is not None else ""
     rows = list(dict.fromkeys(cell.cell.row for cell in cells))
     note = problem or (shown if isinstance(shown, str) and score != COST_SCORE else "")
@@ -143,105 +129,6 @@ def _number(value: float | None) -> tuple[str]:
 
 def _epoch(epoch: int | None) -> str:
     return "" if epoch is None else str(epoch)
-
-
-def _losses(curves: Curves) -> Iterator[Figure]:
-    """Losses over epochs, each on an axis of its own where they differ widely."""
-    for name, values in curves.losses.items():
-        if len(values) < 1:
-            continue
-        points = [(float(epoch), value) for epoch, value in enumerate(values, 1)]
-        plot = Plot(
-            _epochs(len(values)),
-            Axis.around(values, f"{name} loss"),
-            f"{name} loss over {len(values)} epochs, from {values[0]:.4g} to {values[-1]:.4g}",
-        )
-        plot.line(points, 0, dotted=len(points) < 12)
-        yield Figure(f"Loss: {name}", plot.drawn())
-
-
-def _progress(curves: Curves, score: str) -> Iterator[Figure]:
-    """Metrics over the evaluated epochs, those of images and of pixels apart."""
-    found = curves.metrics.get(score, {})
-    if len(curves.evaluated) < 2:
-        return
-    for side in ("image", "pixel"):
-        lines = {
-            name: [
-                (float(epoch), value)
-                for epoch, value in zip(curves.evaluated, values, strict=True)
-                if value is not None
-            ]
-            for name, values in found.items()
-            if name.startswith(side) and name in MEASURES
-        }
-        lines = {name: points for name, points in lines.items() if points}
-        if not lines:
-            continue
-        values = [value for points in lines.values() for _, value in points]
-        ends = "; ".join(f"{MEASURES[name].title} ends at {points[-1][1]:.3f}" for name, points in lines.items())
-        plot = Plot(
-            _epochs(curves.evaluated[-1]), Axis.around(values, "value"), f"Metrics of {side}s over epochs: {ends}"
-        )
-        for number, points in enumerate(lines.values()):
-            plot.line(points, number, dotted=len(points) < 12)
-        titles = tuple(MEASURES[name].title for name in lines)
-        yield Figure(f"Metrics of {side}s, every evaluated epoch", plot.drawn(), titles)
-
-
-def _epochs(last: int) -> Axis:
-    """From the first epoch to the last, marked at whole numbers."""
-    every = max(1, round(last / 6))
-    marks = sorted({1, *range(every, last + 1, every)} - ({1} if every > 2 else set()))
-    return Axis(1.0, max(2.0, last), "epoch", marks=Ticks(marks, [str(mark) for mark in marks]))
-
-
-def _of_side(side: str, shown: SideShown) -> Iterator[Figure]:
-    """ROC and precision-recall curve, and a histogram."""
-    at = f" after epoch {shown.epoch}" if shown.epoch else ""
-    share = Axis(0.0, 1.0, "false-positive rate")
-    if shown.roc is not None and shown.precision_recall is not None:
-        told = f"ROC of {side}s{at}, area {shown.roc.area:.4f}"
-        yield Figure(
-            f"ROC, {side}s",
-            _curve(shown.roc, share, "true-positive rate", told, True),
-            (),
-            f"AUROC {shown.roc.area:.4f}{at}",
-        )
-        told = f"Precision against recall of {side}s{at}, area {shown.precision_recall.area:.4f}"
-        drawn = _curve(shown.precision_recall, Axis(0.0, 1.0, "recall"), "precision", told, False)
-        yield Figure(
-            f"Precision and recall, {side}s", drawn, (), f"average precision {shown.precision_recall.area:.4f}{at}"
-        )
-    drawn = drawn_histogram(shown.histogram, f"score of {'an image' if side == 'image' else 'a pixel'}")
-    note = f"No ROC: {hidden(shown.undefined)}" if shown.undefined else ""
-    yield Figure(f"Scores of {side}s{at}", drawn, ("@normal", "@defective"), note)
-
-
-def _curve(curve: Curve, x: Axis, label: str, told: str, chance: bool) -> Markup:
-    plot = Plot(x, Axis(0.0, 1.0, label), told)
-    if chance:
-        plot.diagonal()
-    plot.line(curve.points(), 0)
-    return plot.drawn()
-
-
-def drawn_histogram(shares: Histogram, label: str, threshold: float | None = None) -> Markup:
-    """Normal samples upward, defective ones downward, each as shares of their own number."""
-    normal, defective = shares.normal.tolist(), shares.defective.tolist()
-    top = max(*normal, *defective, 0.01)
-    edges = shares.edges.tolist()
-    told = f"Histogram of scores from {edges[0]:.4g} to {edges[-1]:.4g}: normal above the line, defective below it"
-    marks = Axis(0.0, top * 1.05, "").ticks().at
-    both = [*(-at for at in marks[:0:-1]), *marks]
-    y = Axis(-top * 1.05, top * 1.05, "share of its kind", marks=Ticks(both, [f"{abs(at):g}" for at in both]))
-    plot = Plot(Axis(edges[0], edges[-1], label), y, told, "histogram")
-    plot.bars(edges, normal, "normal")
-    plot.bars(edges, [-share for share in defective], "defective")
-    plot.base()
-    if threshold is not None:
-        plot.threshold(min(max(threshold, edges[0]), edges[-1]), "chosen")
-    return plot.drawn()
 
 
 def _facts(record: Record, location: str) -> Iterator[tuple[str, list[tuple[str, str]]]]:
@@ -305,13 +192,3 @@ def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str
                 f"{above}{key}",
                 hidden("none" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)),
             )
-
-
-def rows_named(cells: Sequence[Explanation]) -> list[tuple[str, str]]:
-    """Rows and the jobs that they are of, each once."""
-    return list(dict.fromkeys((cell.cell.row, part_of(cell.plan, cell.cell)) for cell in cells))
-
-
-def finite(value: float | None) -> bool:
-    """Whether there is a number to draw."""
-    return value is not None and math.isfinite(value)
