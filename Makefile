@@ -10,7 +10,7 @@ SWIFT := .venv-swift
 SWIFT_READY := $(SWIFT)/.ready
 CEPH_PACKAGES := radosgw ceph-mon ceph-osd ceph-mgr
 
-.PHONY: demo test test-anomalib test-ceph test-gpu lint bench docs setup clean
+.PHONY: demo test browser test-anomalib test-ceph test-gpu lint bench docs setup clean
 
 setup: $(READY)
 
@@ -30,7 +30,15 @@ $(SWIFT_READY): tests/helpers/swift-constraints.txt
 demo: setup
 	$(BIN)/fod-bench run jobs/quickstart.yaml
 
-test: setup $(SWIFT_READY)
+# A browser for the tests of pages. Where it cannot be installed these tests are skipped, and say so.
+browser:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
+	if test "$$(id -u)" = 0 && grep -q '^ID=debian' /etc/os-release; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install --yes -qq --no-install-recommends chromium || \
+			echo "chromium could not be installed: the tests of pages in a browser are skipped"; \
+	else echo "no chromium, and no Debian with root to install it on: the tests of pages in a browser are skipped"; fi
+
+test: setup browser $(SWIFT_READY)
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 # The same contract against a real Ceph gateway, from Debian's packages: Debian or Ubuntu, and root where they are missing.

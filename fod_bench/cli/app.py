@@ -228,12 +228,21 @@ def report(
     ] = None,
     format_: Annotated[
         str,
-        typer.Option("--format", help="How the tables are written; tidy is one CSV with every seed of every cell."),
+        typer.Option(
+            "--format",
+            help="How the tables are written; tidy is one CSV with every seed of every cell, html a page with images.",
+        ),
     ] = "terminal",
     out: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Write a file per table there, and tidy.csv, instead of printing."),
+        typer.Option(
+            metavar="DIR",
+            help="Write a file per table there, and tidy.csv, instead of printing; html makes it a page, whole or not at all.",
+        ),
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="With --format html: replace the page that --out names, which is kept else.")
+    ] = False,
     selection: Annotated[
         Literal["best", "last"], typer.Option(help="Epoch shown: best on the test data (the paper's protocol) or last.")
     ] = "best",
@@ -269,7 +278,12 @@ def report(
     )
     from fod_bench.store import open_existing
 
-    report_format(format_)
+    form = report_format(format_)
+    form.check_place(out, force)
+    if figure and form.whole:
+        raise UsageError(
+            f"--figure writes into --out, and --format {format_} makes a whole folder of it: take two commands"
+        )
     if set_ and job is None:
         raise UsageError("--set changes a job file; give the JOB")
     if run_ and job is not None:
@@ -301,7 +315,7 @@ def report(
         for name, reason in undrawn(results, figure, fed_only).items():
             say(hidden(f"figure {name} left out: {reason}"), err=True)
     if table or not figure:
-        written += render_report(results, table, format_, out, selection, fed_only)
+        written += render_report(results, table, format_, out, selection, fed_only, force)
     for path in written:
         say(path, err=True)
 

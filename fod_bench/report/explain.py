@@ -61,7 +61,7 @@ def explain(results: Results, selector: str) -> list[Explanation]:
     nothing matches.
     """
     pattern = re.compile(re.escape(selector.strip().strip("/")).replace(r"\*", ".*"), re.IGNORECASE)
-    cells = list(_cells(results))
+    cells = [(plan, cell) for _, plan, cell in _cells(results)]
     found = [
         _explain(results, plan, cell, measured(cell))
         for plan, cell in cells
@@ -96,15 +96,21 @@ def explanation_text(explanations: Sequence[Explanation], width: int = 100) -> s
     return "\n".join("\n".join(_lines(explanation, width)) + "\n" for explanation in explanations)
 
 
-def _cells(results: Results) -> Iterator[tuple[RunPlan, Cell]]:
-    """The cells of every own table, each once for every train key."""
+def explain_all(results: Results) -> Iterator[tuple[str, Explanation]]:
+    """The trial behind every cell of every own table, with the label of the cell's row there."""
+    for label, plan, cell in _cells(results):
+        yield label, _explain(results, plan, cell, measured(cell))
+
+
+def _cells(results: Results) -> Iterator[tuple[str, RunPlan, Cell]]:
+    """The cells of every own table with their rows' labels, each once for every train key."""
     seen: set[tuple[str, Place, str | None]] = set()
     for own in own_tables(results):
         for place, (plan, cell) in own.view(results, "best").cells.items():
             told = (own.part, place, cell.key or plan.run_id)
             if told not in seen:
                 seen.add(told)
-                yield plan, cell
+                yield place.row, plan, cell
 
 
 def _names(cell: Cell) -> set[str]:

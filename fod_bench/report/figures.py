@@ -101,7 +101,7 @@ def _draw(figure: DrawnFigure, results: Results, selection: Selection, stem: Pat
 
 def _plot(table: PaperTable, panel: Panel, area: Axes) -> dict[str, Any]:
     """Draw one panel; its lines by their names in the legend."""
-    places = _places(table, panel)
+    places = panel_places(table, panel)
     settings = list(dict.fromkeys(table.name_of(row)[1] for row in places))
     lines: dict[str, Any] = {}
     for metric in table.metrics:
@@ -126,14 +126,14 @@ def _plot(table: PaperTable, panel: Panel, area: Axes) -> dict[str, Any]:
                 lines[name] = area.errorbar(at, values, spread, capsize=3, alpha=alpha, **style)
     if panel.scale == "log":
         area.set_xscale("log")
-    ticks = {place: _label(table, row) for row, place in places.items()}
+    ticks = {place: tick_label(table, row) for row, place in places.items()}
     area.set_xticks(list(ticks), list(ticks.values()))
     area.set_xticks([], minor=True)
     area.set_xlabel(panel.label)
     return lines
 
 
-def _places(table: PaperTable, panel: Panel) -> dict[str, float]:
+def panel_places(table: PaperTable, panel: Panel) -> dict[str, float]:
     """Rows of the panel and where they stand on its axis, from left to right."""
     names = {row: table.name_of(row)[0] for row in table.rows}
     names = {row: name for row, name in names.items() if name.partition("=")[0] == panel.parameter}
@@ -151,13 +151,14 @@ def _number(text: str) -> float | None:
         return None
 
 
-def _label(table: PaperTable, row: str) -> str:
+def tick_label(table: PaperTable, row: str) -> str:
+    """What stands at a row's place on the axis."""
     return table.form.name(table.name_of(row)[0])[0].rpartition("= ")[2]
 
 
 def _caption(table: PaperTable, figure: DrawnFigure) -> str:
     """How our numbers came about, and how many are missing."""
-    rows = [row for panel in figure.panels for row in _places(table, panel)]
+    rows = [row for panel in figure.panels for row in panel_places(table, panel)]
     cells = [table.cell(row, table.datasets[0], MEAN, metric) for row in rows for metric in table.metrics]
     drawn = {cell.row for cell in cells if cell.complete}
     whole = sum(cell.complete for cell in cells)

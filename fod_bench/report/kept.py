@@ -22,7 +22,7 @@ _SELECTING: dict[str, tuple[str, MetricName]] = {
 """Of each side the epoch that is kept, and the metric that selected it."""
 
 
-_UNUSABLE = (
+UNUSABLE = (
     *(ObjectMissingError, DamagedObjectError, NonFiniteScoresError),
     *(JobError, ImportError, KeyError, ValueError, RuntimeError),
 )
@@ -65,5 +65,5 @@ def _evaluated(store: Store, record: Record, epoch: str) -> dict[str, dict[Metri
             return {}
         truth = load_truth(store, record.sets["truth"]).truth
         return evaluate(scorings(record, as_tensors(kept)), truth)[0]
-    except _UNUSABLE:
+    except UNUSABLE:
         return {}

@@ -77,6 +77,7 @@ def results_of(
         {key: seen for key, seen in found.items() if isinstance(seen, KeptFailure)},
         job_of,
         lambda plan: _stored_command(store, plan),
+        store,
         request,
     )
 

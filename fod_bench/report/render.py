@@ -73,6 +73,7 @@ def render_report(
     out: Path | None = None,
     selection: str = "best",
     fed_only: bool = False,
+    force: bool = False,
 ) -> list[Path]:
     """Write tables to standard output, or each to a file of its own in the folder `out`; the paths are returned.
 
@@ -81,20 +82,22 @@ def render_report(
         fmt: one of `formats.registry.FORMATS`.
         out: beside the tables it gets a tidy file of all their cells.
         selection: `best` or `last`; the tidy file has both.
+        force: whether a folder that is kept otherwise is replaced, see `Format.check_place`.
 
     Equal results give equal bytes. Raises `UsageError` for another name, `FodBenchError` for a folder that cannot be
     written.
     """
     form = report_format(fmt)
+    form.check_place(out, force)
     chosen = next((known for known in SELECTIONS if known == selection), None)
     if chosen is None:
         raise UsageError(f"no selection {selection!r}: {nearest(selection, SELECTIONS)}")
     wanted = chosen_tables(results, tables, fed_only)
-    report = Report(results, wanted, lambda: [_build(results, one, chosen) for one in wanted])
+    report = Report(results, wanted, lambda: [_build(results, one, chosen) for one in wanted], chosen)
     if out is None:
         form.show(report)
         return []
-    written = [write(out / name, pieces) for name, pieces in form.files(report)]
+    written = form.write(report, out, force)
     if form.tidy_beside:
         written += [write(out / name, pieces) for name, pieces in Tidy().files(report)]
     return written

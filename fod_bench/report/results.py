@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas
 
     from fod_bench.job import Job
+    from fod_bench.store.base import Store
 
 Selection = Literal["best", "last"]
 """`best`: the epoch that is best on the test data, each metric for itself; `last`: the last evaluated epoch."""
@@ -148,6 +149,8 @@ class Results:
     """The job of a run id; None where it is not known."""
     stored_command: Callable[[RunPlan], str | None] = lambda plan: None
     """The command that goes on with a stored run; None where there is none to be pasted."""
+    store: Store | None = None
+    """Where they were read; None where they were made up."""
     request: Request | None = None
     """The job that the report is of, with the one plan of its cells; None for a report of stored runs."""
 

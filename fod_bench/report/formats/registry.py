@@ -14,6 +14,7 @@ FORMATS = {
     "latex": "fod_bench.report.formats.latex:Latex",
     "csv": "fod_bench.report.formats.csv:LongForm",
     "tidy": "fod_bench.report.formats.tidy:Tidy",
+    "html": "fod_bench.report.formats.html:Page",
 }
 """Name to the class of the form, imported when it is asked for."""
 
