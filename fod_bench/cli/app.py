@@ -126,7 +126,8 @@ def run(
     opened = open_store(loaded.store)
     plan = make_plan(loaded, download=True)
     options = RunOptions(only, alone, workers, retry_failed, quiet, verbose)
-    open_executor = partial(open_ray_pool, address=address, verbose=verbose, metrics_port=metrics_port)
+    speaks = verbose and log_format == "text"  # Ray's own words are no JSON
+    open_executor = partial(open_ray_pool, address=address, verbose=speaks, metrics_port=metrics_port)
     counts, interrupted = run_plan(plan, opened, options, open_executor)
     results, damaged, repaired = None, True, dict[str, str]()
     while damaged and counts.recorded and not interrupted:

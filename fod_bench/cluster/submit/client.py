@@ -215,7 +215,6 @@ def job_server(cluster: RayCluster) -> Iterator[JobServer]:
 
     Raises `ClusterError` when it cannot be reached, wants another token, or this machine lacks what it takes to ask.
     """
-    _quiet()
     none = {"RAY_ADDRESS": None, "RAY_API_SERVER_ADDRESS": None}  # they would be taken instead
     with ray_environment({**none, **defaults(sent_token())}), reached(cluster) as url:
         yield JobServer(cluster, url)
@@ -232,6 +231,7 @@ def _client_of(url: str) -> Any:
         from ray.job_submission import JobSubmissionClient
     except ImportError as error:
         raise _lacking(error) from None
+    _quiet()
 
     class Client(JobSubmissionClient):
         """Waits for no answer for ever."""
@@ -265,6 +265,7 @@ def _lacking(error: Exception) -> ClusterError:
 
 
 def _quiet() -> None:
+    """Once they are imported, which sets the levels of their loggers."""
     for name in ("ray.dashboard.modules.job.sdk", "ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
