@@ -64,7 +64,9 @@ class Asked:
             "seconds": round(found.seconds, 1),
             "bound_seconds": round(found.bound, 1),
             "use": round(found.use, 4),
+            "use_of_needed": round(found.use_of_needed, 4),
             "dollars": round(found.dollars, 2),
+            "dollars_given_back": round(found.dollars_given_back, 2),
         }
 
     def print(self, plan: Plan, store: Store) -> None:
@@ -84,10 +86,12 @@ class Asked:
         table.add_row(
             "time", f"{format_seconds(found.seconds)}; no order takes less than {format_seconds(found.bound)}"
         )
-        table.add_row(
-            "use", f"{found.use:.1%} of the {'GPUs' if found.gpus else 'CPUs'} until the last tenth of the time"
-        )
-        table.add_row("cost", Text(hidden(f"${found.dollars:,.2f}, by {self._priced()}")))
+        units = "GPUs" if found.gpus else "CPUs"
+        of_needed = f"{found.use_of_needed:.1%} of those that trainings were left for"
+        table.add_row("use", f"{found.use:.1%} of the {units} until the last tenth of the time; {of_needed}")
+        idle = f"${found.dollars_given_back:,.2f} where idle ones are given back"
+        table.add_row("cost", f"${found.dollars:,.2f} for all nodes to the end; {idle}")
+        table.add_row("", Text(hidden(f"prices of {self._priced()}")))
         show(table)
         for line in found.left_out:
             say(hidden(f"left out  {line}"))

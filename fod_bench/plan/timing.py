@@ -32,7 +32,7 @@ MEASUREMENT_SECONDS = 60.0
 """Of one measurement of cost."""
 STARTUP_SECONDS = 15.0
 """From the command to the first step: Ray, and torch in each worker."""
-ASSUMED_FLOPS_PER_GPU = 5e12
+ASSUMED_FLOPS_PER_GPU = 15e12
 """Operations per second of a GPU, where no record tells better."""
 ASSUMED_GPU_STEP_SECONDS = 0.02
 """Of a step on a GPU, whatever its size: a step at a time keeps it busy with launches more than with arithmetic."""

@@ -10,11 +10,13 @@ from typing import NamedTuple
 from fod_bench.errors import ClusterError
 from fod_bench.job import Resources
 from fod_bench.plan import TrialJob
+from fod_bench.plan.durations import Durations
 
-MOST_PER_GPU = 8
-"""Trials that share a GPU at most, where the job leaves it open."""
+MOST_PER_GPU = 4
+"""Trials that share a GPU at most, where the job leaves it open: one by itself keeps it busy for a third of the time or more."""
 ROUNDS = 4
-"""A GPU is shared only as far as each share of it has so many trainings: with fewer, whole GPUs end sooner and more evenly."""
+"""A training shares a GPU only if by turns with others it takes this part, at most, of what keeps all GPUs busy: one that is longer
+would be the last to end."""
 LIBRARY_BYTES = 1.5 * 2**30
 """What CUDA and its libraries take of a GPU's memory in every process."""
 _FILLED = 0.9
@@ -128,12 +130,16 @@ def share_of(resources: Resources, nodes: Collection[NodeResources], grows: bool
 
 
 def shares_of(
-    resources: Resources, nodes: Collection[NodeResources], trials: Collection[TrialJob], grows: bool = False
+    resources: Resources,
+    nodes: Collection[NodeResources],
+    trials: Collection[TrialJob],
+    durations: Durations,
+    grows: bool = False,
 ) -> Shares:
     """The share of each of `trials` on a cluster of these nodes.
 
     What the job says holds for all. Where it leaves the GPUs open, a training whose method gains nothing from one runs on CPUs; the
-    others have a GPU each, or share one where there are many for each GPU and their memory, as the method reckons it, allows it.
+    others have a GPU each, or share one where there are many for each GPU and its memory holds several, as the method reckons it.
     What measures costs has a GPU to itself. Raises `ClusterError` as `share_of` does.
     """
     base = share_of(resources, nodes, grows)
@@ -143,7 +149,7 @@ def shares_of(
     gpus = sum(int(node.gpus) for node in with_gpus)
     memory = _FILLED * min(node.gpu_memory for node in with_gpus)
     by_cpus = min(node.cpus / node.gpus for node in with_gpus) / base.cpus
-    most = min(MOST_PER_GPU, by_cpus, sum(map(_wants_gpu, trials)) / (ROUNDS * gpus))
+    busy = sum(durations.seconds(trial, gpu=True, threads=base.threads) for trial in trials if _wants_gpu(trial)) / gpus
 
     def share(trial: TrialJob) -> Share:
         if not _wants_gpu(trial):
@@ -151,7 +157,8 @@ def shares_of(
         if trial.measures_cost or trial.counts is None:
             return base
         need = trial.settings.work(trial.counts).memory + LIBRARY_BYTES
-        together = min(most, memory / need)
+        rounds = busy / max(1e-9, durations.seconds(trial, gpu=True, threads=base.threads))
+        together = min(MOST_PER_GPU, by_cpus, memory / need, rounds / ROUNDS)
         # Halves, quarters, eighths: what differs in size still fills a GPU without a rest.
         return Share(base.cpus, 0.5 ** int(math.log2(together))) if together >= 2 else base
 

@@ -163,7 +163,7 @@ def _work(
             open_executor(store.uri, plan_name(plan.run.run_id), progress.note) as executor,
         ):
             nodes = list(executor.nodes().values())
-            shares = shares_of(plan.job.resources, nodes, work, executor.grows())
+            shares = shares_of(plan.job.resources, nodes, work, durations, executor.grows())
             work = _fitting(work, shares, nodes, progress)
             progress.expect(work)
             order = Order(durations, ranks_of(plan.job, work, by_value=options.budget is not None))

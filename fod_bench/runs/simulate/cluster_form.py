@@ -38,8 +38,8 @@ def parse_cluster(text: str, prices: PriceList) -> list[Group]:
         count = int(found["count"]) if found else 0
         if found is None or not 1 <= count <= MOST_NODES:
             raise UsageError(
-                f"--simulate {text!r}: should be NODESxGPUS, such as 64x8, or NODESxMACHINE with a machine of the price list, such as "
-                f"2xp5.48xlarge, several joined by +, of at most {MOST_NODES} nodes each"
+                f"--simulate {text!r}: should be NODESxGPUS, such as 64x8, or NODESxMACHINE with a machine of the price list, "
+                f"such as 2xp5.48xlarge, several joined by +, of at most {MOST_NODES} nodes each"
             )
         kind = found["kind"]
         name = prices.with_gpus(int(kind)) if kind.isdecimal() else kind

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import cast
@@ -30,6 +30,8 @@ from fod_bench.runs.simulate.stand_ins import StandIn, StandIns
 _TICK_SECONDS = 5.0
 """A simulated cluster tells at once what has ended; the scheduler looks at it without that as seldom as it scales."""
 _LEASE_SECONDS = 3600.0
+IDLE_SECONDS = 300.0
+"""After which Ray's autoscaler takes an idle node away, where its file says nothing else."""
 STEADY = 0.9
 """Part of a run after which workers may fall idle since nothing is left for them."""
 
@@ -73,7 +75,12 @@ class Simulated:
     """Seconds below which no order comes: all work spread evenly over all GPUs, or CPUs, or the longest training."""
     use: float
     """Part of the GPUs, or of the CPUs where there are none, that is at work, until the last tenth of the time."""
+    use_of_needed: float
+    """The same of those that trainings were left for: with fewer left than there are GPUs, the others have nothing to do."""
     dollars: float
+    """Of all nodes, to the end."""
+    dollars_given_back: float
+    """Of each node until the last of its work has ended, and it has been idle for as long as an autoscaler waits."""
     told: int
     """Trainings whose time records tell; that of the others is assumed."""
     spans: list[Span]
@@ -112,12 +119,13 @@ def simulate(
     if not trials:
         raise FodBenchError("nothing is left to simulate: every training has a record, or its images cannot be counted")
     nodes = [group.node for group in groups for _ in range(group.count)]
+    prices = [group.per_hour for group in groups for _ in range(group.count)]
     store = MemoryStore()
     executor = SimulatedExecutor(store, nodes, behaviour(durations, trials))
-    shares = shares_of(plan.job.resources, nodes, trials)
+    shares = shares_of(plan.job.resources, nodes, trials, durations)
     order = Order(durations, ranks_of(plan.job, trials, by_value=budget is not None))
     progress = Progress(trials, Console(file=io.StringIO()), quiet=True)
-    per_hour = sum(group.count * group.per_hour for group in groups)
+    per_hour = sum(prices)
     allowance = None
     if budget is not None:
         each = per_hour / len(nodes)
@@ -137,7 +145,9 @@ def simulate(
         lease_seconds=_LEASE_SECONDS,
         tick_seconds=_TICK_SECONDS,
     ).run(trials)
+    per_hour_of = dict(zip(executor.nodes(), prices, strict=True))
     seconds = max((span.until for span in executor.spans), default=0.0)
+    steady = STEADY * seconds
     undone = {trial.key for trial in rest}
     done = [trial for trial in trials if trial.key not in undone]
     return Simulated(
@@ -147,21 +157,49 @@ def simulate(
         left_out=left_out(rest, plan.trials.values()),
         seconds=seconds,
         bound=_bound(executor.spans, groups),
-        use=_use(executor.spans, groups, STEADY * seconds),
+        use=_busy(executor.spans, groups, steady) / (_units(groups) * steady),
+        use_of_needed=_busy(executor.spans, groups, steady) / _needed(executor.spans, groups, steady),
         dollars=per_hour * seconds / 3600,
+        dollars_given_back=_given_back(executor, seconds, per_hour_of),
         told=sum(durations.is_told(trial, gpu=shares.of(trial).gpus > 0) for trial in done),
         spans=executor.spans,
         trials={trial.key: trial for trial in trials},
     )
 
 
-def _use(spans: Sequence[Span], groups: Sequence[Group], until: float) -> float:
-    gpus = sum(group.count * group.node.gpus for group in groups)
-    there = gpus or sum(group.count * group.node.cpus for group in groups)
-    busy = sum(
-        max(0.0, min(span.until, until) - span.since) * (span.share.gpus if gpus else span.share.cpus) for span in spans
+def _units(groups: Sequence[Group]) -> float:
+    """GPUs of all nodes; CPUs where there are none."""
+    return sum(group.count * group.node.gpus for group in groups) or sum(
+        group.count * group.node.cpus for group in groups
     )
-    return busy / (there * until) if until else 0.0
+
+
+def _takes(span: Span, groups: Sequence[Group]) -> float:
+    """How many of these units."""
+    return span.share.gpus if any(group.node.gpus for group in groups) else span.share.cpus
+
+
+def _busy(spans: Sequence[Span], groups: Sequence[Group], until: float) -> float:
+    """Seconds of units at work."""
+    return sum(max(0.0, min(span.until, until) - span.since) * _takes(span, groups) for span in spans)
+
+
+def _needed(spans: Sequence[Span], groups: Sequence[Group], until: float) -> float:
+    """Seconds of units that trainings were left for: all units, or as many as those take that had not ended."""
+    ends = sorted((span.until, _takes(span, groups)) for span in spans if span.training)
+    left, now, needed = sum(takes for _, takes in ends), 0.0, 0.0
+    for end, takes in ends:
+        needed += (min(end, until) - min(now, until)) * min(left, _units(groups))
+        left, now = left - takes, end
+    return needed or 1.0
+
+
+def _given_back(executor: SimulatedExecutor, seconds: float, per_hour: Mapping[str, float]) -> float:
+    """See `Simulated.dollars_given_back`; a node that had no work is given back after as long."""
+    last = dict.fromkeys(executor.nodes(), 0.0)
+    for span in executor.spans:
+        last[span.node] = max(last[span.node], span.until)
+    return sum(min(seconds, end + IDLE_SECONDS) / 3600 * per_hour[node] for node, end in last.items())
 
 
 def _bound(spans: Sequence[Span], groups: Sequence[Group]) -> float:
