@@ -26,6 +26,8 @@ NAMES = (
     "bench_report",
     "bench_store",
     "bench_scheduler",
+    "bench_cluster",
+    "bench_simulation",
 )
 
 

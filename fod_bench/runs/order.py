@@ -14,6 +14,8 @@ from fod_bench.runs.resources import Share
 Rank = tuple[int, ...]
 """What goes before how long a training takes: a smaller one is first."""
 _LAST: Rank = (1 << 62,)
+_ALIKE = 1.1
+"""Factor within which trainings take about the same. Those of one category and method mostly do."""
 _MOVED = 1.2
 """Factor between two estimates that makes it worth while to order anew."""
 
@@ -23,7 +25,7 @@ class Turn(NamedTuple):
 
     rank: Rank
     band: int
-    """Trainings of one band take about the same, within a factor of two; the longest have the least."""
+    """Trainings of one band take about the same, within a tenth; the longest have the least."""
     elsewhere: int
     """0: the worker has its features; 1: its node has; 2: they come from the store."""
     seconds: float
@@ -61,7 +63,7 @@ class Order:
     def turn(self, trial: TrialJob, share: Share, elsewhere: int = 0) -> Turn:
         """See `Turn`."""
         seconds = self.seconds(trial, share)
-        band = -math.floor(math.log2(seconds)) if seconds > 0 else 1
+        band = -math.floor(math.log(seconds, _ALIKE)) if seconds > 0 else 1 << 30
         return Turn(self._ranks.get(trial.key, _LAST), band, elsewhere, -seconds)
 
 

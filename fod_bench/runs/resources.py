@@ -15,8 +15,8 @@ from fod_bench.plan.durations import Durations
 MOST_PER_GPU = 4
 """Trials that share a GPU at most, where the job leaves it open: one by itself keeps it busy for a third of the time or more."""
 ROUNDS = 4
-"""A training shares a GPU only if by turns with others it takes this part, at most, of what keeps all GPUs busy: one that is longer
-would be the last to end."""
+"""A GPU is shared only where each share of it gets so many trainings, and only by those that take, by turns with others, so small a
+part of what keeps all GPUs busy: with fewer, and with longer ones, whole GPUs end sooner and more evenly."""
 LIBRARY_BYTES = 1.5 * 2**30
 """What CUDA and its libraries take of a GPU's memory in every process."""
 _FILLED = 0.9
@@ -149,7 +149,9 @@ def shares_of(
     gpus = sum(int(node.gpus) for node in with_gpus)
     memory = _FILLED * min(node.gpu_memory for node in with_gpus)
     by_cpus = min(node.cpus / node.gpus for node in with_gpus) / base.cpus
-    busy = sum(durations.seconds(trial, gpu=True, threads=base.threads) for trial in trials if _wants_gpu(trial)) / gpus
+    wanting = [durations.seconds(trial, gpu=True, threads=base.threads) for trial in trials if _wants_gpu(trial)]
+    most = min(MOST_PER_GPU, by_cpus, len(wanting) / gpus / ROUNDS)
+    busy = sum(wanting) / gpus / ROUNDS
 
     def share(trial: TrialJob) -> Share:
         if not _wants_gpu(trial):
@@ -157,8 +159,8 @@ def shares_of(
         if trial.measures_cost or trial.counts is None:
             return base
         need = trial.settings.work(trial.counts).memory + LIBRARY_BYTES
-        rounds = busy / max(1e-9, durations.seconds(trial, gpu=True, threads=base.threads))
-        together = min(MOST_PER_GPU, by_cpus, memory / need, rounds / ROUNDS)
+        alone = max(1e-9, durations.seconds(trial, gpu=True, threads=base.threads))
+        together = min(most, memory / need, busy / alone)
         # Halves, quarters, eighths: what differs in size still fills a GPU without a rest.
         return Share(base.cpus, 0.5 ** int(math.log2(together))) if together >= 2 else base
 

@@ -163,9 +163,7 @@ class SimulatedExecutor:
         if self.clock.now() - self._told >= self._behaviour.status_seconds:
             self._told = self.clock.now()
             heard = [worker for worker in self._workers.values() if worker.started and not worker.silent]
-            self._events += [
-                StatusTold(worker.number, self._statuses(worker), worker.node or worker.preferred) for worker in heard
-            ]
+            self._events += map(self._told_by, heard)
         events, self._events = self._events, []
         return events
 
@@ -257,6 +255,7 @@ class SimulatedExecutor:
             loss = self._behaviour.startup_loss(worker.number)
             if loss is None:
                 worker.started = True
+                self._events.append(self._told_by(worker))
             else:
                 self._lose(worker, loss)
 
@@ -315,6 +314,9 @@ class SimulatedExecutor:
             self.spans.append(
                 Span(worker.number, worker.node, worker.share, keys, training, worker.since, self.clock.now())
             )
+
+    def _told_by(self, worker: _Worker) -> StatusTold:
+        return StatusTold(worker.number, self._statuses(worker), worker.node or worker.preferred)
 
     def _statuses(self, worker: _Worker) -> list[Status]:
         node, now = worker.node or "", self.clock.now()
