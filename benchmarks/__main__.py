@@ -27,6 +27,8 @@ NAMES = (
     "bench_store",
     "bench_scheduler",
     "bench_submit",
+    "bench_cluster",
+    "bench_simulation",
 )
 
 

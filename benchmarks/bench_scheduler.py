@@ -5,7 +5,6 @@ the way to the first trial of a job half done.
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -15,49 +14,21 @@ from pathlib import Path
 from random import Random
 
 from benchmarks import Result
+from benchmarks.bench_cluster import Clock, Idler
 from benchmarks.bench_store import MANY
 from fod_bench.cluster.ray_pool import RayPool
 from fod_bench.cluster.session import ray_session
 from fod_bench.job import load_job
 from fod_bench.machine import system
-from fod_bench.plan import Plan, TrialJob, make_plan
+from fod_bench.plan import Plan, make_plan
+from fod_bench.plan.durations import Durations
 from fod_bench.records.names import record_name
-from fod_bench.records.record import Trial
-from fod_bench.runs.messages import Attempt, Done, Prepared, SetTask, Status
-from fod_bench.runs.progress import Progress, stderr_console
-from fod_bench.runs.resources import NodeResources, Share
+from fod_bench.runs.order import Order
+from fod_bench.runs.progress import stderr_console
+from fod_bench.runs.resources import NodeResources, Share, Shares
 from fod_bench.runs.scheduler import Scheduler
 from fod_bench.store import Store, open_store
 from tests.helpers.simulation import Scripted, Simulation
-
-
-class Idler:
-    """A worker that says it is done."""
-
-    def __init__(self, store_uri: str, share: Share, expected_object: str) -> None:
-        pass
-
-    def prepare(self, tasks: list[SetTask]) -> list[Prepared]:
-        return [Prepared(False, 0) for _ in tasks]
-
-    def train(self, tasks: list[tuple[Trial, Attempt]]) -> list[Done]:
-        return [Done(trial.key, True) for trial, _ in tasks]
-
-    def status(self) -> tuple[str, list[Status]]:
-        return "", [Status()]
-
-
-class Clock(Progress):
-    """Notes when each trial was done, and how large the driver was then."""
-
-    times: list[float]
-    megabytes: list[float]
-
-    def done(self, trial: TrialJob) -> None:
-        super().done(trial)
-        self.times.append(time.perf_counter())
-        if len(self.times) % 100 == 0:
-            self.megabytes.append(_resident())
 
 
 def run() -> list[Result]:
@@ -73,7 +44,8 @@ def run() -> list[Result]:
             Scheduler(
                 RayPool(store.uri, "none", worker=Idler),
                 store,
-                Share(1, 0),
+                Shares(lambda trial: Share(1, 0)),
+                Order(Durations()),
                 clock,
                 driver="bench",
                 checkpoint_seconds=10,
@@ -136,9 +108,3 @@ def _to_first_trial(command: list[str], store: Store, keys: set[str]) -> float:
     for info in list(store.list("claims/")):
         store.delete(info.name)
     return seconds
-
-
-def _resident() -> float:
-    found = re.search(r"VmRSS:\s*(\d+)", Path("/proc/self/status").read_text())
-    assert found is not None
-    return int(found[1]) / 1e3

@@ -36,6 +36,17 @@ if TYPE_CHECKING:
     from fod_bench.runs.counts import Counts
 
 SOME_FAILED = 3
+BUDGET_USED = 4
+
+Budget = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME|COST", help="What the run may take: 90min, 3h, 2d, or 50USD; the most valuable trainings first."
+    ),
+]
+Prices = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Price list of machines; default: the one in clusters/prices.yaml.")
+]
 
 app = App(
     help="Reproduce Focus the Discrepancy (ICCV 2023) and compare anomaly detectors over whole benchmarks.",
@@ -79,6 +90,8 @@ def run(
             help="Most workers at once; default: as many as the cores and GPUs of machine or cluster hold.",
         ),
     ] = None,
+    budget: Budget = None,
+    prices: Prices = None,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try trainings again that failed before.")
     ] = False,
@@ -106,13 +119,16 @@ def run(
 
     Killed or interrupted, the same command goes on where it stood.
 
-    Exit codes: 0 everything has a record, 1 it could not start, 2 usage, 3 some trainings failed, 130 interrupted.
+    Exit codes: 0 everything has a record, 1 it could not start, 2 usage, 3 some trainings failed, 4 the budget left some out,
+    130 interrupted.
 
     Example: `fod-bench run jobs/quickstart.yaml --set epochs=2`
     """
     from fod_bench.cluster.open import open_ray_pool
     from fod_bench.plan import make_plan
     from fod_bench.report import job_results, render_report
+    from fod_bench.runs.budget import parse_budget
+    from fod_bench.runs.prices import read_prices
     from fod_bench.runs.run import RunOptions, repair, run_plan
     from fod_bench.store import open_store
 
@@ -121,11 +137,15 @@ def run(
         raise UsageError(
             "--metrics-port is for a Ray of the run's own; for a cluster give `ray start --metrics-export-port=PORT` on each node"
         )
+    if prices is not None and budget is None:
+        raise UsageError("--prices is for a budget of money; give --budget too")
+    limit = parse_budget(budget) if budget is not None else None
+    price_list = read_prices(prices) if prices is not None else None
     loaded = load(job, set_, store)
     again = run_command(job, set_, store)
     opened = open_store(loaded.store)
     plan = make_plan(loaded, download=True)
-    options = RunOptions(only, alone, workers, retry_failed, quiet, verbose)
+    options = RunOptions(only, alone, workers, limit, price_list, retry_failed, quiet, verbose)
     speaks = verbose and log_format == "text"  # Ray's own words are no JSON
     open_executor = partial(open_ray_pool, address=address, verbose=speaks, metrics_port=metrics_port)
     counts, interrupted = run_plan(plan, opened, options, open_executor)
@@ -140,12 +160,16 @@ def run(
         raise KeyboardInterrupt
     if results is not None:
         render_report(results, ["plain"])
+    for line in counts.left_out:
+        say(hidden(f"left out  {line}"), err=True)
     if not quiet:
         for line in _next(counts, run_command(job, set_, store, "report"), again):
             log_lines.tell("next", line[10:], prefix=line[:10])
     _tell_end(counts, quiet)
     if counts.failed or counts.uncounted:
         raise typer.Exit(SOME_FAILED)
+    if counts.left_out:
+        raise typer.Exit(BUDGET_USED)
 
 
 def _tell_end(counts: Counts, quiet: bool) -> None:
@@ -158,6 +182,8 @@ def _next(counts: Counts, report_command: str, run_again: str) -> Iterator[str]:
     """What to do with what a run has done, and with what has failed."""
     if counts.done or counts.elsewhere:
         yield f"next      {report_command}   shows the table again; --explain CELL tells where a number comes from"
+    if counts.left_out:
+        yield f"next      {run_again}   does what the budget left out"
     if counts.failed:
         yield f"next      {run_again} --retry-failed   tries again what failed, once the reason is put right"
 
@@ -170,28 +196,46 @@ def plan(
     set_: Overrides = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
     dump: Annotated[bool, typer.Option("--dump", help="Print the job instead, every default spelled out.")] = False,
+    simulate: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CLUSTER",
+            help="Do what is left on a simulated cluster, 64x8 (nodes × GPUs) or 2xp5.48xlarge, and show time, use and cost.",
+        ),
+    ] = None,
+    timeline: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw the simulation into an SVG file: who does what when.")
+    ] = None,
+    budget: Budget = None,
+    prices: Prices = None,
     verbose: Verbose = False,
 ) -> None:
     """Show what a job comes to: cells, trainings after merging, what the store has, what is left, what it will cost.
 
     Works without the data being there; what is missing is named.
 
-    Example: `fod-bench plan jobs/paper.yaml --json`
+    Example: `fod-bench plan jobs/paper.yaml --simulate 64x8 --timeline paper.svg`
     """
     from fod_bench.cli.plan_view import print_summary
+    from fod_bench.cli.simulation import ask_simulation
     from fod_bench.job import dump_job
     from fod_bench.plan import make_plan, summarize
     from fod_bench.store import open_store
 
+    asked = ask_simulation(simulate, timeline, budget, prices)
     loaded = load(job, set_, store)
     if dump:
         say(dump_job(loaded), nl=False)
         return
-    summary = summarize(make_plan(loaded, download=False), open_store(loaded.store))
+    planned, opened = make_plan(loaded, download=False), open_store(loaded.store)
+    summary = summarize(planned, opened)
     if as_json:
-        say(hidden(json.dumps(summary.as_json(), indent=2)))
+        simulated = {} if asked is None else {"simulation": asked.as_json(planned, opened)}
+        say(hidden(json.dumps(summary.as_json() | simulated, indent=2)))
     else:
         print_summary(summary)
+        if asked is not None:
+            asked.print(planned, opened)
 
 
 def _formats() -> list[str]:

@@ -14,7 +14,7 @@ def loss_kind(error: RayError, started: bool, node_lost: Callable[[], bool]) -> 
     if isinstance(error, OutOfMemoryError):
         return "memory"
     if not started:
-        return "startup"
+        return "node" if isinstance(error, RayActorError) and node_lost() else "startup"
     if isinstance(error, ActorUnavailableError):
         return "unreachable"
     if isinstance(error, RayActorError) and node_lost():

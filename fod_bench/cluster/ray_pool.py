@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
@@ -10,8 +10,11 @@ from typing import Any
 
 import ray
 from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from fod_bench.cluster.actor import RemoteWorker
+from fod_bench.cluster.autoscaler import has_autoscaler, request_workers
+from fod_bench.cluster.gpus import GpuMemory
 from fod_bench.cluster.losses import loss_kind
 from fod_bench.cluster.metrics import DriverMetrics
 from fod_bench.cluster.watch import Watch
@@ -22,6 +25,8 @@ from fod_bench.runs.executor import Event, StatusTold, SystemClock, WorkEnded, W
 from fod_bench.runs.messages import Attempt, SetTask
 from fod_bench.runs.resources import NodeResources, Share
 
+_ACCELERATOR = "accelerator_type:"
+"""How Ray names the kind of a node's GPUs among its resources."""
 STATUS_SECONDS = 0.5
 """Shortest time between two questions for a worker's status."""
 
@@ -39,6 +44,8 @@ class _Member:
     asked_at: float = float("-inf")
     node_id: str | None = None
     """Ray's name of its node; None until it has told its status."""
+    asked_for: str = ""
+    """The node that it was asked to be on."""
 
 
 class RayPool:
@@ -50,29 +57,40 @@ class RayPool:
         """`expected_object`: by which a worker knows that it has the same store. `watch`: knows whether Ray is still there, where
         calls would wait for a minute. `worker`: class of the actors."""
         self._given = store_uri, expected_object
-        self._watch, self._worker = watch, worker
+        self._watch = watch
+        remote: Any = ray.remote  # its stubs lack concurrency groups
+        self._worker = remote(concurrency_groups={"control": 1})(worker)
+        self._gpus = GpuMemory()
         self.clock = SystemClock()
         self._numbers = count()
         self._members: dict[int, _Member] = {}
         self._events: list[Event] = []
         self._metrics = DriverMetrics()
 
-    def nodes(self) -> list[NodeResources]:
+    def nodes(self) -> dict[str, NodeResources]:
         """See `Executor`."""
         self._check()
-        return [
-            NodeResources(*(node["Resources"].get(kind, 0.0) for kind in ("CPU", "GPU", "memory")))
-            for node in ray.nodes()
-            if node["Alive"]
-        ]
+        alive = {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
+        memory = self._gpus.of([name for name, has in alive.items() if has.get("GPU")])
+        return {name: _resources(has, memory.get(name, 0.0)) for name, has in alive.items()}
 
-    def start(self, share: Share) -> int:
+    def grows(self) -> bool:
         """See `Executor`."""
-        remote: Any = ray.remote  # its stubs lack concurrency groups
-        kind = remote(concurrency_groups={"control": 1}, num_cpus=share.cpus, num_gpus=share.gpus)(self._worker)
+        self._check()
+        return has_autoscaler()
+
+    def ask_for(self, workers: Mapping[Share, int]) -> None:
+        """See `Executor`."""
+        if self._answers() and has_autoscaler():
+            request_workers(workers)
+
+    def start(self, share: Share, node: str) -> int:
+        """See `Executor`."""
+        where = NodeAffinitySchedulingStrategy(node, soft=True, _spill_on_unavailable=True)
+        kind = self._worker.options(num_cpus=share.cpus, num_gpus=share.gpus, scheduling_strategy=where)
         store_uri, expected_object = self._given
         number = next(self._numbers)
-        self._members[number] = _Member(number, kind.remote(store_uri, share, expected_object))
+        self._members[number] = _Member(number, kind.remote(store_uri, share, expected_object), asked_for=node)
         return number
 
     def prepare(self, worker: int, tasks: Sequence[SetTask]) -> None:
@@ -155,12 +173,19 @@ class RayPool:
                 self._lose(member, error)
             return
         member.asked = None
-        self._events.append(StatusTold(member.number, statuses))
+        self._events.append(StatusTold(member.number, statuses, member.node_id or member.asked_for))
 
     def _lose(self, member: _Member, error: RayError) -> None:
-        kind = loss_kind(error, member.node_id is not None, lambda: _node_lost(member.node_id))
+        node = member.node_id or member.asked_for
+        kind = loss_kind(error, member.node_id is not None, lambda: _node_lost(node))
         self.kill(member.number)  # one that is only out of reach must not go on working unseen
         self._events.append(WorkerLost(member.number, kind, str(error)))
+
+
+def _resources(has: Mapping[str, float], gpu_memory: float) -> NodeResources:
+    cpus, gpus, memory = (has.get(kind, 0.0) for kind in ("CPU", "GPU", "memory"))
+    kind = next((name.removeprefix(_ACCELERATOR) for name in has if name.startswith(_ACCELERATOR)), "")
+    return NodeResources(cpus, gpus, memory, gpu_memory, kind)
 
 
 def _ready(references: dict[Any, _Member]) -> Iterator[Any]:

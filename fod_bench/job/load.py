@@ -134,6 +134,7 @@ def _bare(job: Job) -> Job:
             "description": "",
             "store": "",
             "resources": None,
+            "priorities": None,
             "pack": None,
             "checkpoint_seconds": 0.0,
             "lease_seconds": None,

@@ -22,7 +22,8 @@ class Resources(Frozen):
     cpus: Annotated[Number, Field(gt=0)] = 1.0
     """CPU cores per trial."""
     gpus: Literal["auto"] | float = "auto"
-    """GPUs per trial; a fraction lets several trials share one. `auto` is 1 where the cluster has GPUs, else 0."""
+    """GPUs per trial; a fraction lets several trials share one. `auto`: where the cluster has GPUs, one, or a part of one where
+    there are many trials for each GPU and its memory holds several; none for methods that gain nothing from one."""
 
     @field_validator("gpus", mode="plain")
     @classmethod

@@ -37,9 +37,11 @@ from fod_bench.schema.fields import (
     shown,
     without_repeats,
 )
-from fod_bench.schema.problems import KeyPath, Problem, problems_of, refusal
+from fod_bench.schema.problems import KeyPath, Problem, problems_of, refusal, unknown
 from fod_bench.store.address import parse_address
 from fod_bench.text import shortened
+
+Priority = Annotated[WholeNumber, Field(ge=-1000, le=1000)]
 
 DEFAULT_VARIANT = "FOD"
 """Name of the one row of a job without variants."""
@@ -50,7 +52,10 @@ MAX_ROWS = 20_000
 RESERVED_NAMES = ("all", "plain")
 """Words of `report --table`, which also takes numbers of tables, and names of jobs."""
 
-OUTER_KEYS = ("name", "description", "store", "resources", "pack", "checkpoint_seconds", "lease_seconds", "keep_scores")
+OUTER_KEYS = (
+    *("name", "description", "store", "resources", "priorities", "pack"),
+    *("checkpoint_seconds", "lease_seconds", "keep_scores"),
+)
 """Keys that say something of the run as a whole: those of an included job are without effect."""
 
 
@@ -86,6 +91,9 @@ class Job(Frozen):
     """Seeds; every row runs once with each."""
     resources: Resources = Resources()
     """What one trial asks of the cluster; without effect on results."""
+    priorities: dict[str, Priority] = {}  # noqa: RUF012 - pydantic copies it
+    """Whole numbers by the names of parts, this job or ones that it includes: trainings of the part with the larger number are
+    begun first; 0 where none is given. Without effect on results."""
     pack: PositiveWholeNumber = 1
     """Trials that a worker trains together, sharing every step, where they differ in seed, category and such settings as their
     method allows only. The same results but for float rounding. Pays where a step by itself does not keep the device busy."""
@@ -165,7 +173,7 @@ class Job(Frozen):
     @model_validator(mode="after")
     def _every_row_holds(self) -> Job:
         rows = self.rows()
-        problems = [*self._names_given_twice()]
+        problems = [*self._names_given_twice(), *self._priorities_of_nothing()]
         problems += self._tables_that_stay_empty([row for row, _ in rows]) if self.datasets else self._without_effect()
         if problems:
             raise refusal("Job", problems)
@@ -178,6 +186,13 @@ class Job(Frozen):
             if job.name in seen:
                 yield Problem((*at, "name"), f"another job of this run is called {job.name!r} too; rename one of them")
             seen.add(job.name)
+
+    def _priorities_of_nothing(self) -> Iterator[Problem]:
+        """Priorities of parts that there are not."""
+        parts = [part.name for part in self.parts()]
+        for name in self.priorities:
+            if name not in parts:
+                yield Problem(("priorities", name), unknown("part", name, parts))
 
     def _without_effect(self) -> Iterator[Problem]:
         """What a job that only includes others says of rows, which it has none of."""

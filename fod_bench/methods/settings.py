@@ -145,6 +145,9 @@ class MethodSettings(Frozen):
     """Module of its reference features, see `ReferenceMaker`; empty where it has none."""
     costed: ClassVar[bool] = False
     """Whether `measure: cost` is to be had."""
+    wants_gpu: ClassVar[bool] = True
+    """Whether a GPU is worth having for it; without one a method runs on CPUs beside those that want one, where a cluster has
+    both and the job leaves it open."""
     mappings: ClassVar[Mapping[str, type[BaseModel]]] = {}
     """Titles and models of the forms that keys of its own can take as mappings, for the reference page."""
 

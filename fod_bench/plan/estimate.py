@@ -81,14 +81,14 @@ def summarize(plan: Plan, store: Store) -> Summary:
     recorded = {trial.key for trial in trials if trial.wanted is not None and record_name(trial.key) in there}
     trainings = [trial for trial in trials if not trial.measures_cost]
     left = [trial for trial in trials if trial.key not in recorded]
-    sets = {_identity(source): (source, trial) for trial in trials for source in _sources(trial)}
+    sets = {identity(source): (source, trial) for trial in trials for source in sources_of(trial)}
     named = [(key, root) for keys, root in ((plan.run.features, FEATURES), (plan.run.images, IMAGES)) for key in keys]
     stored = {key for key, root in named if manifest_name(key, root) in there}
-    needed = {_identity(source) for trial in left for source in _sources(trial)}
-    passes = {_pass(sets[one][0]): sets[one][1] for one in sets if one in needed and one not in stored}
+    needed = {identity(source) for trial in left for source in sources_of(trial)}
+    passes = {pass_of(sets[one][0]): sets[one][1] for one in sets if one in needed and one not in stored}
     to_extract = [trial for one, trial in passes.items() if one is not None]
     references = {
-        (_identity(_sources(trial)[0]), reference)
+        (identity(sources_of(trial)[0]), reference)
         for trial in trials
         if (reference := trial.settings.needs().reference) is not None
     }
@@ -110,7 +110,7 @@ def summarize(plan: Plan, store: Store) -> Summary:
         measurements_recorded=sum(cell.score == COST_SCORE and cell.key in recorded for cell in plan.run.cells),
         feature_sets=len(sets),
         feature_sets_stored=len(stored),
-        pictures_to_extract=sum(map(_images, to_extract)),
+        pictures_to_extract=sum(map(images_of, to_extract)),
         references=len(references),
         references_stored=sum(reference_name(key) in there for key in plan.run.references),
         tables=plan.run.tables,
@@ -120,7 +120,7 @@ def summarize(plan: Plan, store: Store) -> Summary:
         bytes_left=sum(_kept(plan, trial, counts) for trial, counts in counted if not trial.measures_cost),
         time_left=estimates(
             left,
-            sum(_images(trial) * (trial.settings.image_size / 256) ** 2 for trial in to_extract),
+            sum(images_of(trial) * (trial.settings.image_size / 256) ** 2 for trial in to_extract),
             max(1, round(plan.job.resources.cpus)),
             store,
             {key_of(name) for name in there if kind_of(name) == "records"},
@@ -132,7 +132,7 @@ def summarize(plan: Plan, store: Store) -> Summary:
     )
 
 
-def _sources(trial: TrialJob) -> list[Hashable]:
+def sources_of(trial: TrialJob) -> list[Hashable]:
     """The sets that the training works on, or what stands for them while data or weights are missing."""
     if trial.wanted is not None:
         return list(trial.wanted.sets)
@@ -140,12 +140,12 @@ def _sources(trial: TrialJob) -> list[Hashable]:
     return [(*place, need) for need in (*needs.features, *(["images"] if needs.images else []))]
 
 
-def _identity(source: Hashable) -> Hashable:
+def identity(source: Hashable) -> Hashable:
     """Equal for equal sets: their key where it is known."""
     return source.key if isinstance(source, FeatureRequest | ImageRequest) else source
 
 
-def _pass(source: Hashable) -> Hashable | None:
+def pass_of(source: Hashable) -> Hashable | None:
     """What is made in one pass of a backbone; None for images, which need none."""
     if isinstance(source, FeatureRequest):
         return source.made_with
@@ -159,6 +159,7 @@ def _kept(plan: Plan, trial: TrialJob, counts: Counts) -> float:
     return epochs * work.weights + scored * work.scores
 
 
-def _images(trial: TrialJob) -> int:
+def images_of(trial: TrialJob) -> int:
+    """Images of its category, of both splits; 0 while they are not counted."""
     counts = trial.counts
     return 0 if counts is None else counts.train + counts.test_good + counts.test_defect

@@ -58,6 +58,7 @@ class Planner:
             self._rows.add((key, spec.row))
             trial.rows.append(spec.row)
         trial.cells.append(f"{spec.row}/{spec.dataset}/{spec.category}")
+        trial.parts.append(spec.part.name)
         cell = Cell(
             row=spec.row,
             method=spec.settings.method,

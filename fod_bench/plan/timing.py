@@ -32,6 +32,12 @@ MEASUREMENT_SECONDS = 60.0
 """Of one measurement of cost."""
 STARTUP_SECONDS = 15.0
 """From the command to the first step: Ray, and torch in each worker."""
+ASSUMED_FLOPS_PER_GPU = 15e12
+"""Operations per second of a GPU, where no record tells better."""
+ASSUMED_GPU_STEP_SECONDS = 0.02
+"""Of a step on a GPU, whatever its size: a step at a time keeps it busy with launches more than with arithmetic."""
+GPU_EXTRACTION_SECONDS = 0.02
+"""Of one image of 256×256 pixels where a GPU runs the backbone: reading and resizing take most of it."""
 _LIKE = 4.0
 """Trainings are of one size when the operations of a step differ by this factor at most."""
 
@@ -52,7 +58,7 @@ class Estimate:
     """What the time is reckoned from."""
 
 
-class _Rate(NamedTuple):
+class Rate(NamedTuple):
     """What one recorded training tells."""
 
     method: str
@@ -95,7 +101,7 @@ def estimates(
     if not left:
         return []
     sizes = _sizes(left)
-    rates = _rates(store, recorded, planned, {_setting_of(trial) for trial in left}) if sizes else []
+    rates = recorded_rates(store, recorded, planned, {setting_of(trial) for trial in left}) if sizes else []
     further = to_extract * EXTRACTION_SECONDS + MEASUREMENT_SECONDS * sum(trial.measures_cost for trial in left)
     found = []
     for device in (CPU_CORE, *sorted({rate.device for rate in rates} - {CPU_CORE})):
@@ -109,20 +115,20 @@ def estimates(
 
 def _sizes(left: Sequence[TrialJob]) -> list[_Size]:
     counted = Counter(
-        (trial.settings.method, *_work(trial.settings, trial.counts))
+        (trial.settings.method, *operations_and_steps(trial.settings, trial.counts))
         for trial in left
         if trial.counts is not None and not trial.measures_cost
     )
     return [_Size(*size, trainings) for size, trainings in counted.items()]
 
 
-def _work(settings: MethodSettings, counts: Counts) -> tuple[float, int]:
+def operations_and_steps(settings: MethodSettings, counts: Counts) -> tuple[float, int]:
     """Operations of a training and its steps. Of a method that tells no operations images stand for them."""
     images = counts.train + counts.test_good + counts.test_defect
     return settings.work(counts).operations or float(images), max(1, settings.steps(counts))
 
 
-def _reckoned(sizes: Sequence[_Size], rates: Sequence[_Rate], device: str) -> tuple[float, str] | None:
+def _reckoned(sizes: Sequence[_Size], rates: Sequence[Rate], device: str) -> tuple[float, str] | None:
     """Seconds of one core, or of one worker, and what they are reckoned from; None for a GPU that never trained such a size."""
     seconds, used, assumed = 0.0, set[int](), 0
     for size in sizes:
@@ -139,9 +145,13 @@ def _reckoned(sizes: Sequence[_Size], rates: Sequence[_Rate], device: str) -> tu
     return seconds, _basis(len(used), assumed, sum(size.trainings for size in sizes))
 
 
-def _fits(size: _Size, rate: _Rate) -> bool:
-    ratio = size.operations / size.steps / rate.per_step
-    return size.method == rate.method and 1 / _LIKE <= ratio <= _LIKE
+def _fits(size: _Size, rate: Rate) -> bool:
+    return is_like(size.method, size.operations / size.steps, rate)
+
+
+def is_like(method: str, per_step: float, rate: Rate) -> bool:
+    """Whether what a record tells holds for trainings of a method with so many operations a step."""
+    return method == rate.method and 1 / _LIKE <= per_step / rate.per_step <= _LIKE
 
 
 def _basis(measured: int, assumed: int, trainings: int) -> str:
@@ -152,14 +162,14 @@ def _basis(measured: int, assumed: int, trainings: int) -> str:
     return f"{told}; for {assumed} of {trainings} trainings {supposed}" if assumed else told
 
 
-def _setting_of(trial: TrialJob) -> tuple[str, Any]:
+def setting_of(trial: TrialJob) -> tuple[str, Any]:
     """What records have to share with a training to be looked at further."""
     return trial.settings.method, trial.settings.training().get("backbone")
 
 
-def _rates(
+def recorded_rates(
     store: Store, recorded: Collection[str], planned: Mapping[str, TrialJob], kinds: Collection[tuple[str, Any]]
-) -> list[_Rate]:
+) -> list[Rate]:
     """What the records of the store tell, of trainings of these kinds."""
     settings: dict[str, MethodSettings | None] = {}
 
@@ -183,11 +193,11 @@ def _rates(
             continue
         run, made_with = record.run, settings_of(record)
         seconds = run.train_seconds + run.evaluate_seconds
-        operations, steps = _work(made_with, record.counts) if made_with is not None else (0.0, 1)
+        operations, steps = operations_and_steps(made_with, record.counts) if made_with is not None else (0.0, 1)
         if seconds > 0 and operations > 0:
             on_cpu = run.device.startswith("cpu")
             per_second = operations / seconds / (run.threads if on_cpu else 1)
-            rates.append(_Rate(record.method, operations / steps, CPU_CORE if on_cpu else run.device, per_second))
+            rates.append(Rate(record.method, operations / steps, CPU_CORE if on_cpu else run.device, per_second))
     return rates
 
 

@@ -29,6 +29,8 @@ class TrialJob:
     """Labels of the rows it serves."""
     cells: list[str] = field(default_factory=list)
     """`row/dataset/category` of the cells it serves: a merged training may be asked for under several names."""
+    parts: list[str] = field(default_factory=list)
+    """Name of the job, the run's own or one that it includes, that asks for each of these."""
 
     @property
     def name(self) -> str:

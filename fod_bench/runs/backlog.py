@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import NamedTuple, TypeAlias
 
@@ -11,6 +13,8 @@ from fod_bench.features.request import SetRequest
 from fod_bench.methods.settings import Reference
 from fod_bench.plan import TrialJob
 from fod_bench.runs.executor import Clock
+from fod_bench.runs.order import Order, Turn
+from fod_bench.runs.resources import Share, Shares
 
 Work: TypeAlias = TrialJob | SetRequest
 """A piece of it."""
@@ -33,14 +37,18 @@ class _Queue:
     """Trainings to do on the same sets."""
 
     sets: list[_Set]
-    trials: dict[str, TrialJob] = field(default_factory=dict)
-    """Waiting ones by key, the next one first."""
+    waiting: dict[Share, list[TrialJob]] = field(default_factory=dict)
+    """By the share that they run on, the next one last."""
     open: dict[str, TrialJob] = field(default_factory=dict)
     """All that are not finished, by key."""
 
     @property
     def ready(self) -> bool:
         return all(one.ready for one in self.sets)
+
+    def all_waiting(self) -> Iterator[TrialJob]:
+        """Of every share, in no order."""
+        return (trial for trials in self.waiting.values() for trial in trials)
 
 
 class Waiting(NamedTuple):
@@ -52,18 +60,30 @@ class Waiting(NamedTuple):
     """Whether somebody else may have done it by then."""
 
 
+class Seat(NamedTuple):
+    """An idle worker, as far as it matters for what it is given."""
+
+    share: Share
+    holds: str | None = None
+    """Key of what it worked on last: of all that a training wanted, or of a set."""
+    node_holds: Collection[str] = ()
+    """Keys of the sets that workers of its node have used."""
+    seconds: float = float("inf")
+    """In which a training has to end."""
+
+
 class Backlog:
     """Empty, and so false, when every training is over. Times are the clock's."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self, clock: Clock, order: Order, shares: Shares) -> None:
+        self._clock, self._order, self._shares = clock, order, shares
         self._queues: dict[str, _Queue] = {}  # by the key of all that is wanted
         self._sets: dict[str, _Set] = {}
         self._put_off: dict[str, Waiting] = {}
         self._never_packed: set[str] = set()
-
-    def __len__(self) -> int:
-        return sum(len(queue.open) for queue in self._queues.values())
+        self._waiting: set[str] = set()
+        self._again: set[str] = set()
+        self._open = Counter[Share]()
 
     def __bool__(self) -> bool:
         return bool(self._queues)
@@ -75,81 +95,149 @@ class Backlog:
             if trial.wanted.key not in self._queues:
                 sets = [self._sets.setdefault(one.key, _Set(one)) for one in trial.wanted.sets]
                 self._queues[trial.wanted.key] = _Queue(sets)
-            queue = self._queues[trial.wanted.key]
-            queue.trials[trial.key] = queue.open[trial.key] = trial
+            share, queue = self._shares.of(trial), self._queue(trial)
+            queue.open[trial.key] = trial
+            queue.waiting.setdefault(share, []).insert(0, trial)
+            self._waiting.add(trial.key)
+            self._open[share] += 1
+        self._sort()
 
-    def next_trial(self, wanted: str | None) -> TrialJob | None:
-        """A training that can begin, best one that wants what `wanted` is the key of; it is the caller's from now on."""
-        queue = self._next_queue(wanted)
-        return queue.trials.pop(next(iter(queue.trials))) if queue else None
+    def reorder(self) -> None:
+        """Heed what trainings are expected to take by now; those of equal turns stay as they were."""
+        if self._order.moved():
+            self._sort()
 
-    def _next_queue(self, wanted: str | None) -> _Queue | None:
-        held = [self._queues[wanted]] if wanted in self._queues else []
-        if not held:  # it has made one of the sets
-            held = [queue for queue in self._queues.values() if any(one.request.key == wanted for one in queue.sets)]
-        candidates = [*held, *self._queues.values()]
-        return next((queue for queue in candidates if queue.ready and queue.trials), None)
+    def _sort(self) -> None:
+        for queue in self._queues.values():
+            for share, waiting in queue.waiting.items():
+                waiting.reverse()
+                waiting.sort(key=partial(self._turn, share=share))
+                waiting.reverse()
 
-    def grows_by_preparing(self, wanted: str | None, most: int) -> bool:
+    def needed(self, seconds: float = float("inf")) -> dict[Share, int]:
+        """How many workers of each share the work keeps busy; of trainings that wait those count that end in so many seconds."""
+        counted = Counter(self._open)
+        for queue in self._queues.values() if seconds != float("inf") else ():
+            for share, waiting in queue.waiting.items():
+                counted[share] -= sum(self._order.seconds(trial, share) > seconds for trial in waiting)
+        return {share: number for share, number in counted.items() if number}
+
+    def left(self) -> list[TrialJob]:
+        """All trainings that are not over."""
+        return [trial for queue in self._queues.values() for trial in queue.open.values()]
+
+    def next_trials(self, seat: Seat, most: int = 1) -> list[TrialJob]:
+        """A training that can begin and others that can share its steps, best ones on the same sets, up to `most`; none if there is
+        none. They are the caller's from now on."""
+        held = self._next_queue(seat)
+        if held is None:
+            return []
+        waiting = held.waiting[seat.share]
+        place = next(place for place in reversed(range(len(waiting))) if self._ends_in(waiting[place], seat))
+        first = self._begin(held, seat.share, place)
+        if most == 1 or first.kind is None or first.key in self._never_packed:
+            return [first]
+        chosen = [first]
+        for queue in [held, *(other for other in self._queues.values() if other is not held)]:
+            if not queue.ready:
+                continue
+            alike = [
+                place
+                for place, trial in enumerate(queue.waiting.get(seat.share, ()))
+                if trial.kind == first.kind and trial.key not in self._never_packed and self._ends_in(trial, seat)
+            ]
+            for place in reversed(alike):
+                if len(chosen) >= most:
+                    return chosen
+                chosen.append(self._begin(queue, seat.share, place))
+        return chosen
+
+    def _next_queue(self, seat: Seat) -> _Queue | None:
+        """The one whose next training is to begin on this seat."""
+        best: tuple[tuple[bool, Turn], _Queue] | None = None
+        for wanted, queue in self._queues.items():
+            if not queue.ready:
+                continue
+            trial = self._head(queue, seat)
+            if trial is not None:
+                turn = self._turn(trial, seat.share, _distance(seat, wanted, queue))
+                if best is None or turn < best[0]:
+                    best = turn, queue
+        return None if best is None else best[1]
+
+    def _head(self, queue: _Queue, seat: Seat) -> TrialJob | None:
+        waiting = queue.waiting.get(seat.share, ())
+        return next((trial for trial in reversed(waiting) if self._ends_in(trial, seat)), None)
+
+    def _ends_in(self, trial: TrialJob, seat: Seat) -> bool:
+        return seat.seconds == float("inf") or self._order.seconds(trial, seat.share) <= seat.seconds
+
+    def _turn(self, trial: TrialJob, share: Share, elsewhere: int = 0) -> tuple[bool, Turn]:
+        """What has been begun before goes first."""
+        return trial.key not in self._again, self._order.turn(trial, share, elsewhere)
+
+    def _begin(self, queue: _Queue, share: Share, place: int) -> TrialJob:
+        trial = queue.waiting[share].pop(place)
+        self._waiting.discard(trial.key)
+        return trial
+
+    def grows_by_preparing(self, seat: Seat, most: int) -> bool:
         """Whether `next_trials` would give fewer than `most`, and more of their kind wait for sets that nobody prepares yet."""
-        queue = self._next_queue(wanted)
-        kind = next(iter(queue.trials.values())).kind if queue is not None else None
-        if kind is None:
+        queue = self._next_queue(seat)
+        head = self._head(queue, seat) if queue is not None else None
+        if head is None or head.kind is None:
             return False
         alike = (
-            trial for one in self._queues.values() if one.ready for trial in one.trials.values() if trial.kind == kind
+            trial
+            for one in self._queues.values()
+            if one.ready
+            for trial in one.waiting.get(seat.share, ())
+            if trial.kind == head.kind
         )
         if len(list(islice(alike, most))) == most:
             return False
         return any(
-            trial.kind == kind
+            trial.kind == head.kind
             for one in self._queues.values()
             if not one.ready and not any(each.preparing for each in one.sets)
-            for trial in one.trials.values()
+            for trial in one.waiting.get(seat.share, ())
         )
 
-    def next_trials(self, wanted: str | None, most: int) -> list[TrialJob]:
-        """`next_trial` and others that can share its steps, best ones on the same sets, up to `most`; none if there is none."""
-        first = self.next_trial(wanted)
-        if first is None or most == 1 or first.kind is None or first.key in self._never_packed:
-            return [first] if first else []
-        chosen = [first]
-        held = self._queue(first)
-        for queue in [held, *(other for other in self._queues.values() if other is not held)]:
-            for key, trial in list(queue.trials.items()) if queue.ready else ():
-                if len(chosen) >= most:
-                    return chosen
-                if trial.kind == first.kind and key not in self._never_packed:
-                    chosen.append(queue.trials.pop(key))
-        return chosen
-
-    def waiting_to_begin(self) -> int:
-        """How many trainings wait, whether their sets are there or not."""
-        return sum(len(queue.trials) for queue in self._queues.values())
+    def waiting_to_begin(self, share: Share) -> int:
+        """How many trainings wait for a worker of this share, whether their sets are there or not."""
+        return sum(len(queue.waiting.get(share, ())) for queue in self._queues.values())
 
     def keep_alone(self, trials: Iterable[TrialJob]) -> None:
         """From now on these share no worker: one of them may be what kills it."""
         self._never_packed.update(trial.key for trial in trials)
 
-    def next_sets(self) -> list[tuple[SetRequest, list[Reference]]]:
+    def give_whole(self, trial: TrialJob) -> None:
+        """A training that is at work needs more of a GPU than its share: from now on it gets one to itself."""
+        self._open[self._shares.of(trial)] -= 1
+        self._shares.give_whole(trial)
+        self._open[self._shares.of(trial)] += 1
+
+    def next_sets(self, seconds: float = float("inf")) -> list[tuple[SetRequest, list[Reference]]]:
         """Sets to prepare in one pass over the images, each with the references wanted of it; none if there is nothing to prepare.
 
-        The caller tells by `prepared` how that went, of each.
+        The first are those of the training that is next, of those that end in so many seconds. The caller tells by `prepared` how
+        that went, of each.
         """
         now = self._clock.now()
-        wanted = {one.request.key for queue in self._queues.values() if queue.trials for one in queue.sets}
-        missing = [
-            one
-            for key, one in self._sets.items()
-            if key in wanted and not one.ready and not one.preparing and one.not_before <= now
-        ]
+        missing: list[tuple[tuple[bool, Turn], list[_Set]]] = []
+        for queue in self._queues.values():
+            sets = [one for one in queue.sets if not one.ready and not one.preparing and one.not_before <= now]
+            heads = [(self._head(queue, Seat(share, seconds=seconds)), share) for share in queue.waiting if sets]
+            turns = [self._turn(head, share) for head, share in heads if head is not None]
+            if turns:
+                missing.append((min(turns), sets))
         if not missing:
             return []
-        first = missing[0].request.made_with
-        chosen = [one for one in missing if one.request.made_with == first]
-        for one in chosen:
+        first = min(missing, key=lambda one: one[0])[1][0].request.made_with
+        chosen = {one.request.key: one for _, sets in missing for one in sets if one.request.made_with == first}
+        for one in chosen.values():
             one.preparing = True
-        return [(one.request, self._references(one.request.key)) for one in chosen]
+        return [(one.request, self._references(one.request.key)) for one in chosen.values()]
 
     def _references(self, key: str) -> list[Reference]:
         """References wanted of the set."""
@@ -179,13 +267,18 @@ class Backlog:
             trial
             for queue in queues
             for trial in queue.open.values()
-            if trial.key in queue.trials or trial.key in self._put_off
+            if trial.key in self._waiting or trial.key in self._put_off
         ]
 
     def put_back(self, trial: TrialJob) -> None:
         """It has to be done again, before the others."""
-        queue = self._queue(trial)
-        queue.trials = {trial.key: trial} | queue.trials
+        self._queue(trial).waiting.setdefault(self._shares.of(trial), []).append(trial)
+        self._waiting.add(trial.key)
+        self._again.add(trial.key)
+
+    def begun_before(self, trial: TrialJob) -> bool:
+        """Whether the training was handed out more than once."""
+        return trial.key in self._again
 
     def put_off(self, trial: TrialJob, seconds: float, elsewhere: bool = False) -> None:
         """It is looked at again after some time; `elsewhere`: somebody else may have done it by then."""
@@ -203,7 +296,11 @@ class Backlog:
         """The training is over."""
         assert trial.wanted is not None
         queue = self._queue(trial)
-        queue.trials.pop(trial.key, None)
+        if trial.key in self._waiting:
+            queue.waiting[self._shares.of(trial)].remove(trial)
+        self._open[self._shares.of(trial)] -= 1
+        for keys in (self._waiting, self._again, self._never_packed):
+            keys.discard(trial.key)
         self._put_off.pop(trial.key, None)
         del queue.open[trial.key]
         if not queue.open:
@@ -214,3 +311,11 @@ class Backlog:
     def _queue(self, trial: TrialJob) -> _Queue:
         assert trial.wanted is not None
         return self._queues[trial.wanted.key]
+
+
+def _distance(seat: Seat, wanted: str, queue: _Queue) -> int:
+    """How far what the queue works on is from the seat; see `Turn.elsewhere`."""
+    keys = [one.request.key for one in queue.sets]
+    if seat.holds is not None and (seat.holds == wanted or seat.holds in keys):
+        return 0
+    return 1 if all(key in seat.node_holds for key in keys) else 2

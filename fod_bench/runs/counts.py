@@ -17,6 +17,8 @@ class Counts:
     reused: int = 0
     failed: dict[str, str] = field(default_factory=dict)
     """Trial's name to its reason and the place of its log."""
+    left_out: list[str] = field(default_factory=list)
+    """What a budget left out, a line for each row and seed."""
     uncounted: int = 0
     """Data sets that are missing, so that their trainings are not even known."""
 
@@ -41,6 +43,7 @@ class Counts:
         self.done += anew.done
         self.elsewhere += anew.elsewhere
         self.failed |= anew.failed
+        self.left_out += anew.left_out
 
     def summary(self) -> str:
         """E.g. `12 trainings: 8 done, 3 reused, 1 failed`, or `10 trainings, 2 measurements: 12 done`."""

@@ -8,7 +8,7 @@ heard of it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
@@ -37,6 +37,8 @@ class StatusTold:
     worker: int
     statuses: Sequence[Status]
     """One for each piece of work, or one that says it is idle."""
+    node: str
+    """Name of its node, as `Executor.nodes` has it."""
 
 
 @dataclass(frozen=True)
@@ -102,12 +104,20 @@ class Executor(Protocol):
         """By which `wait` measures."""
         ...
 
-    def nodes(self) -> list[NodeResources]:
-        """What each living node has, whoever uses it; nodes come and go."""
+    def nodes(self) -> dict[str, NodeResources]:
+        """What each living node has, whoever uses it, by its name; nodes come and go."""
         ...
 
-    def start(self, share: Share) -> int:
-        """Start a worker with this share, as soon as a node has room for it; its number."""
+    def grows(self) -> bool:
+        """Whether nodes are to be had by asking for them."""
+        ...
+
+    def ask_for(self, workers: Mapping[Share, int]) -> None:
+        """Say how many workers of each share there is work for, until the next call: nodes come and, when there is less, go."""
+        ...
+
+    def start(self, share: Share, node: str) -> int:
+        """Start a worker with this share, as soon as this node has room for it, or another if it has none now; its number."""
         ...
 
     def prepare(self, worker: int, tasks: Sequence[SetTask]) -> None:

@@ -115,12 +115,14 @@ class StartupFailures:
 
     def add(self, loss: WorkerLost) -> str:
         """One more did not start; the reason in a line."""
+        reason = loss.reason
+        if loss.kind == "node":  # which says nothing of the others
+            return reason
         if loss.kind == "memory":
             self._no_memory += 1
             reason = "its machine ran out of memory"
         else:
             self._faulty += 1
-            reason = loss.reason
         self._not_before = self._clock.now() + _pause(self._faulty + self._no_memory)
         return reason
 

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Set
+from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from math import isfinite
 
 from fod_bench.errors import FodBenchError, StoreError, UsageError
 from fod_bench.features.feature_set import manifest_of
 from fod_bench.job import dump_job
 from fod_bench.plan import Plan, TrialJob
+from fod_bench.plan.durations import recorded_durations
 from fod_bench.records.failures import Failure, failure_names, forget_failure, keep_failure, kept_failure
-from fod_bench.records.names import TRIALS, job_name, plan_name, record_name
+from fod_bench.records.names import TRIALS, job_name, key_of, kind_of, plan_name, record_name
 from fod_bench.records.record import Record
 from fod_bench.records.tidy import tidy_leftovers
 from fod_bench.runs.admission import admit
+from fod_bench.runs.budget import Allowance, Budget, check_holds, left_out
 from fod_bench.runs.counts import Counts
-from fod_bench.runs.executor import OpenExecutor
+from fod_bench.runs.executor import Executor, OpenExecutor
+from fod_bench.runs.order import Order, ranks_of
+from fod_bench.runs.prices import PriceList, read_prices
 from fod_bench.runs.progress import Progress, stderr_console
-from fod_bench.runs.resources import NodeResources, Share, beyond_memory, share_of
+from fod_bench.runs.resources import NodeResources, Shares, beyond_memory, shares_of
 from fod_bench.runs.scheduler import Scheduler
 from fod_bench.runs.state_writer import StateWriter
 from fod_bench.schema.hidden import hidden
@@ -38,6 +43,10 @@ class RunOptions:
     """No other run uses the store, so it need not tell apart who was first."""
     workers: int | None = None
     """Most workers at once, each with one trial or pack of trials; None: as many as the cluster holds."""
+    budget: Budget | None = None
+    """What it may take; None: whatever it needs."""
+    prices: PriceList | None = None
+    """What machines cost, where the budget is money."""
     retry_failed: bool = False
     """Also try trainings again that failed by their own fault before."""
     quiet: bool = False
@@ -73,7 +82,8 @@ def run_plan(plan: Plan, store: Store, options: RunOptions, open_executor: OpenE
         counts.uncounted = len({name for _, name in asked - {(cell.part, cell.dataset) for cell in plan.run.cells}})
     there = {info.name for info in store.list(TRIALS)}
     work = [trial for trial in trials if not _settled(trial, there, store, progress, options.retry_failed)]
-    interrupted = _work(plan, store, options, open_executor, progress, work)
+    recorded = [key_of(name) for name in there if kind_of(name) == "records"]
+    interrupted = _work(plan, store, options, open_executor, progress, work, recorded)
     if not interrupted:
         sets = {one.key: manifest_of(one) for trial in trials if trial.wanted for one in trial.wanted.sets}
         tidy_leftovers(store, [trial.key for trial in trials], list(sets.items()))
@@ -104,7 +114,7 @@ def repair(
     for trial in trials:
         progress.note(f"damaged   {trial.name}: {damaged[record_name(trial.key)]}; trained anew", trial)
         store.delete(record_name(trial.key))
-    interrupted = _work(plan, store, options, open_executor, progress, trials)
+    interrupted = _work(plan, store, options, open_executor, progress, trials, [])
     counts.replace_reused(progress.counts)
     return True, interrupted
 
@@ -134,11 +144,17 @@ def _work(
     open_executor: OpenExecutor,
     progress: Progress,
     work: list[TrialJob],
+    recorded: Collection[str],
 ) -> bool:
-    """Do `work` on an executor and tell `progress`; whether it was interrupted."""
+    """Do `work` on an executor and tell `progress`; whether it was interrupted. `recorded`: keys of records in the store."""
     if not work:
         _keep_plan(plan, store)
         return False
+    durations = recorded_durations(work, store, recorded, plan.trials)
+    if options.budget is not None:  # at best, before anything is started
+        cpus = max(1, int(plan.job.resources.cpus))
+        quickest = (min(durations.seconds(one, gpu=gpu, threads=cpus) for gpu in (False, True)) for one in work)
+        check_holds(options.budget, options.budget.seconds, quickest)
     patient = open_store(store.uri, patience=RUN_PATIENCE)
     admit(patient, plan.run.run_id, options.alone)
     _keep_plan(plan, patient)
@@ -151,26 +167,50 @@ def _work(
             open_executor(store.uri, plan_name(plan.run.run_id), progress.note) as executor,
             states.told_to(executor),
         ):
-            nodes = executor.nodes()
-            share = share_of(plan.job.resources, nodes)
-            work = _fitting(work, share, nodes, progress)
+            nodes = list(executor.nodes().values())
+            shares = shares_of(plan.job.resources, nodes, work, durations, executor.grows())
+            work = _fitting(work, shares, nodes, progress)
             progress.expect(work)
+            order = Order(durations, ranks_of(plan.job, work, by_value=options.budget is not None))
+            allowance = _allowance(options, executor, nodes, order, shares, work)
             with progress:
-                Scheduler(
+                left = Scheduler(
                     executor,
                     patient,
-                    share,
+                    shares,
+                    order,
                     progress,
                     driver=driver,
                     pack=plan.job.pack,
                     workers=options.workers,
+                    allowance=allowance,
                     checkpoint_seconds=plan.job.checkpoint_seconds,
                     keep_scores=plan.job.keep_scores,
                     lease_seconds=plan.job.lease_seconds,
                 ).run(work)
+            progress.counts.left_out += left_out(left, plan.trials.values())
     except KeyboardInterrupt:
         return True
     return False
+
+
+def _allowance(
+    options: RunOptions,
+    executor: Executor,
+    nodes: list[NodeResources],
+    order: Order,
+    shares: Shares,
+    work: list[TrialJob],
+) -> Allowance | None:
+    """What the run may take on these nodes. Raises `FodBenchError` for a budget that holds nothing, or nodes without a price."""
+    if options.budget is None:
+        return None
+    prices = options.prices or read_prices()
+    per_hour = prices.per_hour if isfinite(options.budget.dollars) else None
+    allowance = Allowance(options.budget, executor.clock, per_hour)
+    allowance.look(nodes)
+    check_holds(options.budget, allowance.seconds, (order.seconds(trial, shares.of(trial)) for trial in work))
+    return allowance
 
 
 def _chosen(plan: Plan, only: str | None) -> list[TrialJob]:
@@ -201,12 +241,12 @@ def _keep_plan(plan: Plan, store: Store) -> None:
     store.put(plan_name(plan.run.run_id), plan.run.model_dump_json(indent=1).encode())
 
 
-def _fitting(work: list[TrialJob], share: Share, nodes: list[NodeResources], progress: Progress) -> list[TrialJob]:
+def _fitting(work: list[TrialJob], shares: Shares, nodes: list[NodeResources], progress: Progress) -> list[TrialJob]:
     """The trainings that some machine has the memory for; of the others the progress is told."""
     fitting = []
     for trial in work:
         need = trial.settings.work(trial.counts).memory if trial.counts is not None else 0.0
-        why = beyond_memory(need, share, nodes)
+        why = beyond_memory(need, shares.of(trial), nodes)
         if why is None:
             fitting.append(trial)
         else:

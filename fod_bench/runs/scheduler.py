@@ -1,8 +1,8 @@
 """Who does what next: hands sets and trials to workers, reuses workers, retries what was lost, and stops cleanly.
 
 The work is a list of trainings, each needing some sets of features or images. A set is put into the store once, by whichever
-worker is free; a worker prefers trainings on the sets it used last. What is done is known from the store alone, so a
-new driver goes on where a dead one stood, and several share the work: each piece is claimed by its worker in the store.
+worker is free. Which training is next is told by `order`, where workers are by `placement`. What is done is known from the store
+alone, so a new driver goes on where a dead one stood, and several share the work: each piece is claimed by its worker in the store.
 
 The workers are an executor's, and so is the time: the same scheduler runs on a cluster and on a simulated one.
 """
@@ -10,17 +10,22 @@ The workers are an executor's, and so is the time: the same scheduler runs on a 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from fod_bench.errors import ClusterError
+from fod_bench.features.request import Wanted
 from fod_bench.plan import TrialJob
 from fod_bench.records.failures import Failure
 from fod_bench.records.record import KeepScores
-from fod_bench.runs.backlog import Backlog
+from fod_bench.runs.backlog import Backlog, Seat, Work
+from fod_bench.runs.budget import Allowance
 from fod_bench.runs.executor import Event, Executor, StatusTold, WorkEnded, WorkerLost
-from fod_bench.runs.messages import Done, SetTask, Stopped
+from fod_bench.runs.messages import Attempt, Done, SetTask, Stopped
+from fod_bench.runs.order import Order
+from fod_bench.runs.placement import workers_to_end, workers_to_start
 from fod_bench.runs.progress import Progress
-from fod_bench.runs.resources import Share
+from fod_bench.runs.resources import Share, Shares
 from fod_bench.runs.retries import Attempts, Cause, StartupFailures, cause_of
 from fod_bench.runs.settle import Settlement
 from fod_bench.runs.slot import Slot
@@ -30,44 +35,53 @@ STOP_SECONDS = 30.0
 """Time that trials have to leave a checkpoint when the run is stopped."""
 SCALE_SECONDS = 5.0
 """Time between two looks at how many workers the cluster holds: nodes join and leave."""
+REORDER_SECONDS = 60.0
+"""Time between two looks at what trainings are expected to take: those that end tell it better."""
 TICK_SECONDS = 0.25
 """Longest time between two looks at the workers."""
 
 
 class Scheduler:
-    """Runs trainings on workers of one share each."""
+    """Runs trainings on workers, each with the share of its node that they run on."""
 
     def __init__(
         self,
         executor: Executor,
         store: Store,
-        share: Share,
+        shares: Shares,
+        order: Order,
         progress: Progress,
         *,
         driver: str,
         pack: int = 1,
         workers: int | None = None,
+        allowance: Allowance | None = None,
         checkpoint_seconds: float,
         keep_scores: KeepScores = "selected",
         lease_seconds: float,
         tick_seconds: float = TICK_SECONDS,
     ) -> None:
         """`pack`: most trials at once for a worker. `workers`: most workers at once; None: as many as the cluster holds.
-        `tick_seconds` may be longer where hours are simulated."""
+        `allowance`: what the run may take; None: whatever it needs. `tick_seconds` may be longer where hours are simulated."""
         self._executor, self._clock = executor, executor.clock
-        self._share, self._progress, self._pack, self._most = share, progress, pack, workers
+        self._order, self._progress, self._pack, self._most = order, progress, pack, workers
+        self._allowance = allowance
         self._checkpoint_seconds, self._keep_scores = checkpoint_seconds, keep_scores
         self._lease, self._tick = lease_seconds, tick_seconds
-        self._backlog = Backlog(self._clock)
+        self._backlog = Backlog(self._clock, order, shares)
         self._attempts = Attempts(driver, lease_seconds)
         self._settlement = Settlement(store, self._backlog, progress, self._attempts, lease_seconds)
         self._startup = StartupFailures(self._clock)
         self._slots: dict[int, Slot] = {}
+        self._used: dict[str, set[str]] = {}
+        """By node: keys of the sets that its workers have used."""
         self._events: deque[Event] = deque()
         self._looked = self._clock.now()
+        self._asked: dict[Share, int] = {}
 
-    def run(self, trials: list[TrialJob]) -> None:
-        """Do all of `trials`; failures are kept in the store and told to the progress.
+    def run(self, trials: list[TrialJob]) -> list[TrialJob]:
+        """Do all of `trials`, or what the allowance holds; failures are kept in the store and told to the progress. Those that the
+        allowance left out.
 
         Raises:
             KeyboardInterrupt: after the trials under way have left their checkpoints.
@@ -76,12 +90,7 @@ class Scheduler:
         """
         try:
             self._drain(trials)
-            too_large = self._settlement.too_large
-            if too_large:  # for a shared GPU: once more, each with a whole one
-                self._dismiss()
-                self._backlog.keep_alone(too_large)
-                self._share = Share(self._share.cpus, 1.0)
-                self._drain(too_large)
+            return self._backlog.left()
         except KeyboardInterrupt:
             with suppress(ClusterError):
                 self._stop()
@@ -91,49 +100,91 @@ class Scheduler:
 
     def _drain(self, trials: list[TrialJob]) -> None:
         self._backlog.add(trials)
-        scaled = float("-inf")
+        scaled = reordered = float("-inf")
         while self._backlog:
-            if self._clock.now() - scaled > SCALE_SECONDS:
-                self._scale()
-                scaled = self._clock.now()
+            now = self._clock.now()
+            if now - reordered > REORDER_SECONDS:
+                self._backlog.reorder()
+                reordered = now
+            if now - scaled > SCALE_SECONDS:
+                if not self._scale():
+                    return
+                scaled = now
+            if self._seconds_left() <= 0:
+                self._stop()
+                return
             self._settlement.look_again()
-            for slot in self._slots.values():
-                if slot.idle:
-                    self._assign(slot)
-            self._events.extend(self._executor.wait(self._tick))
+            self._assign_all()
+            self._events.extend(self._executor.wait(min(self._tick, self._seconds_left())))
             while self._events:
                 self._heed(self._events.popleft())
             self._give_up_the_silent()
             self._progress.tick()
 
-    def _scale(self) -> None:
-        """As many workers as the cluster holds, the work can keep busy and were asked for."""
-        if not self._startup.over:
-            return
-        wanted = min(self._share.fit(self._executor.nodes()), len(self._backlog), self._most or len(self._backlog))
-        for _ in range(len(self._slots), wanted):
-            worker = self._executor.start(self._share)
-            self._slots[worker] = Slot(worker)
+    def _seconds_left(self) -> float:
+        return float("inf") if self._allowance is None else self._allowance.seconds
 
-    def _assign(self, slot: Slot) -> None:
-        """Give an idle worker trainings whose sets are there, best those it holds, or sets to prepare."""
-        free = sum(not other.work for other in self._slots.values())
-        fair = -(-self._backlog.waiting_to_begin() // free)  # no worker takes what others would stand idle for
-        most = max(1, min(self._pack, fair))
+    def _scale(self) -> bool:
+        """As many workers as the cluster holds, the work can keep busy and were asked for; False when nothing is left that may
+        be begun."""
+        nodes = self._executor.nodes()
+        if self._allowance is not None:
+            self._allowance.look(nodes.values())
+        needed = self._backlog.needed(self._seconds_left())
+        if not needed:
+            return False
+        if needed != self._asked:
+            self._executor.ask_for(_at_most(needed, self._most))
+            self._asked = needed
+        for slot in workers_to_end(self._slots.values(), needed):
+            self._drop(slot)
+        for share, node in (
+            workers_to_start(nodes, self._slots.values(), needed, self._most) if self._startup.over else ()
+        ):
+            worker = self._executor.start(share, node)
+            self._slots[worker] = Slot(worker, share, node)
+        return True
+
+    def _assign_all(self) -> None:
+        """Give idle workers work, those with GPUs first, since they make features sooner."""
+        served: set[Share] = set()  # for which nothing more is there
+        for slot in sorted((slot for slot in self._slots.values() if slot.idle), key=lambda slot: -slot.share.gpus):
+            if slot.share not in served and not self._assign(slot):
+                served.add(slot.share)
+
+    def _assign(self, slot: Slot) -> bool:
+        """Give an idle worker trainings whose sets are there, best those it holds, or sets to prepare; whether there was work."""
+        seat = Seat(slot.share, slot.holds, self._used.get(slot.node, ()), self._seconds_left())
+        most = self._pack
+        if most > 1:
+            free = sum(not other.work for other in self._slots.values() if other.share == slot.share)
+            fair = -(
+                -self._backlog.waiting_to_begin(slot.share) // free
+            )  # no worker takes what others would stand idle for
+            most = max(1, min(most, fair))
         sets = []
-        if most > 1 and self._backlog.grows_by_preparing(slot.holds, most):
-            sets = self._backlog.next_sets()
-        trials = [] if sets else self._backlog.next_trials(slot.holds, most)
+        if most > 1 and self._backlog.grows_by_preparing(seat, most):
+            sets = self._backlog.next_sets(seat.seconds)
+        trials = [] if sets else self._backlog.next_trials(seat, most)
         if trials:
             tasks = [(trial, self._attempts.next(trial.key)) for trial in trials]
-            slot.begin(trials[0].wanted.key, *tasks)  # type: ignore[union-attr]
+            self._begin(slot, [trial.wanted for trial in trials], *tasks)
             given = [(trial.trial(self._checkpoint_seconds, self._keep_scores), attempt) for trial, attempt in tasks]
             self._executor.train(slot.worker, given)
-            return
-        tasks_of_sets = [SetTask(*one, self._attempts.next(one[0].key)) for one in sets or self._backlog.next_sets()]
+            return True
+        tasks_of_sets = [
+            SetTask(*one, self._attempts.next(one[0].key)) for one in sets or self._backlog.next_sets(seat.seconds)
+        ]
         if tasks_of_sets:
-            slot.begin(tasks_of_sets[0].request.key, *((task.request, task.attempt) for task in tasks_of_sets))
+            wanted = [Wanted((task.request,)) for task in tasks_of_sets]
+            self._begin(slot, wanted, *((task.request, task.attempt) for task in tasks_of_sets))
             self._executor.prepare(slot.worker, tasks_of_sets)
+        return bool(tasks_of_sets)
+
+    def _begin(self, slot: Slot, wanted: Sequence[Wanted | None], *work: tuple[Work, Attempt]) -> None:
+        used = self._used.setdefault(slot.node, set())
+        used.update(one.key for all_of_it in wanted if all_of_it is not None for one in all_of_it.sets)
+        slot.begin(self._clock.now(), wanted[0].key, *work)  # type: ignore[union-attr]
 
     def _heed(self, event: Event) -> None:
         slot = self._slots.get(event.worker)
@@ -142,6 +193,7 @@ class Scheduler:
         if isinstance(event, StatusTold):
             if not slot.started:
                 self._startup.forget()
+            slot.node = event.node
             slot.told(event.statuses)
             self._progress.status(slot.worker, [work for work, _ in slot.work], event.statuses)
         elif isinstance(event, WorkEnded):
@@ -155,12 +207,17 @@ class Scheduler:
 
     def _ended(self, slot: Slot, event: WorkEnded) -> None:
         ended = slot.end()
+        seconds = (self._clock.now() - slot.since) / len(ended)
+        for (work, _), outcome in zip(ended, event.outcomes, strict=True):
+            whole = isinstance(outcome, Done) and outcome.ours and isinstance(work, TrialJob)
+            if whole and isinstance(work, TrialJob) and not self._backlog.begun_before(work):
+                self._order.took(work, slot.share, seconds)
         for work, attempt in ended:
             self._attempts.over(work.key, attempt)  # whatever its claim says
         if any(isinstance(outcome, Stopped) for outcome in event.outcomes):  # nobody here asked for it
             self._drop(slot)
         for (work, _), outcome in zip(ended, event.outcomes, strict=True):
-            self._settlement.ended(work, outcome, slot.mark(work), self._share, packed=len(ended) > 1)
+            self._settlement.ended(work, outcome, slot.mark(work), slot.share, packed=len(ended) > 1)
 
     def _lost(self, slot: Slot, cause: Cause, failure: Failure) -> None:
         """A worker is gone, or no longer counted on; the store's fence keeps late results of it out."""
@@ -215,14 +272,26 @@ class Scheduler:
         outcomes = event.outcomes if isinstance(event, WorkEnded) else ()
         for (work, _), outcome in zip(slot.end(), outcomes, strict=False):  # a worker that was lost tells nothing
             if isinstance(outcome, Done):
-                self._settlement.ended(work, outcome, slot.mark(work), self._share, packed=False)
+                self._settlement.ended(work, outcome, slot.mark(work), slot.share, packed=False)
 
     def _dismiss(self) -> None:
         for slot in list(self._slots.values()):
             self._drop(slot)
+        if self._asked:
+            with suppress(ClusterError):
+                self._executor.ask_for({})
 
     def _drop(self, slot: Slot) -> None:
         """The worker is no longer one of ours, and does not go on working unseen if it was only out of reach."""
         del self._slots[slot.worker]
         self._executor.kill(slot.worker)
         self._progress.status(slot.worker, [])
+
+
+def _at_most(needed: Mapping[Share, int], most: int | None) -> dict[Share, int]:
+    """As many workers as are needed, those with GPUs first, but not more than that in all."""
+    left, asked = most, dict[Share, int]()
+    for share in sorted(needed, key=lambda share: (-share.gpus, -share.cpus)):
+        asked[share] = needed[share] if left is None else min(left, needed[share])
+        left = None if left is None else left - asked[share]
+    return asked

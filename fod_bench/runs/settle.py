@@ -29,8 +29,6 @@ class Settlement:
         self._look_seconds = min(_LOOK_SECONDS, lease / 4)
         self._retries = Retries()
         self._noted: set[str] = set()
-        self.too_large: list[TrialJob] = []
-        """Trials that did not fit the memory of a shared GPU; closed here, for the caller to try with a whole one."""
 
     def ended(self, work: Work, outcome: Outcome | Prepared, mark: Mark, share: Share, packed: bool) -> None:
         """A worker of this share is through with a piece of work, of several if `packed`; `mark`: how far it was.
@@ -50,8 +48,10 @@ class Settlement:
             self._backlog.keep_alone([work])
             self._settle(work, Retry())
         elif isinstance(work, TrialJob) and outcome.kind == "memory" and 0 < share.gpus < 1:
-            self.too_large.append(work)
-            self._close(work)
+            self._progress.note(f"again     {work.name}: {outcome.reason}; now with a whole GPU")
+            self._backlog.keep_alone([work])
+            self._backlog.give_whole(work)
+            self._settle(work, Retry())
         else:
             self._settle(work, outcome)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from fod_bench.plan import TrialJob
 from fod_bench.runs.backlog import Work
 from fod_bench.runs.messages import Attempt, Status
+from fod_bench.runs.resources import Share
 from fod_bench.runs.retries import NOWHERE, Mark
 
 
@@ -17,10 +18,16 @@ class Slot:
 
     worker: int
     """The executor's number of it."""
+    share: Share
+    """What it has."""
+    node: str
+    """Where it is, or, until it has told, was asked to be."""
     started: bool = False
     """Whether it has been heard of. One that waits for its share of a busy cluster is given no work."""
     work: tuple[tuple[Work, Attempt], ...] = ()
     """What it is doing: sets made in one pass, or trainings that share their steps. Empty when idle."""
+    since: float = 0.0
+    """When that began."""
     holds: str | None = None
     """Key of what it worked on last, see `Wanted`."""
     marks: dict[str, Mark] = field(default_factory=dict)
@@ -33,9 +40,9 @@ class Slot:
         """Whether it can be given work."""
         return self.started and not self.work
 
-    def begin(self, holds: str, *work: tuple[Work, Attempt]) -> None:
+    def begin(self, now: float, holds: str, *work: tuple[Work, Attempt]) -> None:
         """Note what it is about to do."""
-        self.work, self.holds, self.marks = work, holds, {}
+        self.work, self.since, self.holds, self.marks = work, now, holds, {}
 
     def end(self) -> tuple[tuple[Work, Attempt], ...]:
         """What it was doing; it is idle now."""

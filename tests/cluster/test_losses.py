@@ -26,13 +26,16 @@ def test_a_worker_at_work_is_lost_in_one_of_four_ways(error: RayError, node_lost
 
 
 @pytest.mark.parametrize(
-    ("error", "kind"),
+    ("error", "node_lost", "kind"),
     [
-        (ActorUnavailableError("no answer", None), "startup"),
-        (ActorDiedError(), "startup"),
-        (NO_MEMORY, "memory"),
-        (RayError("something else"), "startup"),
+        (ActorUnavailableError("no answer", None), True, "startup"),
+        (ActorDiedError(), False, "startup"),
+        (ActorDiedError(), True, "node"),
+        (NO_MEMORY, True, "memory"),
+        (RayError("something else"), True, "startup"),
     ],
 )
-def test_one_that_was_never_heard_of_did_not_start(error: RayError, kind: LossKind) -> None:
-    assert loss_kind(error, False, lambda: True) == kind
+def test_one_that_was_never_heard_of_did_not_start_unless_its_node_went(
+    error: RayError, node_lost: bool, kind: LossKind
+) -> None:
+    assert loss_kind(error, False, lambda: node_lost) == kind

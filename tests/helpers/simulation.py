@@ -14,18 +14,20 @@ from fod_bench.features.request import SetRequest
 from fod_bench.job import load_job
 from fod_bench.methods.fod.references.specs import ReferenceSpec
 from fod_bench.plan import Plan, TrialJob, make_plan
+from fod_bench.plan.durations import Durations
 from fod_bench.records.failures import Failure
 from fod_bench.records.names import record_name
 from fod_bench.records.record import Trial
 from fod_bench.runs.counts import Counts
 from fod_bench.runs.executor import LossKind
 from fod_bench.runs.messages import Prepared
+from fod_bench.runs.order import Order
 from fod_bench.runs.progress import Progress
-from fod_bench.runs.resources import NodeResources, Share
+from fod_bench.runs.resources import NodeResources, Share, Shares
 from fod_bench.runs.scheduler import TICK_SECONDS, Scheduler
 from fod_bench.runs.simulate import Behaviour, SimulatedExecutor
+from fod_bench.runs.simulate.memory_store import MemoryStore
 from tests.helpers.commands import DRAWN, TINY
-from tests.helpers.memory_store import MemoryStore
 
 
 def planned(
@@ -62,7 +64,7 @@ class Scripted(Behaviour):
             assert hasattr(Behaviour, name)
             setattr(self, name, value)
 
-    def train_seconds(self, trial: Trial) -> float:
+    def train_seconds(self, trial: Trial, share: Share) -> float:
         return self._seconds
 
     def train(self, trial: Trial, share: Share, together: int) -> Failure | None:
@@ -112,7 +114,8 @@ class Simulation:
         left = [trial for trial in self.trials if not self.store.exists(record_name(trial.key))]
         self.progress = Progress(left, Console(file=self._said, width=200), quiet=self._quiet)
         given: dict[str, Any] = self._given
-        Scheduler(self.cluster, self.store, self._share, self.progress, driver=driver, **given).run(left)
+        shares, order = Shares(lambda trial: self._share), Order(Durations())
+        Scheduler(self.cluster, self.store, shares, order, self.progress, driver=driver, **given).run(left)
         return self.progress.counts
 
     def _endless(self) -> None:

@@ -19,7 +19,7 @@ from fod_bench.records.failures import Failure, kept_failure
 from fod_bench.records.names import plan_name, record_name
 from fod_bench.records.run import RunPlan
 from fod_bench.records.state import DriverState
-from fod_bench.runs.resources import NodeResources
+from fod_bench.runs.resources import NodeResources, Share
 from fod_bench.runs.run import RunOptions, repair, run_plan
 from fod_bench.runs.simulate import Behaviour, SimulatedExecutor
 from fod_bench.store import Store, open_store
@@ -210,7 +210,7 @@ def test_an_interrupt_is_told_and_the_next_run_goes_on(
     plan = plan_of(seeds=[1, 2, 3])
 
     class Interrupted(Scripted):
-        def train_seconds(self, trial: object) -> float:
+        def train_seconds(self, trial: object, share: Share) -> float:
             if clusters.opened[-1].clock.now() > 60:
                 raise KeyboardInterrupt
             return 60.0

@@ -77,7 +77,7 @@ def test_each_of_them_has_got_as_far_as_it_has(trials: list[TrialJob]) -> None:
     fast, slow = trials[:2]
 
     class Uneven(Scripted):
-        def train_seconds(self, trial: Trial) -> float:
+        def train_seconds(self, trial: Trial, share: Share) -> float:
             return 200.0 if trial.key == fast.key else 1e6
 
     simulation = Simulation([fast, slow], behaviour=Uneven(), pack=2, checkpoint_seconds=1)

@@ -14,7 +14,7 @@ from fod_bench.runs.executor import StatusTold, WorkEnded, WorkerLost
 from fod_bench.runs.messages import Attempt, Done, SetTask, Taken
 from fod_bench.runs.resources import NodeResources, Share
 from fod_bench.runs.simulate import SimulatedExecutor
-from tests.helpers.memory_store import MemoryStore
+from fod_bench.runs.simulate.memory_store import MemoryStore
 from tests.helpers.simulation import Scripted
 
 ONE = Share(1, 0)
@@ -33,7 +33,7 @@ class Cluster(SimulatedExecutor):
     def __init__(self, trial: TrialJob, features: bool = True) -> None:
         self.store = MemoryStore()
         super().__init__(self.store, [NodeResources(2)], Scripted(100.0))
-        self.workers = [self.start(ONE), self.start(ONE)]
+        self.workers = [self.start(ONE, "node0"), self.start(ONE, "node0")]
         self.work_on = trial
         assert self.heard(10) == []
         if features and trial.wanted is not None:
@@ -108,7 +108,7 @@ def test_a_late_result_is_not_taken_once_another_has_taken_over(trial: TrialJob,
 
 def test_a_worker_waits_for_room_and_has_one_piece_of_work_at_a_time(trial: TrialJob) -> None:
     cluster = Cluster(trial)
-    third = cluster.start(ONE)
+    third = cluster.start(ONE, "node0")
     cluster.heard(100)
     assert cluster.node_of(third) is None
     cluster.kill(0)

@@ -30,6 +30,7 @@ class PadimSettings(BackboneSettings):
     version: ClassVar[int] = 1
     summary: ClassVar[str] = "a Gaussian of the features at every position; the score is the Mahalanobis distance to it"
     works_on: ClassVar[str] = "features without pooling"
+    wants_gpu: ClassVar[bool] = False
     source: ClassVar[str] = "Defard et al., PaDiM: a Patch Distribution Modeling Framework, ICPR 2020"
     licence: ClassVar[str] = (
         "authors published no code; written here from the equations and measured against "

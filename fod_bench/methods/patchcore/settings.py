@@ -26,6 +26,7 @@ class PatchCoreSettings(BackboneSettings):
     version: ClassVar[int] = 1
     summary: ClassVar[str] = "distance of a patch to the nearest of a memory of normal ones, a greedy coreset"
     works_on: ClassVar[str] = "features after a 3×3 mean; for `embedding: official` features as the backbone gives them"
+    wants_gpu: ClassVar[bool] = False
     source: ClassVar[str] = "Roth et al., Towards Total Recall in Industrial Anomaly Detection, CVPR 2022"
     licence: ClassVar[str] = "official code (amazon-science/patchcore-inspection): Apache-2.0; written anew here"
     costed: ClassVar[bool] = True

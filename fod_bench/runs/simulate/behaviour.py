@@ -25,12 +25,12 @@ class Behaviour:
     notice_seconds = 14.0
     """Until the loss of a node is noticed; Ray takes as long."""
 
-    def prepare_seconds(self, request: SetRequest) -> float:
-        """To make a set and references."""
+    def prepare_seconds(self, request: SetRequest, share: Share) -> float:
+        """To make a set and references, for a worker of this share."""
         return 20.0
 
-    def train_seconds(self, trial: Trial) -> float:
-        """Of a whole trial, evaluation included; in a pack as long as by itself."""
+    def train_seconds(self, trial: Trial, share: Share) -> float:
+        """Of a whole trial on this share, evaluation included; in a pack as long as by itself."""
         return 60.0
 
     def startup_loss(self, worker: int) -> LossKind | None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from heapq import heappop, heappush
 from itertools import count
 from random import Random
+from typing import NamedTuple
 
 from fod_bench.records.record import Trial
 from fod_bench.runs.executor import Event, LossKind, StatusTold, WorkEnded, WorkerLost
 from fod_bench.runs.messages import Attempt, SetTask, Status
+from fod_bench.runs.placement import Room
 from fod_bench.runs.resources import NodeResources, Share
 from fod_bench.runs.simulate.behaviour import Behaviour
 from fod_bench.runs.simulate.work import SimulatedWork, Task
@@ -37,12 +39,29 @@ class SimulatedClock:
 class _Worker:
     number: int
     share: Share
+    preferred: str
+    """The node that it was asked to be on."""
     node: str | None = None
     """None while no node has room for it."""
     started: bool = False
     silent: bool = False
     """Nothing comes from it any more, though it may work on."""
     tasks: list[Task] = field(default_factory=list)
+    since: float = 0.0
+    """When these began."""
+
+
+class Span(NamedTuple):
+    """A worker at work."""
+
+    worker: int
+    node: str
+    share: Share
+    keys: list[str]
+    """Of the sets or trainings."""
+    training: bool
+    since: float
+    until: float
 
 
 @dataclass(eq=False)
@@ -52,9 +71,10 @@ class _Node:
     alive: bool = True
 
     def has_room(self, share: Share) -> bool:
-        used = [worker.share for worker in self.workers]
-        cpus, gpus = sum(one.cpus for one in used), sum(one.gpus for one in used)
-        return self.alive and share.fit([NodeResources(self.resources.cpus - cpus, self.resources.gpus - gpus)]) > 0
+        room = Room(self.resources)
+        for worker in self.workers:
+            room.take(worker.share)
+        return self.alive and room.take(share)
 
 
 class SimulatedExecutor:
@@ -65,6 +85,11 @@ class SimulatedExecutor:
         self.work = SimulatedWork(store, self.clock)
         self.handed_out: list[tuple[int, list[str]]] = []
         """Every piece of work, or pack, that a worker was given: its number, and the keys."""
+        self.spans: list[Span] = []
+        """What workers were at work on, as it ended."""
+        self.asked: Mapping[Share, int] = {}
+        """What nodes were asked for last."""
+        self.growing = False
         self._behaviour = behaviour or Behaviour()
         self._nodes: dict[str, _Node] = {}
         self._workers: dict[int, _Worker] = {}
@@ -77,13 +102,21 @@ class SimulatedExecutor:
 
     # What the scheduler asks.
 
-    def nodes(self) -> list[NodeResources]:
+    def nodes(self) -> dict[str, NodeResources]:
         """See `Executor`."""
-        return [node.resources for node in self._nodes.values() if node.alive]
+        return {name: node.resources for name, node in self._nodes.items() if node.alive}
 
-    def start(self, share: Share) -> int:
+    def grows(self) -> bool:
+        """See `Executor`; what was asked for is seen in `asked`."""
+        return self.growing
+
+    def ask_for(self, workers: Mapping[Share, int]) -> None:
         """See `Executor`."""
-        worker = _Worker(next(self._worker_numbers), share)
+        self.asked = dict(workers)
+
+    def start(self, share: Share, node: str) -> int:
+        """See `Executor`."""
+        worker = _Worker(next(self._worker_numbers), share, node)
         self._workers[worker.number] = worker
         self._place()
         return worker.number
@@ -93,7 +126,8 @@ class SimulatedExecutor:
         begun = []
         for request, references, attempt in tasks:
             finish = partial(self._behaviour.prepare, request, references)
-            begun.append(Task(request.key, attempt, None, self._behaviour.prepare_seconds(request), finish))
+            seconds = self._behaviour.prepare_seconds(request, self._workers[worker].share)
+            begun.append(Task(request.key, attempt, None, seconds, finish))
         self._begin(worker, begun)
 
     def train(self, worker: int, tasks: Sequence[tuple[Trial, Attempt]]) -> None:
@@ -102,7 +136,7 @@ class SimulatedExecutor:
         begun = []
         for trial, attempt in tasks:
             finish = partial(behaviour.train, trial, share, len(tasks))
-            begun.append(Task(trial.key, attempt, trial, behaviour.train_seconds(trial), finish))
+            begun.append(Task(trial.key, attempt, trial, behaviour.train_seconds(trial, share), finish))
         self._begin(worker, begun)
 
     def stop(self, worker: int) -> None:
@@ -129,7 +163,7 @@ class SimulatedExecutor:
         if self.clock.now() - self._told >= self._behaviour.status_seconds:
             self._told = self.clock.now()
             heard = [worker for worker in self._workers.values() if worker.started and not worker.silent]
-            self._events += [StatusTold(worker.number, self._statuses(worker)) for worker in heard]
+            self._events += map(self._told_by, heard)
         events, self._events = self._events, []
         return events
 
@@ -207,7 +241,10 @@ class SimulatedExecutor:
         """Start workers that wait, on nodes that have room for them."""
         for worker in self._workers.values():
             if worker.node is None:
-                name = next((name for name, node in self._nodes.items() if node.has_room(worker.share)), None)
+                names = (worker.preferred, *self._nodes)
+                name = next(
+                    (name for name in names if name in self._nodes and self._nodes[name].has_room(worker.share)), None
+                )
                 if name is not None:
                     worker.node = name
                     self._nodes[name].workers.append(worker)
@@ -218,13 +255,14 @@ class SimulatedExecutor:
             loss = self._behaviour.startup_loss(worker.number)
             if loss is None:
                 worker.started = True
+                self._events.append(self._told_by(worker))
             else:
                 self._lose(worker, loss)
 
     def _begin(self, number: int, tasks: list[Task]) -> None:
         worker = self._workers[number]
         assert worker.started and not worker.tasks, f"worker {number} was given work while it had some"
-        worker.tasks = tasks
+        worker.tasks, worker.since = tasks, self.clock.now()
         self.handed_out.append((number, [task.key for task in tasks]))
         for task in tasks:
             self.at(self.work.begin(task), partial(self._end, worker, task))
@@ -248,6 +286,7 @@ class SimulatedExecutor:
     def _answer(self, worker: _Worker) -> None:
         if worker.tasks and all(task.ended for task in worker.tasks) and not worker.silent:
             outcomes = [task.outcome for task in worker.tasks if task.outcome is not None]
+            self._note(worker)
             worker.tasks = []
             self._events.append(WorkEnded(worker.number, outcomes))
 
@@ -264,9 +303,20 @@ class SimulatedExecutor:
         """It is none of ours any more; should it work on, nobody is told."""
         del self._workers[worker.number]
         worker.silent = True
+        self._note(worker)
         if worker.node is not None:
             self._nodes[worker.node].workers.remove(worker)
             self._place()
+
+    def _note(self, worker: _Worker) -> None:
+        if worker.tasks and worker.node is not None:
+            keys, training = [task.key for task in worker.tasks], worker.tasks[0].trial is not None
+            self.spans.append(
+                Span(worker.number, worker.node, worker.share, keys, training, worker.since, self.clock.now())
+            )
+
+    def _told_by(self, worker: _Worker) -> StatusTold:
+        return StatusTold(worker.number, self._statuses(worker), worker.node or worker.preferred)
 
     def _statuses(self, worker: _Worker) -> list[Status]:
         node, now = worker.node or "", self.clock.now()
