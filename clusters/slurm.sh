@@ -5,7 +5,7 @@
 # Needs: fod-bench in an environment that all nodes see: python3.11 -m venv ~/fod-bench-env, and in its repository
 #          ~/fod-bench-env/bin/python -m pip install --constraint constraints.txt '.[cluster]'
 #        a store that all nodes see, a folder or a bucket (credentials where boto3 finds them); the job's data likewise; for GPUs an
-#        NVIDIA driver of 580 or newer.
+#        NVIDIA driver of 580 or newer, gcc and Python's headers (Debian: python3-dev).
 # Fill in: the lines of #SBATCH, as the site has partitions, accounts and GPUs.
 #
 #   sbatch --export=ALL,JOB=quickstart,STORE="$HOME/fod-bench-store" clusters/slurm.sh
