@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from fod_bench.errors import INTERRUPTED
-from fod_bench.records.record import Record
 from fod_bench.store import Store, open_store
 from tests.helpers.commands import DRAWN, LIMIT, Bench, Running
 from tests.helpers.faulty_proxy import Fault, FaultyProxy
 from tests.helpers.ray_nodes import SETTINGS, Node, Nodes, send
 from tests.helpers.s3_servers import Server, moto
+from tests.helpers.store_watch import faults_of, records_in
 
 LEASE = 8.0
 NODES = 3
@@ -241,7 +241,7 @@ def report(chaos: Chaos) -> int:
     os.environ |= chaos.server.environment() | {"FOD_BENCH_CACHE": str(chaos.bench.folder / "cache")}
     store = open_store(chaos.uri)
     wrong = _wrong(chaos, store)
-    records = _records(store)
+    records = records_in(store)
     print("\nfaults given:")
     for fault in FAULTS:
         print(f"  {fault:32}{chaos.given[fault]:5}")
@@ -267,37 +267,16 @@ def report(chaos: Chaos) -> int:
 def _wrong(chaos: Chaos, store: Store) -> list[str]:
     """Everything that is not as it should be."""
     wrong: list[str] = []
-    expected: dict[str, str] = {}
     for sweep in range(1, chaos.sweeps + 1):
         chaos.bench.start("run", chaos.job(sweep, store="quiet"), "--quiet").process.wait()
-    for key, record in chaos.bench.records("quiet").items():
-        expected[key] = record.result_digest()
-    found = {key: record.result_digest() for key, record in _records(store).items()}
-    wrong += [f"trial {key} has no record" for key in expected.keys() - found.keys()]
-    wrong += [f"record {key} was not asked for" for key in found.keys() - expected.keys()]
-    wrong += [
-        f"record {key} is another than the quiet run's"
-        for key in expected.keys() & found.keys()
-        if expected[key] != found[key]
-    ]
+    expected = chaos.bench.digests("quiet")
+    wrong += faults_of(store, expected)
     if len(expected) != chaos.sweeps * 2 * len(CATEGORIES) * SEEDS:
         wrong.append(f"the quiet run made {len(expected)} records")
-    names = [info.name for info in store.list()]
-    wrong += [f"a claim is left: {name}" for name in names if name.startswith("claims/")]
-    wrong += [f"a checkpoint is left: {name}" for name in names if "/checkpoints/" in name]
-    weights = Counter(
-        name.split("/")[1] for name in names if name.startswith("trials/") and name.endswith("/last.safetensors")
-    )
-    wrong += [f"trial {key} has weights of {count} claims" for key, count in weights.items() if count != 1]
     verified = chaos.bench.start("store", "verify", "--store", chaos.uri, **chaos.server.environment()).finished()
     if verified.code != 0:
         wrong.append(f"store verify: {verified.out or verified.err}")
     return wrong
-
-
-def _records(store: Store) -> dict[str, Record]:
-    names = [info.name for info in store.list("trials/") if info.name.endswith("/record.json")]
-    return {name.split("/")[1]: Record.model_validate_json(store.get(name)) for name in names}
 
 
 def _time() -> str:

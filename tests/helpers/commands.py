@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import signal
@@ -45,6 +46,8 @@ DRAWN: dict[str, Any] = {
 }
 
 T = TypeVar("T")
+_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
+_LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class Finished(NamedTuple):
@@ -109,12 +112,13 @@ class Running:
 class Bench:
     """A working folder in which commands run. Their processes are known by a mark in their environment."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, temporary: Path = Path("/tmp")) -> None:
+        """`temporary`: where sockets, logs and caches lie, in a folder that `close` removes."""
         self.folder = folder
         self.mark = f"fod-bench-test-{uuid.uuid4().hex}"
         self._started = 0
         # Ray makes sockets below it, whose paths must be short: see `longest_place`.
-        self._temporary = Path(tempfile.mkdtemp(prefix="fb", dir="/tmp"))
+        self._temporary = Path(tempfile.mkdtemp(prefix="fb", dir=temporary))
         (self._temporary / "r").mkdir()
         kept = {
             name: os.environ[name] for name in ("PATH", "LANG", "LD_LIBRARY_PATH", "PYTHONPATH") if name in os.environ
@@ -231,6 +235,18 @@ def one_core() -> Iterator[None]:
 def heed_interrupts() -> None:
     """A shell that runs the tests in the background has them ignore interrupts, and what they start inherits that."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def die_with_parent() -> Callable[[], None]:
+    """What a child does before anything else, so that it is killed when this process ends, however that comes about."""
+    parent = os.getpid()
+
+    def ask() -> None:
+        _LIBC.prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+        if os.getppid() != parent:  # it died before we asked
+            os._exit(1)
+
+    return ask
 
 
 def promised(seconds: float) -> float:

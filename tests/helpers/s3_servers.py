@@ -6,12 +6,10 @@ Needs nothing of pytest, so that benchmarks can use it too. Moto is here; `s3_sw
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import datetime
 import ipaddress
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -28,7 +26,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from tests.helpers.commands import LIMIT
+from tests.helpers.commands import LIMIT, die_with_parent
 
 BUCKET = "fod-bench-tests"
 
@@ -44,15 +42,13 @@ def serve(environ, start_response):
     with one_at_a_time if "HTTP_IF_NONE_MATCH" in environ else contextlib.nullcontext():
         return application(environ, start_response)
 servers = [
-    make_server("127.0.0.1", 0, serve, threaded=True, request_handler=MotoRequestHandler, ssl_context=context)
-    for context in (None, tuple(sys.argv[1:]))
+    make_server(sys.argv[1], 0, serve, threaded=True, request_handler=MotoRequestHandler, ssl_context=context)
+    for context in (None, tuple(sys.argv[2:]))
 ]
 print(json.dumps([server.server_port for server in servers]), flush=True)
 threading.Thread(target=servers[0].serve_forever, daemon=True).start()
 servers[1].serve_forever()
 """
-_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
-_LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True)
@@ -74,7 +70,7 @@ class Server:
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
             "AWS_EC2_METADATA_DISABLED": "true",
-            "NO_PROXY": "127.0.0.1",
+            "NO_PROXY": urlsplit(self.endpoint).hostname or "",
         }
         return made | ({"AWS_CA_BUNDLE": str(self.authority)} if self.authority else {})
 
@@ -101,19 +97,24 @@ class Server:
 
 
 @contextlib.contextmanager
-def moto(folder: Path) -> Iterator[dict[str, Server]]:
-    """Moto's server in a process of its own: `moto` and `moto-tls`, two doors to the same buckets. It believes any key."""
+def moto(folder: Path, address: str = "127.0.0.1") -> Iterator[dict[str, Server]]:
+    """Moto's server in a process of its own: `moto` and `moto-tls`, two doors to the same buckets. It believes any key.
+
+    `address`: that it listens on. The certificate is for 127.0.0.1.
+    """
     certificate, key = make_certificate(folder)
     with Daemons(folder) as daemons:
-        process = daemons.start("moto", [sys.executable, "-c", _MOTO, str(certificate), str(key)], answers=True)
+        process = daemons.start(
+            "moto", [sys.executable, "-c", _MOTO, address, str(certificate), str(key)], answers=True
+        )
         assert process.stdout is not None
         line = process.stdout.readline()
         if not line:
             raise RuntimeError(f"moto did not start: {daemons.last_words('moto')}")
         plain, tls = json.loads(line)
         servers = {
-            "moto": Server(f"http://127.0.0.1:{plain}", "moto-access", "moto-secret-key"),
-            "moto-tls": Server(f"https://127.0.0.1:{tls}", "moto-access", "moto-secret-key", certificate),
+            "moto": Server(f"http://{address}:{plain}", "moto-access", "moto-secret-key"),
+            "moto-tls": Server(f"https://{address}:{tls}", "moto-access", "moto-secret-key", certificate),
         }
         daemons.wait_for_bucket(servers["moto"])
         yield servers
@@ -142,13 +143,6 @@ class Daemons:
         self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None, answers: bool = False
     ) -> subprocess.Popen[bytes]:
         """Start `command`; with `answers` its standard output can be read, otherwise it goes to the log as well."""
-        parent = os.getpid()
-
-        def die_with_parent() -> None:
-            _LIBC.prctl(_DIE_WITH_PARENT, signal.SIGKILL)
-            if os.getppid() != parent:  # it died before we asked
-                os._exit(1)
-
         with self._log(name).open("ab") as log:
             process = subprocess.Popen(
                 command,
@@ -156,7 +150,7 @@ class Daemons:
                 stdout=subprocess.PIPE if answers else log,
                 stderr=log,
                 env=dict(environment) if environment is not None else None,
-                preexec_fn=die_with_parent,
+                preexec_fn=die_with_parent(),
             )
         self._processes[name] = process
         return process

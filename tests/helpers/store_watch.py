@@ -5,6 +5,8 @@ Needs nothing of pytest, so that benchmarks can use it too.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from fod_bench.records.claims import Entry
@@ -20,6 +22,8 @@ class Holder(NamedTuple):
     key: str
     process: int
     """Id of the worker's process."""
+    host: str
+    """Name of its machine."""
     claim: str
     """Name of the claim, as its records and checkpoints carry it."""
     checkpoints: int
@@ -42,7 +46,7 @@ def holders(store: Store) -> list[Holder]:
         if entry.kind == "claim":
             claim = f"{name.rpartition('/')[2].removesuffix('.json')}-{entry.token}"
             written = sum(1 for _ in store.list(f"{checkpoints_prefix(key)}{claim}-"))
-            found.append(Holder(key, entry.process.number, claim, written))
+            found.append(Holder(key, entry.process.number, entry.process.host, claim, written))
     return found
 
 
@@ -65,6 +69,21 @@ def digests_in(store: Store) -> dict[str, str]:
 def left_behind(store: Store) -> list[str]:
     """Names of claims and checkpoints: none once all is done."""
     return [info.name for info in store.list() if info.name.startswith("claims/") or "/checkpoints/" in info.name]
+
+
+def faults_of(store: Store, expected: Mapping[str, str]) -> Iterator[str]:
+    """What is wrong in a store whose work is done. `expected`: train key to the digest of the result, from a quiet run."""
+    found = digests_in(store)
+    yield from (f"trial {key} has no record" for key in expected.keys() - found.keys())
+    yield from (f"record {key} was not asked for" for key in found.keys() - expected.keys())
+    for key in expected.keys() & found.keys():
+        if expected[key] != found[key]:
+            yield f"record {key} is another than the quiet run's"
+    yield from (f"left behind: {name}" for name in left_behind(store))
+    last = [info.name for info in store.list("trials/") if info.name.endswith("/last.safetensors")]
+    for key, count in Counter(name.split("/")[1] for name in last).items():
+        if count != 1:
+            yield f"trial {key} has weights of {count} claims"
 
 
 def whole(store: Store) -> dict[str, bytes]:
