@@ -108,7 +108,6 @@ def run(
         typer.Option(
             metavar="PORT",
             min=1,
-            max=65535,
             help="Serve Prometheus metrics at http://127.0.0.1:PORT/metrics; a cluster's own are set where it is started.",
         ),
     ] = None,
@@ -137,6 +136,8 @@ def run(
         raise UsageError(
             "--metrics-port is for a Ray of the run's own; for a cluster give `ray start --metrics-export-port=PORT` on each node"
         )
+    if metrics_port is not None and metrics_port > 65535:
+        raise UsageError(f"--metrics-port {metrics_port}: ports end at 65535")
     if prices is not None and budget is None:
         raise UsageError("--prices is for a budget of money; give --budget too")
     limit = parse_budget(budget) if budget is not None else None
