@@ -10,7 +10,7 @@ from fod_bench.runs.prices import PriceList
 from fod_bench.runs.resources import NodeResources
 
 MOST_NODES = 10_000
-_GROUP = re.compile(r"(?P<count>\d{1,6})[x×](?P<kind>\S+)")
+_GROUP = re.compile(r"(?P<count>\d{1,6})[x×](?P<kind>[A-Za-z0-9][\w.-]*)")
 
 
 class Group(NamedTuple):
