@@ -223,14 +223,7 @@ class Backlog:
         The first are those of the training that is next, of those that end in so many seconds. The caller tells by `prepared` how
         that went, of each.
         """
-        now = self._clock.now()
-        missing: list[tuple[tuple[bool, Turn], list[_Set]]] = []
-        for queue in self._queues.values():
-            sets = [one for one in queue.sets if not one.ready and not one.preparing and one.not_before <= now]
-            heads = [(self._head(queue, Seat(share, seconds=seconds)), share) for share in queue.waiting if sets]
-            turns = [self._turn(head, share) for head, share in heads if head is not None]
-            if turns:
-                missing.append((min(turns), sets))
+        missing = self._missing(seconds)
         if not missing:
             return []
         first = min(missing, key=lambda one: one[0])[1][0].request.made_with
@@ -238,6 +231,24 @@ class Backlog:
         for one in chosen.values():
             one.preparing = True
         return [(one.request, self._references(one.request.key)) for one in chosen.values()]
+
+    def sets_come_first(self, seat: Seat) -> bool:
+        """Whether a training of a better rank than that of `next_trials` waits for sets that nobody prepares yet."""
+        queue = self._next_queue(seat)
+        head = self._head(queue, seat) if queue is not None else None
+        missing = self._missing(seat.seconds) if head is not None else []
+        return head is not None and any(turn[1].rank < self._turn(head, seat.share)[1].rank for turn, _ in missing)
+
+    def _missing(self, seconds: float) -> list[tuple[tuple[bool, Turn], list[_Set]]]:
+        """Sets that can be prepared now, and the turn of the training that waits for them."""
+        now, missing = self._clock.now(), []
+        for queue in self._queues.values():
+            sets = [one for one in queue.sets if not one.ready and not one.preparing and one.not_before <= now]
+            heads = [(self._head(queue, Seat(share, seconds=seconds)), share) for share in queue.waiting if sets]
+            turns = [self._turn(head, share) for head, share in heads if head is not None]
+            if turns:
+                missing.append((min(turns), sets))
+        return missing
 
     def _references(self, key: str) -> list[Reference]:
         """References wanted of the set."""

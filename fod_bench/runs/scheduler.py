@@ -163,7 +163,7 @@ class Scheduler:
             )  # no worker takes what others would stand idle for
             most = max(1, min(most, fair))
         sets = []
-        if most > 1 and self._backlog.grows_by_preparing(seat, most):
+        if self._backlog.sets_come_first(seat) or (most > 1 and self._backlog.grows_by_preparing(seat, most)):
             sets = self._backlog.next_sets(seat.seconds)
         trials = [] if sets else self._backlog.next_trials(seat, most)
         if trials:

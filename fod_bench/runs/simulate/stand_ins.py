@@ -62,10 +62,10 @@ class StandIns:
             known = identity(source)
             key = self._keys.setdefault(known, f"set{len(self._keys)}")
             one = pass_of(source)
-            pixels = images_of(trial) * (trial.settings.image_size / 256) ** 2
+            alike = round(images_of(trial) * (trial.settings.image_size / 256) ** 2)
             stored = known in self._stored
             name = f"{trial.dataset}/{trial.category}"
             sets.append(
-                StandIn(key, key if one is None else one, name, f"set{number}", 0 if one is None else pixels, stored)
+                StandIn(key, key if one is None else one, name, f"set{number}", 0 if one is None else alike, stored)
             )
         return replace(trial, wanted=Wanted(cast("tuple[SetRequest, ...]", tuple(sets))))
