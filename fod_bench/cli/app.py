@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from fod_bench import __version__
-from fod_bench.cli import data, jobs, methods, status
+from fod_bench.cli import data, export, jobs, methods, predict, status
 from fod_bench.cli import store as store_commands
 from fod_bench.cli.common import (
+    SOME_FAILED,
     JobFile,
     Overrides,
     Quiet,
@@ -34,8 +35,6 @@ from fod_bench.schema.hidden import hidden
 if TYPE_CHECKING:
     from fod_bench.runs.progress import Counts
 
-SOME_FAILED = 3
-
 app = App(
     help="Reproduce Focus the Discrepancy (ICCV 2023) and compare anomaly detectors over whole benchmarks.",
     add_completion=False,
@@ -46,6 +45,7 @@ app = App(
 app.add_typer(data.app, name="data")
 app.add_typer(store_commands.app, name="store")
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(export.app, name="export")
 
 
 @app.callback(invoke_without_command=True)
@@ -284,6 +284,7 @@ def report(
 
 app.command(name="status")(status.status)
 app.command(name="methods")(methods.methods)
+app.command(name="predict", choices={"format_": predict.map_formats})(predict.predict)
 
 
 def main() -> Any:
