@@ -17,5 +17,6 @@ def __getattr__(name: str) -> Any:
         return getattr(import_module(_OFFERED[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
+
 avoid_slow_sorting()
 sleep_when_idle()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from fod_bench import __version__
-from fod_bench.cli import data, export, jobs, methods, predict, status
+from fod_bench.cli import data, export, figure, jobs, methods, predict, status
 from fod_bench.cli import store as store_commands
 from fod_bench.cli.common import (
     SOME_FAILED,
@@ -284,6 +284,7 @@ def report(
 
 app.command(name="status")(status.status)
 app.command(name="methods")(methods.methods)
+app.command(name="figure")(figure.figure)
 app.command(name="predict", choices={"format_": predict.map_formats})(predict.predict)
 
 

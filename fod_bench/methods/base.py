@@ -200,6 +200,16 @@ class Anchored(Protocol):
 
 
 @runtime_checkable
+class Correlating(Protocol):
+    """Ability of a detector: it can tell what places of an image are correlated with."""
+
+    def correlations(self, images: Batch, places: Sequence[tuple[float, float]]) -> dict[str, Tensor]:
+        """Of places of the first image, (down, across) as shares of its sides below 1, what each is correlated with:
+        `{name of a kind: (layers, heads, places, H, W)}` on the kind's grid; every (H, W) sums to one."""
+        ...
+
+
+@runtime_checkable
 class Exportable(Protocol):
     """Ability of a method's class: what it has learned can be written as one graph of plain operations, for other programs."""
 

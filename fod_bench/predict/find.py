@@ -77,7 +77,13 @@ def find_trial(store: Store, name: str, run_id: str | None = None, seed: int | N
         raise FodBenchError(
             f"{name_of(cell)}: its train key is not known: data or weights were missing when run {plan.run_id} was planned"
         )
-    return FoundTrial(store, plan, cell, _record(store, plan, cell, cell.key), _job(store, plan, cell))
+    return found_trial(store, plan, cell, RunJobs(store).job(plan.run_id))
+
+
+def found_trial(store: Store, plan: RunPlan, cell: Cell, job: Job | None) -> FoundTrial:
+    """The trial of a cell whose key is known; `job`: of the run, None where it cannot be read. Raises as `find_trial`."""
+    assert cell.key is not None
+    return FoundTrial(store, plan, cell, _record(store, plan, cell, cell.key), _part(plan, cell, job))
 
 
 def _of_seed(named: list[tuple[RunPlan, Cell]], name: str, seed: int | None) -> list[tuple[RunPlan, Cell]]:
@@ -124,8 +130,8 @@ def _record(store: Store, plan: RunPlan, cell: Cell, key: str) -> Record:
     return record
 
 
-def _job(store: Store, plan: RunPlan, cell: Cell) -> Job | None:
-    job = RunJobs(store).job(plan.run_id)
+def _part(plan: RunPlan, cell: Cell, job: Job | None) -> Job | None:
+    """The job, of those that the run's includes, whose row the cell is."""
     try:
         parts = job.parts() if job else []
         found = next((part for part in parts if part.name == (cell.part or plan.job)), None)

@@ -139,6 +139,13 @@ class Predictor:
 
     def parts(self, pixels: NDArray[np.uint8]) -> dict[str, Tensor]:
         """What the detector gives of squares (n, s, s, 3), see `Detector.parts`."""
+        whole, found = self.batch(pixels), []
+        for start in range(0, len(pixels), EVALUATED):
+            found.append(self.detector.parts(_some(whole, slice(start, start + EVALUATED))))
+        return {name: torch.cat([parts[name] for parts in found]) for name in found[0]}
+
+    def batch(self, pixels: NDArray[np.uint8]) -> Batch:
+        """Squares (n, s, s, 3) in the forms that the detector takes, on its device."""
         forms: dict[str, dict[int, Tensor]] = {}
         if self.backbone is not None:
             given = torch.from_numpy(np.stack([normalised(one) for one in pixels])).to(self.device)
@@ -147,15 +154,7 @@ class Predictor:
                 levels = self.backbone.features(maps, pooled=form == "pooled")
                 forms[form] = dict(zip(self.backbone.levels, (values.contiguous() for values in levels), strict=True))
         images = torch.from_numpy(pixels).to(self.device) if "images" in self.forms else None
-        found = []
-        for start in range(0, len(pixels), EVALUATED):
-            chosen = slice(start, start + EVALUATED)
-            # always a copy in torch's own memory: see `Split.batch`
-            taken = {
-                form: {level: values[chosen].clone() for level, values in of.items()} for form, of in forms.items()
-            }
-            found.append(self.detector.parts(Batch(**taken, images=None if images is None else images[chosen].clone())))
-        return {name: torch.cat([parts[name] for parts in found]) for name in found[0]}
+        return Batch(**forms, images=images)
 
     def scored(self, parts: dict[str, Tensor]) -> ScoreMaps:
         """Maps and scores from what the detector gave."""
@@ -216,6 +215,15 @@ class Predictor:
         except FodBenchError:
             return False
         return True
+
+
+def _some(images: Batch, chosen: slice) -> Batch:
+    """Some of the images, always as a copy in torch's own memory: see `Split.batch`."""
+    pooled, unpooled = (
+        {level: values[chosen].clone() for level, values in levels.items()}
+        for levels in (images.pooled, images.unpooled)
+    )
+    return Batch(pooled, unpooled, None if images.images is None else images.images[chosen].clone())
 
 
 def _batches(

@@ -52,7 +52,7 @@ class NormalScores(BaseModel):
         """Where a map's scale begins and ends: at what is usual of normal pixels, and as far beyond the largest values of normal
         maps, taken at this quantile, which so lie in its middle."""
         low, middle = float(np.median(self.medians)), float(np.quantile(self.maxima, quantile))
-        return low, low + 2 * max(middle - low, np.finfo(np.float32).tiny)
+        return low, low + 2 * max(middle - low, float(np.finfo(np.float32).tiny))
 
 
 def load_normal(store: Store, record: Record, epoch: str, score: str) -> NormalScores | None:
