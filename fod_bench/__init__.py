@@ -7,7 +7,11 @@ from fod_bench.machine.tuning import avoid_slow_sorting, sleep_when_idle
 
 __version__ = "0.1.0"
 
-_OFFERED = {"load_detector": "fod_bench.predict"}
+_OFFERED = {
+    "load_detector": "fod_bench.predict",
+    "load_results": "fod_bench.notebook",
+    "load_trial": "fod_bench.notebook",
+}
 """Names that `from fod_bench import` finds, to the modules they are in, which are imported when they are asked for: a command that
 asks for nothing of torch stays quick. docs/python.md tells of them."""
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import yaml
 
+from fod_bench.datasets import SyntheticSettings, write_synthetic
 from fod_bench.job import Job, dump_job, load_job
 from fod_bench.plan import TrialJob, make_plan
 from fod_bench.records.claims import Claim, take
@@ -17,6 +18,7 @@ from fod_bench.records.record import KeepScores
 from fod_bench.store import Store, open_store
 from fod_bench.trials.prepare import Made, Order, Preparation
 from fod_bench.trials.trial import Assignment, run_trials
+from tests.helpers.commands import TINY
 
 
 class _Undisturbed:
@@ -27,6 +29,32 @@ class _Undisturbed:
 
     def should_stop(self) -> bool:
         return False
+
+
+class Finished(NamedTuple):
+    """What a finished job left. Read only: tests that change a store copy it."""
+
+    job: Path
+    store: Path
+    images: Path
+    """The category's folder."""
+
+
+def finished_job(folder: Path) -> Finished:
+    """A job with rows FOD, Patch-only and PatchCore on one drawn category that lies on disk, run to its end."""
+    drawn = SyntheticSettings(train=6, test_good=3, test_defect_per_type=1, size=64)
+    write_synthetic(folder / "drawn", drawn, ["weave"])
+    patchcore = {
+        "method": "patchcore",
+        "backbone": "resnet18",
+        "weights": "random",
+        "image_size": 64,
+        "coreset_ratio": 0.1,
+    }
+    variants = {"FOD": TINY, "Patch-only": TINY | {"views": "patch"}, "PatchCore": patchcore}
+    job = small_job(folder, variants, {"drawn": {"layout": "folder", "root": str(folder / "drawn")}})
+    finish(job)
+    return Finished(job, folder / "store", folder / "drawn" / "weave")
 
 
 def finish(job: Job | Path, store: Store | None = None, keep_scores: KeepScores = "selected") -> Store:

@@ -9,7 +9,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from fod_bench.cli.app import app
-from tests.predict.conftest import Finished
+from tests.helpers.finished import Finished
 
 
 def figure(finished: Finished, number: object, out: Path, *arguments: object) -> Result:

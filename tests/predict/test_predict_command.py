@@ -18,8 +18,8 @@ from fod_bench.cli.app import app
 from fod_bench.datasets import Resize
 from fod_bench.records.names import kind_of
 from fod_bench.store import open_store
+from tests.helpers.finished import Finished
 from tests.helpers.s3_servers import Server
-from tests.predict.conftest import Finished
 
 CELL = "PatchCore/drawn/weave"
 

@@ -89,9 +89,11 @@ class TrialMaps:
 
     @cached_property
     def scale(self) -> tuple[float, float]:
-        """Of drawings, from the good test images, or all where there are none: see `NormalScores.scale`."""
-        maps, scores = self._all
-        good = [number for number, sample in enumerate(self.category.test) if not sample.label]
+        """Of drawings, from the good test images: see `scale_of`."""
+        return self.scale_of(*self._all, [n for n, sample in enumerate(self.category.test) if not sample.label])
+
+    def scale_of(self, maps: NDArray[np.float32], scores: NDArray[np.floating], good: list[int]) -> tuple[float, float]:
+        """Of maps (m, s, s), from the good test images among them, or all where there are none: see `NormalScores.scale`."""
         chosen = maps[good or slice(None)].reshape(-1, maps[0].size)
         return NormalScores(
             key=self.found.record.key,
