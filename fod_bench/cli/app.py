@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from fod_bench import __version__
-from fod_bench.cli import data, export, jobs, methods, status, submit
+from fod_bench.cli import data, export, figure, jobs, methods, predict, status, submit
 from fod_bench.cli import store as store_commands
 from fod_bench.cli.common import (
+    SOME_FAILED,
     JobFile,
     Overrides,
     Quiet,
@@ -35,7 +36,6 @@ from fod_bench.schema.hidden import hidden
 if TYPE_CHECKING:
     from fod_bench.runs.counts import Counts
 
-SOME_FAILED = 3
 BUDGET_USED = 4
 
 Budget = Annotated[
@@ -368,6 +368,8 @@ def report(
 
 app.command(name="status")(status.status)
 app.command(name="methods")(methods.methods)
+app.command(name="figure")(figure.figure)
+app.command(name="predict", choices={"format_": predict.map_formats})(predict.predict)
 
 
 def main() -> Any:

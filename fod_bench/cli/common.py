@@ -39,6 +39,9 @@ Overrides = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results and failures.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more; show tracebacks of errors.")]
 
+SOME_FAILED = 3
+"""Exit code of a command that did what it could, but not all."""
+
 P = ParamSpec("P")
 
 

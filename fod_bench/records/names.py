@@ -6,6 +6,7 @@
     references/<reference key>.safetensors
     trials/<train key>/record.json, failure.json, failure.log, checkpoints/<claim>-<number>.safetensors
     trials/<train key>/<claim>/<epoch kept>.safetensors, scores-<epoch kept>.safetensors, curves.json
+    trials/<train key>/<claim>/normal-<epoch kept>-<score name>.json
     claims/<key>/<generation>.json, <generation>.beat
     runs/<run id>/job.yaml, plan.json, state/<driver>.json
 
@@ -32,6 +33,7 @@ Kind = Literal[
     "weights",
     "scores",
     "curves",
+    "normal",
     "checkpoints",
     "failures",
     "claims",
@@ -52,6 +54,7 @@ _NAMES: dict[Kind, str] = {
     "weights": rf"trials/[^/]+/{_CLAIM}/(?!scores-)[^/]+\.safetensors",
     "scores": rf"trials/[^/]+/{_CLAIM}/scores-[^/]+\.safetensors",
     "curves": rf"trials/[^/]+/{_CLAIM}/curves\.json",
+    "normal": rf"trials/[^/]+/{_CLAIM}/normal-[^/]+\.json",
     "checkpoints": r"trials/[^/]+/checkpoints/[^/]+\.safetensors",
     "failures": r"trials/[^/]+/failure\.(json|log)",
     "claims": r"claims/[^/]+/\d+\.(json|beat)",
@@ -146,6 +149,11 @@ def scores_name(key: str, claim: str, epoch: str) -> str:
 def curves_name(key: str, claim: str) -> str:
     """Store name of what every epoch of a trial left."""
     return f"{kept_folder(key, claim)}curves.json"
+
+
+def normal_name(key: str, claim: str, epoch: str, score: str) -> str:
+    """Store name of how a trial's detector of an epoch scores its training images."""
+    return f"{kept_folder(key, claim)}normal-{epoch}-{score}.json"
 
 
 def checkpoints_prefix(key: str, claim: str = "") -> str:

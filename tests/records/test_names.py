@@ -22,6 +22,7 @@ NAMES = {
     "weights": [names.weights_name(KEY, CLAIM, "last")],
     "scores": [names.scores_name(KEY, CLAIM, "last")],
     "curves": [names.curves_name(KEY, CLAIM)],
+    "normal": [names.normal_name(KEY, CLAIM, "last", "rec_div@8+16")],
     "checkpoints": [names.checkpoint_name(KEY, CLAIM, 12)],
     "failures": [names.failure_name(KEY), names.failure_log_name(KEY)],
     "claims": [names.claim_name(KEY, 3), names.beat_name(KEY, 3)],
