@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from fod_bench import __version__
-from fod_bench.cli import data, jobs, methods, status
+from fod_bench.cli import data, init, jobs, methods, status
 from fod_bench.cli import store as store_commands
 from fod_bench.cli.common import (
     JobFile,
@@ -38,7 +38,6 @@ SOME_FAILED = 3
 
 app = App(
     help="Reproduce Focus the Discrepancy (ICCV 2023) and compare anomaly detectors over whole benchmarks.",
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -282,6 +281,7 @@ def report(
         say(path, err=True)
 
 
+app.command(name="init")(init.init)
 app.command(name="status")(status.status)
 app.command(name="methods")(methods.methods)
 
