@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from fod_bench import __version__
-from fod_bench.cli import data, init, jobs, methods, status
+from fod_bench.cli import data, doctor, init, jobs, methods, status
 from fod_bench.cli import store as store_commands
 from fod_bench.cli.common import (
     JobFile,
@@ -26,6 +26,7 @@ from fod_bench.cli.common import (
     load,
     run_command,
 )
+from fod_bench.cli.completion import figure_names, format_names, job_names, table_names
 from fod_bench.cli.typer_app import App
 from fod_bench.errors import FodBenchError, UsageError
 from fod_bench.machine.terminal import accept_any_encoding, prose_width, say
@@ -186,7 +187,9 @@ def report(
     job: Annotated[
         Path | None,
         typer.Argument(
-            metavar="JOB", help="Job file or name, to see exactly its cells; default: every run in the store."
+            metavar="JOB",
+            help="Job file or name, to see exactly its cells; default: every run in the store.",
+            autocompletion=job_names,
         ),
     ] = None,
     store: StoreOption = None,
@@ -199,11 +202,16 @@ def report(
         typer.Option(
             metavar="N|NAME|all",
             help="Table of the paper (1 to 15), a job's name for its own table, or all; may be repeated. Default: what has rows.",
+            autocompletion=table_names,
         ),
     ] = None,
     format_: Annotated[
         str,
-        typer.Option("--format", help="How the tables are written; tidy is one CSV with every seed of every cell."),
+        typer.Option(
+            "--format",
+            help="How the tables are written; tidy is one CSV with every seed of every cell.",
+            autocompletion=format_names,
+        ),
     ] = "terminal",
     out: Annotated[
         Path | None,
@@ -214,7 +222,10 @@ def report(
     ] = "best",
     figure: Annotated[
         list[str] | None,
-        typer.Option(help="Draw a figure into --out, as SVG and PNG; lambda is the paper's Figure 5. May be repeated."),
+        typer.Option(
+            help="Draw a figure into --out, as SVG and PNG; lambda is the paper's Figure 5. May be repeated.",
+            autocompletion=figure_names,
+        ),
     ] = None,
     explain: Annotated[
         str | None, typer.Option(metavar="CELL", help="Tell where a number comes from, e.g. 'FOD/mvtec/bottle'.")
@@ -282,6 +293,7 @@ def report(
 
 
 app.command(name="init")(init.init)
+app.command(name="doctor")(doctor.doctor)
 app.command(name="status")(status.status)
 app.command(name="methods")(methods.methods)
 
