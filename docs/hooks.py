@@ -1,7 +1,7 @@
 """What the site needs beside the pages of this folder: README as its home, and the files of the repository that pages link to.
 
-The pages are written for a reader of the repository: their links are relative to their place in it. Here each link that leads out of
-`docs/` is led to a copy below `repository/`, so that the strict build checks those too. mkdocs calls the functions by their names.
+The pages are written for a reader of the repository: their links are relative to their place in it. Here each link that leads out
+of `docs/` is led to a copy below `repository/`, so that the strict build checks those too. mkdocs calls the functions by name.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/RESULTS.md"
     path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "results").rglob("*.md")) if "/store/" not in path.as_posix()
 ))  # fmt: skip
 """Pages that lie outside `docs/`."""
-_LINK = re.compile(r"(?P<before>!?\[(?:[^\[\]]|\[[^\]]*\])*\]\()(?P<target>[^)\s#]*)(?P<rest>(?:#[^)\s]*)?(?:\s+\"[^\"]*\")?\))")
+_LINK = re.compile(
+    r"(?P<before>!?\[(?:[^\[\]]|\[[^\]]*\])*\]\()(?P<target>[^)\s#]*)(?P<rest>(?:#[^)\s]*)?(?:\s+\"[^\"]*\")?\))"
+)
 _CODE = re.compile(r"(^ {0,3}```.*?^ {0,3}```)", flags=re.DOTALL | re.MULTILINE)
 
 
@@ -93,5 +95,7 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
 
 def _listing(folder: str) -> str:
     """A page for a folder: what is in it."""
-    names = sorted(path.name + "/" * path.is_dir() for path in (ROOT / folder).iterdir() if not path.name.startswith("."))
+    names = sorted(
+        path.name + "/" * path.is_dir() for path in (ROOT / folder).iterdir() if not path.name.startswith(".")
+    )
     return f"# {folder}\n\nIn the repository's folder `{folder}`:\n\n" + "".join(f"* `{name}`\n" for name in names)

@@ -1,4 +1,4 @@
-"""The page docs/tables.md, made from what is known of the paper's tables: `python -m fod_bench.report.tables_page > docs/tables.md`."""
+"""The page docs/tables.md, made from the tables' forms: `python -m fod_bench.report.tables_page > docs/tables.md`."""
 
 from __future__ import annotations
 
