@@ -67,9 +67,9 @@ REDUCED = {
         "*/bottle",
     ),
     r"(run|report|plan) jobs/folder\.yaml": _SMALL_FOD,
+    r"run (bolts|photos)\.yaml": _SMALL_FOD,
+    r"(report|plan|doctor) (bolts|photos)\.yaml": _SMALL_FOD,
     r"run quickstart": ("--set", "epochs=1", "--only", "*/weave"),
-    r"run photos\.yaml": _SMALL_FOD,
-    r"(report|plan|doctor) photos\.yaml": _SMALL_FOD,
     r"report jobs/(paper|table12)": _REDUCED,
 }
 """What is added to commands that would take too long, or want weights that are downloaded."""
