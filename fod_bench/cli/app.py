@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from fod_bench import __version__
-from fod_bench.cli import data, export, figure, jobs, methods, predict, status, submit
+from fod_bench.cli import data, doctor, export, figure, init, jobs, methods, predict, status, submit
 from fod_bench.cli import store as store_commands
 from fod_bench.cli.common import (
     SOME_FAILED,
@@ -27,6 +27,7 @@ from fod_bench.cli.common import (
     load,
     run_command,
 )
+from fod_bench.cli.completion import figure_names, format_names, job_names, table_names
 from fod_bench.cli.typer_app import App
 from fod_bench.errors import FodBenchError, UsageError
 from fod_bench.machine import log_lines
@@ -50,7 +51,6 @@ Prices = Annotated[
 
 app = App(
     help="Reproduce Focus the Discrepancy (ICCV 2023) and compare anomaly detectors over whole benchmarks.",
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -257,7 +257,9 @@ def report(
     job: Annotated[
         Path | None,
         typer.Argument(
-            metavar="JOB", help="Job file or name, to see exactly its cells; default: every run in the store."
+            metavar="JOB",
+            help="Job file or name, to see exactly its cells; default: every run in the store.",
+            autocompletion=job_names,
         ),
     ] = None,
     store: StoreOption = None,
@@ -270,6 +272,7 @@ def report(
         typer.Option(
             metavar="N|NAME|all",
             help="Table of the paper (1 to 15), a job's name for its own table, or all; may be repeated. Default: what has rows.",
+            autocompletion=table_names,
         ),
     ] = None,
     format_: Annotated[
@@ -277,6 +280,7 @@ def report(
         typer.Option(
             "--format",
             help="How the tables are written; tidy is one CSV with every seed of every cell, html a page with images.",
+            autocompletion=format_names,
         ),
     ] = "terminal",
     out: Annotated[
@@ -294,7 +298,10 @@ def report(
     ] = "best",
     figure: Annotated[
         list[str] | None,
-        typer.Option(help="Draw a figure into --out, as SVG and PNG; lambda is the paper's Figure 5. May be repeated."),
+        typer.Option(
+            help="Draw a figure into --out, as SVG and PNG; lambda is the paper's Figure 5. May be repeated.",
+            autocompletion=figure_names,
+        ),
     ] = None,
     explain: Annotated[
         str | None, typer.Option(metavar="CELL", help="Tell where a number comes from, e.g. 'FOD/mvtec/bottle'.")
@@ -366,6 +373,8 @@ def report(
         say(path, err=True)
 
 
+app.command(name="init")(init.init)
+app.command(name="doctor")(doctor.doctor)
 app.command(name="status")(status.status)
 app.command(name="methods")(methods.methods)
 app.command(name="figure")(figure.figure)

@@ -62,7 +62,7 @@ def _summary(store: Store, infos: list[ObjectInfo], as_json: bool) -> None:
     from rich.table import Table
 
     from fod_bench.records.names import KINDS, kind_of
-    from fod_bench.records.upkeep import format_bytes
+    from fod_bench.text import format_bytes
 
     sizes: dict[str, list[int]] = {kind: [] for kind in (*KINDS, "unknown")}
     for info in infos:
@@ -118,8 +118,9 @@ def verify(
         return
     if set_:
         raise UsageError("--set changes a job file; give it with --data")
-    from fod_bench.records.upkeep import Meter, format_bytes, verify_store
+    from fod_bench.records.upkeep import Meter, verify_store
     from fod_bench.store import open_existing
+    from fod_bench.text import format_bytes
 
     opened = open_existing(store or default_store())
     with Meter("reading", stderr()) as meter:
