@@ -95,7 +95,6 @@ def run(
         typer.Option(
             metavar="PORT",
             min=1,
-            max=65535,
             help="Serve Prometheus metrics at http://127.0.0.1:PORT/metrics; a cluster's own are set where it is started.",
         ),
     ] = None,
@@ -121,6 +120,8 @@ def run(
         raise UsageError(
             "--metrics-port is for a Ray of the run's own; for a cluster give `ray start --metrics-export-port=PORT` on each node"
         )
+    if metrics_port is not None and metrics_port > 65535:
+        raise UsageError(f"--metrics-port {metrics_port}: ports end at 65535")
     loaded = load(job, set_, store)
     again = run_command(job, set_, store)
     opened = open_store(loaded.store)
