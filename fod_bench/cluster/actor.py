@@ -31,7 +31,6 @@ class RemoteWorker:
                 f"store {store_uri} on {socket.gethostname()} is not the one that the run was started on; "
                 "give a folder that every machine reaches under the same path, or s3://bucket/prefix"
             )
-        self._node_id: str = ray.get_runtime_context().get_node_id()
         self._heed_termination()
 
     def prepare(self, tasks: list[SetTask]) -> list[Prepared | Taken | Failure]:
@@ -42,7 +41,7 @@ class RemoteWorker:
 
     def status(self) -> tuple[str, list[Status]]:
         """With Ray's name of the node."""
-        return self._node_id, self._worker.status()
+        return ray.get_runtime_context().get_node_id(), self._worker.status()
 
     def stop(self) -> None:
         self._worker.stop()
