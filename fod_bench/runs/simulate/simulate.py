@@ -147,6 +147,10 @@ def simulate(
     ).run(trials)
     per_hour_of = dict(zip(executor.nodes(), prices, strict=True))
     seconds = max((span.until for span in executor.spans), default=0.0)
+    if not seconds:
+        raise FodBenchError(
+            f"nothing is done within the budget of {budget}: no worker of this cluster gets to a training"
+        )
     steady = STEADY * seconds
     undone = {trial.key for trial in rest}
     done = [trial for trial in trials if trial.key not in undone]
