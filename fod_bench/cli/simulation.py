@@ -56,7 +56,7 @@ class Asked:
         found = self.run(plan, store)
         return {
             "cluster": self.form,
-            "nodes": {group.machine: group.count for group in found.groups},
+            "nodes": {group.machine: group.nodes for group in found.groups},
             "trainings": found.trainings,
             "trainings_uncounted": found.uncounted,
             "trainings_told_by_records": found.told,
@@ -77,7 +77,7 @@ class Asked:
         )
         table.add_column(style="dim")
         table.add_column()
-        nodes = ", ".join(f"{group.count} {group.machine} ({_has(group)})" for group in found.groups)
+        nodes = ", ".join(f"{group.nodes} {group.machine} ({_has(group)})" for group in found.groups)
         table.add_row("nodes", Text(hidden(nodes)))
         uncounted = f"; {counted(found.uncounted, 'training')} left out, whose images are not counted" * (
             found.uncounted > 0

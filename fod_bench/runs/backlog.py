@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -70,6 +71,12 @@ class Seat(NamedTuple):
     """Keys of the sets that workers of its node have used."""
     seconds: float = float("inf")
     """In which a training has to end."""
+    idle: float = float("inf")
+    """Seconds for which the worker has had nothing to do."""
+
+
+IDLE_PART = 0.05
+"""A worker waits for the sets of a longer training, instead of beginning a shorter one, for this part of its time at most."""
 
 
 class Backlog:
@@ -151,6 +158,26 @@ class Backlog:
                     return chosen
                 chosen.append(self._begin(queue, seat.share, place))
         return chosen
+
+    def longer_to_come(self, seat: Seat) -> int:
+        """How many trainings are worth an idle worker's waiting: they come before the one that it could begin, and their sets are
+        being prepared. It waits for a small part of what they take, and no longer."""
+        queue = self._next_queue(seat)
+        head = self._head(queue, seat) if queue is not None else None
+        if head is None or seat.idle == float("inf"):
+            return 0
+        first, coming = self._order.turn(head, seat.share), 0
+
+        def worth(trial: TrialJob) -> bool:
+            turn = self._order.turn(trial, seat.share)
+            return turn[:2] < first[:2] and seat.idle <= -IDLE_PART * turn.seconds
+
+        for other in self._queues.values():
+            if other.ready or not all(one.ready or one.preparing for one in other.sets):
+                continue
+            waiting = other.waiting.get(seat.share, [])
+            coming += len(waiting) - bisect_left(waiting, True, key=worth)
+        return coming
 
     def _next_queue(self, seat: Seat) -> _Queue | None:
         """The one whose next training is to begin on this seat."""

@@ -50,7 +50,7 @@ PAGES = [
     ("plots.html", "Plots"),
     ("provenance.html", "Where it comes from"),
 ]
-ROOM = 26_000_000
+ROOM = 24_000_000
 """Bytes of a page that its images and the pages of its trainings may take together."""
 LEAST_ROOM = 6_000_000
 """Bytes for images, however many trainings there are."""

@@ -17,7 +17,8 @@ _GROUP = re.compile(r"(?P<count>\d{1,6})[x×](?P<kind>[A-Za-z0-9][\w.-]*)")
 class Group:
     """Nodes of one kind."""
 
-    count: int
+    nodes: int
+    """How many."""
     machine: str
     """Its name in the price list."""
     node: NodeResources

@@ -20,7 +20,7 @@ class StandIn:
     name: str
     form: str
     """One of its own in each training."""
-    images: int
+    images: float
     """How many there are, each as so many of 256×256 pixels: what extracting takes goes by it. 0 for sets that need no backbone."""
     stored: bool
     """Whether the store has it."""
