@@ -72,6 +72,10 @@ def predictor_of(
     except ValueError as error:
         raise FodBenchError(f"{found.name}: {error}") from None
     forms = _forms(record)
+    if weights_file is not None and not str(record.features.get("weights", "")).startswith("sha256:"):
+        raise UsageError(
+            f"{found.name} has no weights of a file: its method has no backbone, or one of random weights; name none"
+        )
     weights = _weights(found, weights_file) if "weights" in record.features else None
     backbone = None
     if weights is not None and set(forms) - {"images"}:

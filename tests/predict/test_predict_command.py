@@ -161,6 +161,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "run": (["--run", "other"], "no run 'other'"),
     "good": (["--good", "nowhere"], "there is no nowhere"),
     "device": (["--device", "tpu"], "tpu"),
+    "weights": (["--weights", "model.safetensors"], "has no weights of a file"),
 }
 
 
