@@ -68,7 +68,8 @@ def table(results: Results) -> str:
 def overlay(store: Store, found: dict[tuple[str, str], Record], categories: dict[str, Category]) -> bytes:
     """A row for each category: image, ground truth, and the maps of two methods laid over it."""
     figure, axes = pyplot.subplots(len(_SHOWN), 2 + len(_ROWS), figsize=(6.4, 5.0), dpi=110)
-    for line, (name, kind) in zip(axes, _SHOWN.items(), strict=True):
+    for row_number, (name, kind) in enumerate(_SHOWN.items()):
+        line = axes[row_number]
         category = categories[name]
         number, sample = next((n, one) for n, one in enumerate(category.test) if one.defect == kind)
         mask = category.read_mask(sample)
@@ -84,7 +85,7 @@ def overlay(store: Store, found: dict[tuple[str, str], Record], categories: dict
                 place.imshow(scores, cmap="turbo", alpha=0.55, extent=(0, image.shape[1], image.shape[0], 0))
             place.set_xticks([])
             place.set_yticks([])
-            if line is axes[0]:
+            if not row_number:
                 place.set_title(title, fontsize=9)
         line[0].set_ylabel(f"{name}\n{kind.replace('_', ', ')}", fontsize=8)
     figure.tight_layout(pad=0.4)
