@@ -144,7 +144,8 @@ def push(
     """
     from fod_bench.cli.store_common import stderr
     from fod_bench.datasets.push import push as push_folder
-    from fod_bench.records.upkeep import Meter, format_bytes
+    from fod_bench.records.upkeep import Meter
+    from fod_bench.text import format_bytes
 
     with Meter("sending", stderr()) as meter:
         pushed = push_folder(folder, bucket, lambda size: meter.add(size, 1))
