@@ -12,11 +12,14 @@ from fod_bench.features.feature_set import manifest_of
 from fod_bench.job import dump_job
 from fod_bench.plan import Plan, TrialJob
 from fod_bench.records.failures import Failure, failure_names, forget_failure, keep_failure, kept_failure
-from fod_bench.records.names import TRIALS, job_name, plan_name, record_name
+from fod_bench.records.index.changes import changing
+from fod_bench.records.index.trials import Trials
+from fod_bench.records.names import job_name, plan_name, record_name
 from fod_bench.records.record import Record
 from fod_bench.records.tidy import tidy_leftovers
 from fod_bench.runs.admission import admit
 from fod_bench.runs.executor import OpenExecutor
+from fod_bench.runs.index_keeper import IndexKeeper
 from fod_bench.runs.progress import Counts, Progress, stderr_console
 from fod_bench.runs.resources import NodeResources, Share, beyond_memory, share_of
 from fod_bench.runs.scheduler import Scheduler
@@ -69,7 +72,7 @@ def run_plan(plan: Plan, store: Store, options: RunOptions, open_executor: OpenE
     if options.only is None:
         asked = {(part.name, name) for part in plan.job.parts() for name in part.datasets}
         counts.uncounted = len({name for _, name in asked - {(cell.part, cell.dataset) for cell in plan.run.cells}})
-    there = {info.name for info in store.list(TRIALS)}
+    there = Trials(store).names({trial.key for trial in trials})
     work = [trial for trial in trials if not _settled(trial, there, store, progress, options.retry_failed)]
     interrupted = _work(plan, store, options, open_executor, progress, work)
     if not interrupted:
@@ -101,7 +104,8 @@ def repair(
     progress = _progress(trials, store, options)
     for trial in trials:
         progress.note(f"damaged   {trial.name}: {damaged[record_name(trial.key)]}; trained anew")
-        store.delete(record_name(trial.key))
+        with changing(store, trial.key):
+            store.delete(record_name(trial.key))
     interrupted = _work(plan, store, options, open_executor, progress, trials)
     counts.replace_reused(progress.counts)
     return True, interrupted
@@ -143,6 +147,7 @@ def _work(
     driver = secrets.token_hex(4)
     try:
         with (
+            IndexKeeper(store, progress.note),
             StateWriter(store, plan.run, driver, progress),
             open_executor(store.uri, plan_name(plan.run.run_id), progress.note) as executor,
         ):

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from fod_bench.job import Job
+from fod_bench.job import Job, run_id
 from fod_bench.job.stored import RunJobs
 from fod_bench.records.claims import held_keys
 from fod_bench.records.failures import marked_reason
-from fod_bench.records.names import CLAIMS, TRIALS, failure_log_name, failure_name, key_of, kind_of, record_name
+from fod_bench.records.index.trials import Trials
+from fod_bench.records.names import CLAIMS, failure_log_name, failure_name, key_of, record_name
 from fod_bench.records.run import Cell, RunPlan
 from fod_bench.records.run_reader import Driver, RunReader, Runs, Standing, no_run, trained_keys
 from fod_bench.records.state import DriverState, Task
 from fod_bench.store import Store
+
+if TYPE_CHECKING:
+    from fod_bench.records.index.generations import Known
 
 Condition = Literal["running", "complete", "failed", "stopped"]
 """`running`: somebody is at work on it; `complete`: everything has a record; `failed`: nothing is left to do, but something
@@ -129,10 +133,11 @@ class StatusReader:
         self._runs, self._jobs = RunReader(store), RunJobs(store)
         self._plans: tuple[RunPlan, ...] = ()
         self._differing: dict[str, dict[str, str]] = {}
+        self._known: Known = {}
 
     def read(self) -> Status:
         """How things stand. Raises `StoreError`."""
-        runs = self._runs.read()
+        runs = self._runs.read(self._wanted())
         self._plans, self._differing = runs.plans, self._jobs.differences(runs.plans)
         plans = runs.plans if self._job is None else self._jobs.of_job(self._job, runs.plans)
         if not plans:
@@ -145,9 +150,20 @@ class StatusReader:
         }
         # Claims first: what is recorded between the two listings then counts as recorded, not as waiting.
         claimed = self._claimed(tasks)
-        there = {info.name for info in self._store.list(TRIALS) if kind_of(info.name) in ("records", "failures")}
+        there = Trials(self._store, self._known).names({cell.key for plan in plans for cell in plan.cells if cell.key})
         read = [self._run(plan, runs, tasks, claimed, there) for plan in plans]
         return Status(self._store.uri, read, runs.damaged)
+
+    def _wanted(self) -> set[str] | None:
+        """The runs whose plans are read: those of a job of that name where the job's own is among them, else all."""
+        if self._job is None:
+            return None
+        there = self._runs.run_ids()
+        return (
+            {name for name in there if name.rpartition("-")[0] == self._job.name}
+            if run_id(self._job) in there
+            else None
+        )
 
     def none(self, command: str) -> str:
         """The line for a store in which the last reading found no run; `command` runs the job."""

@@ -20,7 +20,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -103,6 +103,16 @@ class LocalStore:
                 return places.info(name, self._path(name))
             except NO_OBJECT:
                 return None
+
+    def infos(self, names: Sequence[str]) -> list[ObjectInfo | None]:
+        """See `fod_bench.store.base.LooksAtOnce`."""
+        found: list[ObjectInfo | None] = []
+        for name in names:
+            try:
+                found.append(places.info_of(name, self._path(name).stat()))
+            except OSError:  # as a rule because there is nothing
+                found.append(self.info(name))
+        return found
 
     def exists(self, name: str) -> bool:
         """See `Store.exists`."""
