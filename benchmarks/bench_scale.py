@@ -142,7 +142,6 @@ def _measured(store: Store, sizes: Sequence[int], put: Put, slow_until: int) -> 
                 made += len(piece)
             filled = time.perf_counter() - started
             lines.append({"records": size} | _commands(store, job, size, size <= slow_until))
-            print(json.dumps(lines[-1] | {"made_s": round(filled)}), flush=True)
             piece = list(islice(records, APPENDED))
             for name, content in piece:
                 note_change(store, key_of(name))
@@ -150,6 +149,7 @@ def _measured(store: Store, sizes: Sequence[int], put: Put, slow_until: int) -> 
             made += len(piece)
             appended = _process([sys.executable, "-c", _APPEND, store.uri])[0]
             lines[-1] |= {"append_1000_s": appended.seconds, "append_1000_processor_s": appended.processor_seconds}
+            print(json.dumps(lines[-1] | {"made_s": round(filled)}), flush=True)
     return lines
 
 

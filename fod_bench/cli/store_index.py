@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from fod_bench.cli.common import Verbose, default_store, guarded
-from fod_bench.cli.store_common import StoreOption, stderr
+from fod_bench.cli.store_common import StoreOption, aside
 from fod_bench.machine.terminal import say
 from fod_bench.text import counted
 
@@ -28,20 +28,15 @@ def index(
     Example: `fod-bench store index --store s3://bucket/fod`
     """
     from fod_bench.records.index.append import refresh
-    from fod_bench.records.upkeep import Meter
     from fod_bench.store import open_existing
 
+    def tell(looked_at: int, of: int) -> None:
+        if looked_at < of:
+            aside(f"{looked_at} of {counted(of, 'trial')} looked at")
+
     opened = open_existing(store or default_store())
-    with Meter("reading", stderr()) as meter:
-        before = 0
-
-        def tell(done: int, of: int) -> None:
-            nonlocal before
-            meter.expect(of, 0)
-            meter.add(0, objects=done - before)
-            before = done
-
-        done = refresh(opened, anew, tell)
+    done = refresh(opened, anew, tell)
     say(
-        f"{opened.uri}: {counted(done.trials, 'trial')} in the index, {done.read} read, {counted(done.generations, 'generation')}"
+        f"{opened.uri}: {counted(done.trials, 'trial')} in the index, {done.read} read, "
+        f"{counted(done.generations, 'generation')}"
     )

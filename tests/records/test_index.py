@@ -17,14 +17,14 @@ from fod_bench.records.index import append, generations, trials
 from fod_bench.records.index.append import append_changes, refresh
 from fod_bench.records.index.changes import changing, note_change, noted
 from fod_bench.records.index.generations import UnusableError, open_index
-from fod_bench.records.index.rows import names_of
+from fod_bench.records.index.rows import NOTHING, names_of
 from fod_bench.records.index.trials import Trials
 from fod_bench.records.names import failure_name, newest_name, record_name
 from fod_bench.records.tidy import tidy_trial
 from fod_bench.store import ObjectMissingError, Store, open_store
 from tests.helpers.memory_store import MemoryStore
 from tests.helpers.report_builders import record
-from tests.helpers.store_builders import cell
+from tests.helpers.store_builders import age, call, cell, save_trial, whole_store
 
 KEYS = [f"{number:02d}" for number in range(12)]
 
@@ -390,3 +390,38 @@ def test_a_generation_is_read_once_by_who_asks_again(store: Store, monkeypatch: 
     monkeypatch.setattr(generations, "read_generation", None)
     index = Trials(store, known).index
     assert index is not None and "a" in index.places(["a"])
+
+
+class TestCommands:
+    def test_index_says_what_it_did(self, tmp_path: Path) -> None:
+        store = whole_store(open_store(str(tmp_path / "store")))
+        said = call("index", "--store", store.uri).stdout
+        assert said == f"{store.uri}: 2 trials in the index, 2 read, 1 generation\n"
+        assert "2 trials in the index, 0 read" in call("index", "--store", store.uri).stdout
+        assert "2 trials in the index, 2 read, 1 generation" in call("index", "--anew", "--store", store.uri).stdout
+        assert "no fault found" in call("verify", "--store", store.uri).output
+        assert "0 objects, 0 B can go" in call("gc", "--store", store.uri).output
+
+    def test_a_store_that_is_none(self, tmp_path: Path) -> None:
+        assert "there is no folder" in call("index", "--store", str(tmp_path / "none"), code=1).output
+
+    def test_what_gc_deletes_is_no_longer_told(self, tmp_path: Path) -> None:
+        store = whole_store(open_store(str(tmp_path / "store")))
+        save_trial(store, "b1")
+        keep_failure(store, "b2", "b2", Failure("it broke", ""))
+        refresh(store)
+        age(store)
+        call("gc", "--store", store.uri, "--delete")
+        index = open_index(store)
+        assert index is not None and not noted(store)
+        assert {key for key, place in index.places(["a1", "b1", "b2"]).items() if place.state != NOTHING} == {"a1"}
+
+    def test_what_cp_brings_is_told(self, tmp_path: Path) -> None:
+        source = whole_store(open_store(str(tmp_path / "source")))
+        refresh(source)
+        target = open_store(str(tmp_path / "target"))
+        refresh(target)
+        call("cp", source.uri, target.uri)
+        index = open_index(target)
+        assert index is not None and not noted(target) and sorted(index.places(["a1", "a2"])) == ["a1", "a2"]
+        assert len(list(target.list("index/"))) == 3
