@@ -26,7 +26,7 @@ from fod_bench.store.base import LooksAtOnce
 from fod_bench.store.many import read_many
 
 if TYPE_CHECKING:
-    from fod_bench.records.index.generations import Index, Known
+    from fod_bench.records.index.generations import Index, Known, Place
     from fod_bench.records.index.timings import Timings
 
 _LOG = logging.getLogger(__name__)
@@ -59,8 +59,8 @@ class Trials:
         told, asked = self._told(keys)
         found = {
             name
-            for key, state in told.items()
-            for name, version in zip(names_of(key), state, strict=True)
+            for key, place in told.items()
+            for name, version in zip(names_of(key), _state(place), strict=True)
             if version is not None
         }
         if len(asked) <= _ASKED and self.index is not None:
@@ -77,16 +77,16 @@ class Trials:
         if local and len(keys) <= FEW:
             return
         told, _ = self._told(keys)
-        if self.index is None or not told:
+        index = self.index
+        if index is None or not told:
             return
-        places = {key: place for key, place in self.index.places(told).items() if place.kept}
         try:
-            yield from self.index.contents(places)
+            yield from index.contents({key: place for key, place in told.items() if place is not None and place.kept})
         except DamagedObjectError as error:
             self._distrust(str(error))
             return
         if not local:  # in a folder something may stand in its place, which reading tells
-            yield from ((key, None) for key, state in told.items() if state == NOTHING)
+            yield from ((key, None) for key, place in told.items() if _state(place) == NOTHING)
 
     def timings(self) -> Timings:
         """What all records of the store tell of the time that trainings take. Raises `StoreError`.
@@ -126,18 +126,16 @@ class Trials:
             return None
         return index
 
-    def _told(self, keys: Collection[str]) -> tuple[dict[str, State], list[str]]:
-        """What the index says of those of `keys` of which it can be trusted, and the others."""
+    def _told(self, keys: Collection[str]) -> tuple[dict[str, Place | None], list[str]]:
+        """What the index says of those of `keys` of which it can be trusted, None being that there is nothing; and the others."""
         if self.index is None:
             return {}, list(keys)
         known, changed = self.index.places(keys), self.index.changed
-        told: dict[str, State] = {
-            key: known[key].state if key in known else NOTHING for key in keys if key not in changed
-        }
+        told = {key: known.get(key) for key in keys if key not in changed}
         if isinstance(self._store, LooksAtOnce):  # of others nothing is asked
-            told = {key: state for key, state in told.items() if state[0] is not None}
-        differing = self._differing(told)
-        told = {key: state for key, state in told.items() if key not in differing}
+            told = {key: place for key, place in told.items() if _state(place)[0] is not None}
+        differing = self._differing({key: _state(place) for key, place in told.items()})
+        told = {key: place for key, place in told.items() if key not in differing}
         return told, [key for key in keys if key not in told]
 
     def _differing(self, told: dict[str, State]) -> set[str]:
@@ -167,6 +165,10 @@ class Trials:
         _LOG.warning(
             "index     of store %s is not used: %s; `fod-bench store index` makes it anew", self._store.uri, why
         )
+
+
+def _state(place: Place | None) -> State:
+    return NOTHING if place is None else place.state
 
 
 _Infos = Callable[[Sequence[str]], list[ObjectInfo | None]]
