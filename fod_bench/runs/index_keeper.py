@@ -24,7 +24,7 @@ class IndexKeeper:
         self._store, self._note = store, note
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._keep_going, name="index", daemon=True)
-        self._told = False
+        self._told, self._large = False, False
 
     def __enter__(self) -> IndexKeeper:
         self._thread.start()
@@ -49,7 +49,7 @@ class IndexKeeper:
             self._tell(str(error))
         except UnusableError as unusable:
             try:
-                if self._is_small():
+                if not self._large and self._is_small():
                     refresh(self._store, anew=True)
                 else:
                     self._tell(f"{unusable}; `fod-bench store index` makes it anew")
@@ -65,6 +65,7 @@ class IndexKeeper:
         for info in self._store.list(TRIALS):
             trials += kind_of(info.name) == "records"
             if trials > MOST_READ:
+                self._large = True
                 return False
         return True
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from fod_bench.errors import StoreError
 from fod_bench.records.claims import Claim, take
 from fod_bench.records.failures import Failure, forget_failure, keep_failure
 from fod_bench.records.index import append, generations, trials
@@ -390,6 +391,14 @@ def test_a_generation_is_read_once_by_who_asks_again(store: Store, monkeypatch: 
     monkeypatch.setattr(generations, "read_generation", None)
     index = Trials(store, known).index
     assert index is not None and "a" in index.places(["a"])
+
+
+def test_a_temporary_folder_that_cannot_be_written_is_named(
+    bucket: MemoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
+    with pytest.raises(StoreError, match=r"temporary folder .*/gone \(set by TMPDIR\): No such file"):
+        refresh(bucket)
 
 
 class TestCommands:

@@ -6,10 +6,10 @@ has the newest knows whether the others are all there, and are the ones that wer
 
 from __future__ import annotations
 
+import contextlib
 import io
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from fod_bench.errors import DamagedObjectError
+from fod_bench.errors import DamagedObjectError, StoreError
 from fod_bench.records.index.rows import UNSURE, Row, State, Timing
 from fod_bench.records.names import generation_name, indexed_name
 from fod_bench.store import Store
@@ -97,11 +97,13 @@ class Writer:
     """Writes the rows of one generation, the records to a temporary file as they come. A context manager."""
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="fod-bench-")
-        self._path = Path(self._folder.name) / "records.parquet"
-        self._file = pq.ParquetWriter(
-            self._path, _RECORDS, compression="zstd", use_dictionary=False, write_statistics=False
-        )
+        """Raises `StoreError`, as all that writes does, when the temporary folder (`TMPDIR`) cannot be written."""
+        with _writing():
+            self._folder = tempfile.TemporaryDirectory(prefix="fod-bench-")
+            self._path = Path(self._folder.name) / "records.parquet"
+            self._file = pq.ParquetWriter(
+                self._path, _RECORDS, compression="zstd", use_dictionary=False, write_statistics=False
+            )
         self._columns: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
         self._contents: list[bytes | None] = []
 
@@ -109,7 +111,8 @@ class Writer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        with contextlib.suppress(OSError):
+            self._file.close()
         self._folder.cleanup()
 
     def __len__(self) -> int:
@@ -135,7 +138,8 @@ class Writer:
     def close(self) -> Path:
         """The records' file, which is whole then."""
         self._flush()
-        self._file.close()
+        with _writing():
+            self._file.close()
         return self._path
 
     def content(self, about: About) -> bytes:
@@ -149,7 +153,8 @@ class Writer:
 
     def _flush(self) -> None:
         if self._contents:
-            self._file.write_table(pa.table([pa.array(self._contents, type=pa.binary())], schema=_RECORDS))
+            with _writing():
+                self._file.write_table(pa.table([pa.array(self._contents, type=pa.binary())], schema=_RECORDS))
         self._contents = []
 
 
@@ -217,7 +222,7 @@ def _starts(file: pq.ParquetFile) -> list[tuple[int, int]]:
     return found
 
 
-@contextmanager
+@contextlib.contextmanager
 def _reading(name: str) -> Iterator[None]:
     """While a Parquet file is read: whatever strange content raises becomes a `DamagedObjectError`."""
     try:
@@ -225,3 +230,15 @@ def _reading(name: str) -> Iterator[None]:
     except _UNFIT as error:
         text = " ".join(str(error).split())[:200]
         raise DamagedObjectError(f"object {name} is damaged: no part of an index: {text}") from error
+
+
+@contextlib.contextmanager
+def _writing() -> Iterator[None]:
+    """While the temporary file is written: an error of the disk is told."""
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or " ".join(str(error).split())
+        raise StoreError(
+            f"cannot make an index: temporary folder {tempfile.gettempdir()} (set by TMPDIR): {why}"
+        ) from error
