@@ -266,8 +266,7 @@ def _highest(store: Store) -> int:
 
 def _forget(store: Store, notes: Iterable[str]) -> None:
     """Remove notes of what the index tells by now."""
-    for name in notes:
-        store.delete(name)
+    read_many(store.delete, list(notes))
 
 
 def _sweep(store: Store) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pydantic import ValidationError
@@ -47,10 +48,10 @@ def names_of(key: str) -> tuple[str, str, str]:
     return record_name(key), failure_name(key), failure_log_name(key)
 
 
-def state_of(infos: tuple[ObjectInfo | None, ...]) -> State:
-    """The state of what a listing, or looking, tells of the three objects."""
+def state_of(infos: Sequence[ObjectInfo | None]) -> State:
+    """The state of what a listing tells of the three objects. Beside a record the others do not count."""
     record, mark, log = map(version_of, infos)
-    return record, mark, log
+    return (record, None, None) if record is not None else (None, mark, log)
 
 
 def version_of(info: ObjectInfo | None) -> str | None:
@@ -58,24 +59,31 @@ def version_of(info: ObjectInfo | None) -> str | None:
     return None if info is None else f"{info.size}:{info.tag or repr(info.modified)}"
 
 
-def read_row(store: Store, key: str, before: State | None = None) -> Row:
-    """What lies in the store of a trial, its record read. `before`: its state, where a listing has told it. Raises `StoreError`."""
-    state = before or state_of(tuple(map(store.info, names_of(key))))
+def read_row(store: Store, key: str, seen: State | None = None) -> Row:
+    """What lies in the store of a trial, its record read. `seen`: its state, where a listing has told it. Raises `StoreError`.
+
+    The record's version is seen before it is read: of one that is replaced in between it is that of none any more.
+    """
+    state = seen or _look(store, key)
     if state[0] is None:
         return Row(key, state)
     try:
         content = store.get(record_name(key))
     except (ObjectMissingError, DamagedObjectError):
         return Row(key, state)
-    if version_of(store.info(record_name(key))) != state[0]:
-        return Row(key, UNSURE)
     return Row(key, state, content, timing_of(content))
+
+
+def _look(store: Store, key: str) -> State:
+    record, mark, log = names_of(key)
+    found = store.info(record)
+    return state_of((found, *(store.info(name) if found is None else None for name in (mark, log))))
 
 
 NOTHING: State = (None, None, None)
 """Of a trial that has neither a record nor a failure."""
 UNSURE: State = ("?", None, None)
-"""Of a trial that changed while it was read: no object is of that version, so the store is asked each time."""
+"""Of a trial of which others may know better: no object is of that version, so the store is asked each time."""
 
 
 def timing_of(content: bytes) -> Timing | None:
