@@ -19,8 +19,8 @@ from itertools import groupby
 from fod_bench.errors import DamagedObjectError, StoreError
 from fod_bench.records.index.changes import noted
 from fod_bench.records.index.format import VERSION, About, Generation, Member, Writer, read_generation, rows_of
-from fod_bench.records.index.generations import STATES, Index, Newest, UnusableError, open_index
-from fod_bench.records.index.rows import NOTHING, Row, State, names_of, read_row, state_of
+from fod_bench.records.index.generations import Index, Newest, UnusableError, open_index
+from fod_bench.records.index.rows import NOTHING, STATES, Row, State, names_of, read_row, state_of
 from fod_bench.records.names import (
     CLAIMS,
     GENERATIONS,

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fod_bench.errors import DamagedObjectError, StoreError
-from fod_bench.records.index.rows import UNSURE, Row, State, Timing
+from fod_bench.records.index.rows import STATES, TIMINGS, UNSURE, Row, State, Timing
 from fod_bench.records.names import generation_name, indexed_name
 from fod_bench.store import Store
 from fod_bench.store.reading import Count, Part
@@ -32,12 +32,10 @@ _GROUP = 128
 _ABOUT = b"fod-bench"
 
 _WORDS = pa.dictionary(pa.int32(), pa.string())
-_STATE = ("record", "mark", "log")
-_TIMING = ("method", "setting", "counts", "seconds", "device", "threads")
 SCHEMA = pa.schema(
     [
         pa.field("key", pa.string(), nullable=False),
-        *(pa.field(name, pa.string()) for name in _STATE),
+        *(pa.field(name, pa.string()) for name in STATES),
         pa.field("kept", pa.bool_(), nullable=False),
         *(pa.field(name, _WORDS) for name in ("method", "setting", "counts")),
         pa.field("seconds", pa.float64()),
@@ -120,8 +118,8 @@ class Writer:
 
     def add(self, row: Row) -> None:
         """One more row."""
-        timing = row.timing or Timing(*(None,) * len(_TIMING))  # type: ignore[arg-type]
-        values = (row.key, *row.state, row.content is not None, *(getattr(timing, name) for name in _TIMING))
+        timing = row.timing or Timing(*(None,) * len(TIMINGS))  # type: ignore[arg-type]
+        values = (row.key, *row.state, row.content is not None, *(getattr(timing, name) for name in TIMINGS))
         for column, value in zip(self._columns.values(), values, strict=True):
             column.append(value)
         self._contents.append(row.content)
@@ -132,7 +130,7 @@ class Writer:
         """Of these trials it is not known what there is."""
         for place, key in enumerate(self._columns["key"] if keys else ()):
             if key in keys:
-                for name, value in zip((*_STATE, "kept"), (*UNSURE, False), strict=True):
+                for name, value in zip((*STATES, "kept"), (*UNSURE, False), strict=True):
                     self._columns[name][place] = value
 
     def close(self) -> Path:
@@ -208,7 +206,7 @@ def rows_of(store: Store, generation: Generation) -> Iterator[Row]:
         for values in batch.to_pylist():
             content = next(contents)[1] if values["kept"] else None
             state: State = (values["record"], values["mark"], values["log"])
-            timing = Timing(*(values[name] for name in _TIMING)) if values["method"] is not None else None
+            timing = Timing(*(values[name] for name in TIMINGS)) if values["method"] is not None else None
             yield Row(values["key"], state, content, timing)
 
 

@@ -14,15 +14,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from fod_bench.errors import DamagedObjectError
 from fod_bench.records.index.changes import noted
 from fod_bench.records.index.format import Generation, read_contents, read_generation
-from fod_bench.records.index.rows import State
+from fod_bench.records.index.rows import STATES, State
 from fod_bench.records.names import GENERATIONS, generation_number, newest_name
 from fod_bench.store import ObjectInfo, ObjectMissingError, Store
 from fod_bench.store.many import read_many
 from fod_bench.store.reading import Count
 
-STATES = ("record", "mark", "log")
-TIMINGS = ("method", "setting", "counts", "seconds", "device", "threads")
-"""Columns of a generation's table."""
 _ATTEMPTS = 4
 """So often an index is read again whose generations were merged meanwhile."""
 

@@ -13,6 +13,10 @@ from fod_bench.records.names import failure_log_name, failure_name, record_name
 from fod_bench.records.record import Record
 from fod_bench.store import ObjectInfo, ObjectMissingError, Store
 
+STATES = ("record", "mark", "log")
+TIMINGS = ("method", "setting", "counts", "seconds", "device", "threads")
+"""Names of the columns of a state and of a timing."""
+
 State = tuple[str | None, str | None, str | None]
 """Of a trial's record, mark of a failure and log: what tells one content from another, None where there is no such object."""
 

@@ -19,7 +19,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from fod_bench.errors import DamagedObjectError
-from fod_bench.records.index.rows import NOTHING, State, names_of, version_of
+from fod_bench.records.index.rows import NOTHING, STATES, TIMINGS, State, names_of, version_of
 from fod_bench.records.names import GENERATIONS, TRIALS, key_of, kind_of
 from fod_bench.store import ObjectInfo, Store
 from fod_bench.store.base import LooksAtOnce
@@ -95,15 +95,9 @@ class Trials:
         """
         from fod_bench.records.index.timings import indexed_timings, read_timings
 
-        if self.index is not None:
-            from fod_bench.records.index.generations import TIMINGS, UnusableError, open_index
-
-            try:
-                index = open_index(self._store, TIMINGS)
-                if index is not None and index.complete:
-                    return indexed_timings(self._store, index)
-            except UnusableError as error:
-                self._distrust(str(error))
+        index = self._open(TIMINGS) if self._usable else None
+        if index is not None:
+            return indexed_timings(self._store, index)
         return read_timings(self._store, sorted(key_of(name) for name in self._listed if kind_of(name) == "records"))
 
     @property
@@ -113,12 +107,15 @@ class Trials:
 
     @cached_property
     def _opened(self) -> Index | None:
+        return self._open(STATES, self._known)
+
+    def _open(self, columns: Sequence[str], known: Known | None = None) -> Index | None:
         if next(iter(self._store.list(GENERATIONS)), None) is None:
             return None
         from fod_bench.records.index.generations import UnusableError, open_index
 
         try:
-            index = open_index(self._store, known=self._known)
+            index = open_index(self._store, columns, known)
             if index is not None and not index.complete:
                 raise UnusableError("it was being made anew, and is not complete")
         except UnusableError as error:
