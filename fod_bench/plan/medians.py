@@ -25,7 +25,8 @@ def range_medians(values: NDArray[np.float64], starts: Numbers, stops: Numbers) 
         return found
     starts, stops = starts[filled], stops[filled]
     lengths = stops - starts
-    low, high = (_smallest(values, starts, stops, wanted) for wanted in ((lengths - 1) // 2, lengths // 2))
+    ranks = np.concatenate([(lengths - 1) // 2, lengths // 2])
+    low, high = np.split(_smallest(values, np.tile(starts, 2), np.tile(stops, 2), ranks), 2)
     found[filled] = np.where(low == high, low, (low + high) / 2)
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import random
 import threading
@@ -230,6 +231,21 @@ class TestGenerations:
         assert sorted(index.keys().to_pylist()) == keys
         left = [name for name in bucket.objects if name.startswith("index/")]
         assert len(left) == 2 * len(index.generations) + 1
+
+    @pytest.mark.parametrize("twice", [0, 7])
+    def test_keys_that_are_hashes_are_told_once_too(self, bucket: MemoryStore, twice: int) -> None:
+        refresh(bucket)
+        keys = [hashlib.md5(b"%d" % number).hexdigest() for number in range(30)]
+        for key in keys:
+            replace(bucket, key, 0.5)
+        append_changes(bucket)
+        for key in keys[:twice]:
+            replace(bucket, key, 0.25)
+        append_changes(bucket)
+        index = open_index(bucket)
+        assert index is not None and len(index.generations) == 1 + bool(twice)
+        assert sorted(index.keys().to_pylist()) == sorted(keys)
+        assert told(bucket, keys) == truth(bucket, keys)
 
     def test_large_ones_are_not_written_again(self, bucket: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(append, "MOST_ROWS", 4)

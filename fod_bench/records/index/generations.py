@@ -108,6 +108,8 @@ class Index:
     def _counting(self) -> NDArray[Any]:
         """Numbers of the rows that no later generation tells anew, over all generations, in their order."""
         keys = _table(self.generations, ("key",))["key"].combine_chunks()
+        if _all_differ(keys):
+            return np.arange(len(keys))
         codes = keys.dictionary_encode()
         codes = codes.combine_chunks() if isinstance(codes, pa.ChunkedArray) else codes
         last = np.full(len(codes.dictionary), -1)
@@ -174,6 +176,16 @@ def _members(store: Store, there: Mapping[int, ObjectInfo], columns: Sequence[st
 
 def _gone(number: int) -> Generation:
     raise ObjectMissingError(f"generation {number} is gone")
+
+
+def _all_differ(keys: pa.StringArray) -> bool:
+    """Whether no two keys are equal, in a tenth of the time that it takes to tell which; False where that cannot be told."""
+    lengths = pc.min_max(pc.binary_length(keys)).as_py()
+    if lengths != {"min": 32, "max": 32}:  # as all are that are hashes
+        return False
+    words = np.frombuffer(keys.buffers()[2], np.uint64, 4 * len(keys), 32 * keys.offset).reshape(-1, 4)
+    mixed = np.sort(words @ np.array([1, 3, 0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F], np.uint64))
+    return not (mixed[1:] == mixed[:-1]).any()
 
 
 def _table(generations: Sequence[Generation], columns: Sequence[str]) -> pa.Table:
