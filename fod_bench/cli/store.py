@@ -13,6 +13,7 @@ from fod_bench.cli.common import Overrides, Verbose, default_store, guarded, loa
 from fod_bench.cli.store_common import StoreOption, aside, checked, object_count, stderr
 from fod_bench.cli.store_copy import cp
 from fod_bench.cli.store_garbage import gc
+from fod_bench.cli.store_index import index
 from fod_bench.cli.typer_app import App
 from fod_bench.errors import UsageError
 from fod_bench.machine.terminal import SafeConsole, say
@@ -153,4 +154,5 @@ def _time(seconds: float) -> str:
 
 
 app.command()(gc)
+app.command()(index)
 app.command()(cp)
