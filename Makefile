@@ -10,7 +10,7 @@ SWIFT := .venv-swift
 SWIFT_READY := $(SWIFT)/.ready
 CEPH_PACKAGES := radosgw ceph-mon ceph-osd ceph-mgr
 
-.PHONY: demo test browser test-anomalib test-ceph test-gpu lint bench docs setup clean
+.PHONY: demo test browser test-anomalib test-ceph test-gpu lint bench docs site setup clean
 
 setup: $(READY)
 
@@ -75,6 +75,11 @@ bench: setup $(SWIFT_READY)
 docs: setup
 	$(BIN)/python -m fod_bench.job.reference_page > docs/job-reference.md
 	$(BIN)/python -m benchmarks.backbones > docs/backbones.md
+	$(BIN)/python -m fod_bench.report.tables_page > docs/tables.md
+
+# The pages of docs/ as a site in build/site, which opens from a disk; a link that leads nowhere ends it.
+site: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:
 	rm -rf $(VENV) $(ANOMALIB) $(SWIFT) build dist *.egg-info results/store

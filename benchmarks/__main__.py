@@ -24,6 +24,7 @@ NAMES = (
     "bench_cflow",
     "bench_commands",
     "bench_report",
+    "bench_scale",
     "bench_store",
     "bench_scheduler",
     "bench_submit",

@@ -22,6 +22,15 @@ def format_seconds(seconds: float) -> str:
     return f"{days:.1f} days" if days < 10 else f"{days:.0f} days"
 
 
+def format_bytes(size: float) -> str:
+    """`512 B`, `1.5 KiB`, `20.0 MiB`, `3.4 GiB` or more."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
 _JOINERS = "\u200c\u200d"  # invisible too, but scripts and emoji need them
 _CONTROL = ("Cc", "Cs", "Zl", "Zp")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # Tests are of a CPU, whatever the machine has, so that they are the same everywhere; `make test-gpu` names a GPU. Before anything
 # imports triton, which reads it once: on a CPU its kernels are interpreted.
@@ -18,6 +19,9 @@ from tests.helpers.s3_ceph import ceph
 from tests.helpers.s3_servers import Server, moto
 from tests.helpers.s3_swift import swift
 
+if TYPE_CHECKING:
+    from tests.helpers.finished import Finished
+
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
@@ -25,6 +29,17 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     made = Bench(tmp_path_factory.mktemp("bench"))
     yield made
     made.close()
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """A finished job on images that lie on disk, for all tests of what is done with its trials."""
+    from tests.helpers.finished import finished_job
+
+    folder = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        return finished_job(folder)
 
 
 @pytest.fixture(scope="session")

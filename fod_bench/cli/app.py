@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from fod_bench import __version__
-from fod_bench.cli import data, export, jobs, methods, status, submit
+from fod_bench.cli import data, doctor, export, figure, init, jobs, methods, predict, status, submit
 from fod_bench.cli import store as store_commands
 from fod_bench.cli.common import (
+    SOME_FAILED,
     JobFile,
     Overrides,
     Quiet,
@@ -26,6 +27,7 @@ from fod_bench.cli.common import (
     load,
     run_command,
 )
+from fod_bench.cli.completion import figure_names, format_names, job_names, table_names
 from fod_bench.cli.typer_app import App
 from fod_bench.errors import FodBenchError, UsageError
 from fod_bench.machine import log_lines
@@ -35,7 +37,6 @@ from fod_bench.schema.hidden import hidden
 if TYPE_CHECKING:
     from fod_bench.runs.counts import Counts
 
-SOME_FAILED = 3
 BUDGET_USED = 4
 
 Budget = Annotated[
@@ -50,7 +51,6 @@ Prices = Annotated[
 
 app = App(
     help="Reproduce Focus the Discrepancy (ICCV 2023) and compare anomaly detectors over whole benchmarks.",
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -108,7 +108,6 @@ def run(
         typer.Option(
             metavar="PORT",
             min=1,
-            max=65535,
             help="Serve Prometheus metrics at http://127.0.0.1:PORT/metrics; a cluster's own are set where it is started.",
         ),
     ] = None,
@@ -137,6 +136,8 @@ def run(
         raise UsageError(
             "--metrics-port is for a Ray of the run's own; for a cluster give `ray start --metrics-export-port=PORT` on each node"
         )
+    if metrics_port is not None and metrics_port > 65535:
+        raise UsageError(f"--metrics-port {metrics_port}: ports end at 65535")
     if prices is not None and budget is None:
         raise UsageError("--prices is for a budget of money; give --budget too")
     limit = parse_budget(budget) if budget is not None else None
@@ -256,7 +257,9 @@ def report(
     job: Annotated[
         Path | None,
         typer.Argument(
-            metavar="JOB", help="Job file or name, to see exactly its cells; default: every run in the store."
+            metavar="JOB",
+            help="Job file or name, to see exactly its cells; default: every run in the store.",
+            autocompletion=job_names,
         ),
     ] = None,
     store: StoreOption = None,
@@ -269,6 +272,7 @@ def report(
         typer.Option(
             metavar="N|NAME|all",
             help="Table of the paper (1 to 15), a job's name for its own table, or all; may be repeated. Default: what has rows.",
+            autocompletion=table_names,
         ),
     ] = None,
     format_: Annotated[
@@ -276,6 +280,7 @@ def report(
         typer.Option(
             "--format",
             help="How the tables are written; tidy is one CSV with every seed of every cell, html a page with images.",
+            autocompletion=format_names,
         ),
     ] = "terminal",
     out: Annotated[
@@ -293,7 +298,10 @@ def report(
     ] = "best",
     figure: Annotated[
         list[str] | None,
-        typer.Option(help="Draw a figure into --out, as SVG and PNG; lambda is the paper's Figure 5. May be repeated."),
+        typer.Option(
+            help="Draw a figure into --out, as SVG and PNG; lambda is the paper's Figure 5. May be repeated.",
+            autocompletion=figure_names,
+        ),
     ] = None,
     explain: Annotated[
         str | None, typer.Option(metavar="CELL", help="Tell where a number comes from, e.g. 'FOD/mvtec/bottle'.")
@@ -365,8 +373,12 @@ def report(
         say(path, err=True)
 
 
+app.command(name="init")(init.init)
+app.command(name="doctor")(doctor.doctor)
 app.command(name="status")(status.status)
 app.command(name="methods")(methods.methods)
+app.command(name="figure")(figure.figure)
+app.command(name="predict", choices={"format_": predict.map_formats})(predict.predict)
 
 
 def main() -> Any:

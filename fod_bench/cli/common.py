@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, ParamSpec
 
 import typer
 
+from fod_bench.cli.completion import job_names
 from fod_bench.errors import INTERRUPTED, FodBenchError, LostRayError, UsageError, command_again, submitted_as
 from fod_bench.machine import log_lines
 from fod_bench.machine.log_lines import end_at_once, tell
@@ -27,7 +28,10 @@ if TYPE_CHECKING:
 _NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
 
 JobFile = Annotated[
-    Path, typer.Argument(metavar="JOB", help="Job file, or the name of one that `fod-bench jobs` lists.")
+    Path,
+    typer.Argument(
+        metavar="JOB", help="Job file, or the name of one that `fod-bench jobs` lists.", autocompletion=job_names
+    ),
 ]
 StoreOption = Annotated[
     str | None, typer.Option("--store", metavar="URI", help="Store to use instead of the job's own.")
@@ -38,6 +42,9 @@ Overrides = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results and failures.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more; show tracebacks of errors.")]
+
+SOME_FAILED = 3
+"""Exit code of a command that did what it could, but not all."""
 
 P = ParamSpec("P")
 

@@ -1,4 +1,4 @@
-"""`fod-bench data`: checking a data set, bringing it into a bucket, writing a synthetic one."""
+"""`fod-bench data`: checking a data set, fetching a published one, bringing one into a bucket, writing a synthetic one."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from fod_bench.cli import fetch
 from fod_bench.cli.common import INTERRUPTED, Verbose, guarded, interrupted
 from fod_bench.cli.typer_app import App
 from fod_bench.errors import UsageError, plain_message
@@ -17,7 +18,8 @@ from fod_bench.text import counted
 if TYPE_CHECKING:
     from fod_bench.datasets import FolderSettings, Resize
 
-app = App(help="Check a data set, bring it into a bucket, or write a synthetic one.")
+app = App(help="Check a data set, fetch a published one, bring one into a bucket, or write a synthetic one.")
+app.command(name="fetch")(fetch.fetch)
 
 Categories = Annotated[
     list[str] | None, typer.Option(metavar="NAME", help="Only this category; may be repeated. Default: all.")
@@ -142,7 +144,8 @@ def push(
     """
     from fod_bench.cli.store_common import stderr
     from fod_bench.datasets.push import push as push_folder
-    from fod_bench.records.upkeep import Meter, format_bytes
+    from fod_bench.records.upkeep import Meter
+    from fod_bench.text import format_bytes
 
     with Meter("sending", stderr()) as meter:
         pushed = push_folder(folder, bucket, lambda size: meter.add(size, 1))

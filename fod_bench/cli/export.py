@@ -1,4 +1,4 @@
-"""`fod-bench export`: records and curves to trackers of experiments."""
+"""`fod-bench export`: records and curves to trackers of experiments, and a detector as ONNX."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fod_bench.cli.common import JobFile, Overrides, StoreOption, Verbose, guarded, load, run_command
+from fod_bench.cli.export_onnx import onnx
 from fod_bench.cli.typer_app import App
 from fod_bench.errors import FodBenchError
 from fod_bench.machine.terminal import say
@@ -18,7 +19,8 @@ from fod_bench.text import counted
 if TYPE_CHECKING:
     from fod_bench.export.target import TargetName
 
-app = App(help="Write the results of a job to MLflow, Weights & Biases or TensorBoard; again for what is new.")
+app = App(help="Write results to MLflow, Weights & Biases or TensorBoard, again for what is new; a detector as ONNX.")
+app.command(name="onnx")(onnx)
 
 
 @app.command()

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from fod_bench.cli.common import Verbose, guarded
+from fod_bench.cli.completion import shipped_names
 from fod_bench.cli.typer_app import App
 from fod_bench.machine.terminal import say
 
@@ -32,7 +33,7 @@ def jobs(context: typer.Context) -> None:
 @app.command()
 @guarded
 def copy(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the job.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the job.", autocompletion=shipped_names)],
     destination: Annotated[Path, typer.Argument(metavar="DEST", help="Folder, or a new file NAME.yaml.")] = Path(),
     verbose: Verbose = False,
 ) -> None:

@@ -7,12 +7,16 @@ from typing import Annotated
 import typer
 
 from fod_bench.cli.common import Verbose, guarded
+from fod_bench.cli.completion import method_names
 from fod_bench.machine.terminal import say
 
 
 @guarded
 def methods(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A method; default: list them all.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="A method; default: list them all.", autocompletion=method_names),
+    ] = None,
     verbose: Verbose = False,
 ) -> None:
     """List the methods that a job can name, built in or from installed packages, or print the settings of one.

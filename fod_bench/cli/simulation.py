@@ -13,7 +13,8 @@ from fod_bench.errors import FodBenchError, UsageError
 from fod_bench.machine.terminal import say, show
 from fod_bench.plan import Plan
 from fod_bench.plan.durations import recorded_durations
-from fod_bench.records.names import FEATURES, IMAGES, TRIALS, key_of, kind_of, record_name
+from fod_bench.records.index.trials import Trials
+from fod_bench.records.names import FEATURES, IMAGES, key_of, record_name
 from fod_bench.runs.budget import Budget, parse_budget
 from fod_bench.runs.prices import PriceList, read_prices
 from fod_bench.runs.simulate.cluster_form import Group, parse_cluster
@@ -36,11 +37,12 @@ class Asked:
 
     def run(self, plan: Plan, store: Store) -> Simulated:
         """Simulate what the store does not have, and draw it. Raises `FodBenchError`, `StoreError`."""
-        there = {info.name for prefix in (FEATURES, IMAGES, TRIALS) for info in store.list(prefix)}
+        sets = (info.name for prefix in (FEATURES, IMAGES) for info in store.list(prefix))
+        stored = frozenset(key_of(name) for name in sets if name.endswith("/manifest.json"))
+        recorded = Trials(store)
+        there = recorded.names(plan.trials.keys())
         left = [trial for trial in plan.trials.values() if record_name(trial.key) not in there]
-        stored = frozenset(key_of(name) for name in there if name.endswith("/manifest.json"))
-        recorded = [key_of(name) for name in there if kind_of(name) == "records"]
-        durations = recorded_durations(left, store, recorded, plan.trials)
+        durations = recorded_durations(left, recorded, plan.trials.keys())
         found = simulate(plan, left, stored, durations, self.groups, budget=self.budget)
         if self.timeline is not None:
             try:
@@ -56,7 +58,7 @@ class Asked:
         found = self.run(plan, store)
         return {
             "cluster": self.form,
-            "nodes": {group.machine: group.count for group in found.groups},
+            "nodes": {group.machine: group.nodes for group in found.groups},
             "trainings": found.trainings,
             "trainings_uncounted": found.uncounted,
             "trainings_told_by_records": found.told,
@@ -77,7 +79,7 @@ class Asked:
         )
         table.add_column(style="dim")
         table.add_column()
-        nodes = ", ".join(f"{group.count} {group.machine} ({_has(group)})" for group in found.groups)
+        nodes = ", ".join(f"{group.nodes} {group.machine} ({_has(group)})" for group in found.groups)
         table.add_row("nodes", Text(hidden(nodes)))
         uncounted = f"; {counted(found.uncounted, 'training')} left out, whose images are not counted" * (
             found.uncounted > 0

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fod_bench.cli.common import Overrides, StoreOption, Verbose, default_store, guarded, load, run_command
+from fod_bench.cli.completion import job_names
 from fod_bench.errors import UsageError
 from fod_bench.machine.terminal import SafeConsole, say, show, unbroken
 from fod_bench.schema.hidden import hidden
@@ -26,7 +27,9 @@ def status(
     job: Annotated[
         Path | None,
         typer.Argument(
-            metavar="JOB", help="Job file or name, to see the run of exactly this job in detail; default: every run."
+            metavar="JOB",
+            help="Job file or name, to see the run of exactly this job in detail; default: every run.",
+            autocompletion=job_names,
         ),
     ] = None,
     store: StoreOption = None,

@@ -13,6 +13,7 @@ from fod_bench.cli.common import Overrides, Verbose, default_store, guarded, loa
 from fod_bench.cli.store_common import StoreOption, aside, checked, object_count, stderr
 from fod_bench.cli.store_copy import cp
 from fod_bench.cli.store_garbage import gc
+from fod_bench.cli.store_index import index
 from fod_bench.cli.typer_app import App
 from fod_bench.errors import UsageError
 from fod_bench.machine.terminal import SafeConsole, say
@@ -62,7 +63,7 @@ def _summary(store: Store, infos: list[ObjectInfo], as_json: bool) -> None:
     from rich.table import Table
 
     from fod_bench.records.names import KINDS, kind_of
-    from fod_bench.records.upkeep import format_bytes
+    from fod_bench.text import format_bytes
 
     sizes: dict[str, list[int]] = {kind: [] for kind in (*KINDS, "unknown")}
     for info in infos:
@@ -118,8 +119,9 @@ def verify(
         return
     if set_:
         raise UsageError("--set changes a job file; give it with --data")
-    from fod_bench.records.upkeep import Meter, format_bytes, verify_store
+    from fod_bench.records.upkeep import Meter, verify_store
     from fod_bench.store import open_existing
+    from fod_bench.text import format_bytes
 
     opened = open_existing(store or default_store())
     with Meter("reading", stderr()) as meter:
@@ -152,4 +154,5 @@ def _time(seconds: float) -> str:
 
 
 app.command()(gc)
+app.command()(index)
 app.command()(cp)

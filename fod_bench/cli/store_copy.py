@@ -34,9 +34,10 @@ def cp(
 
     Example: `fod-bench store cp results/store 's3://bucket/fod?endpoint=https://host' --job jobs/paper.yaml`
     """
-    from fod_bench.records.upkeep import Copied, Meter, copy_store, format_bytes
+    from fod_bench.records.upkeep import Copied, Meter, copy_store
     from fod_bench.store import open_existing, open_store
     from fod_bench.store.probe import check_store
+    from fod_bench.text import format_bytes
 
     if job is not None and prefixes:
         raise UsageError("give prefixes or --job, not both")

@@ -36,8 +36,9 @@ def gc(
 
     Example: `fod-bench store gc jobs/paper.yaml --delete`
     """
-    from fod_bench.records.upkeep import find_garbage, format_bytes, remove_garbage
+    from fod_bench.records.upkeep import find_garbage, remove_garbage
     from fod_bench.store import open_existing
+    from fod_bench.text import format_bytes
 
     if set_ and not jobs:
         raise UsageError("--set changes a job file; give the JOB")
@@ -68,7 +69,7 @@ def gc(
 
 def _list(heaps: list[Heap]) -> None:
     """The heaps, under a heading for every kind and reason."""
-    from fod_bench.records.upkeep import format_bytes
+    from fod_bench.text import format_bytes
 
     groups: dict[tuple[str, str], list[Heap]] = {}
     for heap in heaps:

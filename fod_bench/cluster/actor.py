@@ -34,7 +34,6 @@ class RemoteWorker:
                 "give a folder that every machine reaches under the same path, or s3://bucket/prefix"
             )
         self._metrics = WorkerMetrics(run_of(expected_object), share)
-        self._node_id: str = ray.get_runtime_context().get_node_id()
         self._heed_termination()
 
     def prepare(self, tasks: list[SetTask]) -> list[Prepared | Taken | Failure]:
@@ -48,7 +47,7 @@ class RemoteWorker:
     def status(self) -> tuple[str, list[Status]]:
         """With Ray's name of the node. Whoever watches the cluster is told at the same time."""
         self._metrics.publish(self._worker.epochs)
-        return self._node_id, self._worker.status()
+        return ray.get_runtime_context().get_node_id(), self._worker.status()
 
     def stop(self) -> None:
         self._worker.stop()

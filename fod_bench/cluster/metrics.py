@@ -126,9 +126,9 @@ class DriverMetrics:
             recorder.set("fod_bench_trials", count, state=name)
         recorder.set("fod_bench_queue_length", trials["waiting"])
         recorder.set("fod_bench_sets_in_hand", len(state.tasks) - trials["running"])
-        for figure in ("steps_per_second", "seconds_left"):
-            value = getattr(state, figure)
-            recorder.set(f"fod_bench_{figure}", math.nan if value is None else value)
+        for field in ("steps_per_second", "seconds_left"):
+            value = getattr(state, field)
+            recorder.set(f"fod_bench_{field}", math.nan if value is None else value)
         recorder.traffic(traffic.so_far())
 
 

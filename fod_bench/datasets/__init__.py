@@ -18,7 +18,16 @@ from fod_bench.datasets.catalogue import (
 from fod_bench.datasets.checks import Fault
 from fod_bench.datasets.folder import FolderSettings
 from fod_bench.datasets.left_out import LeftOut, left_out
-from fod_bench.datasets.preprocess import SMALLEST_SIDE, Resize, ResizeMode, preprocess_image, preprocess_mask, square
+from fod_bench.datasets.preprocess import (
+    SMALLEST_SIDE,
+    Resize,
+    ResizeMode,
+    normalised,
+    preprocess_image,
+    preprocess_mask,
+    resize_that_made,
+    square,
+)
 from fod_bench.datasets.synthetic.category import SyntheticSettings, write_synthetic
 
 __all__ = [
@@ -41,10 +50,12 @@ __all__ = [
     "describe",
     "expected_counts",
     "left_out",
+    "normalised",
     "open_category",
     "preprocess_image",
     "preprocess_mask",
     "resize_of",
+    "resize_that_made",
     "root_fault",
     "root_notes",
     "square",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +97,12 @@ class FileCategory(Category):
         if (split, int(kind != self._good)) == (sample.split, sample.label):
             return ""
         return f"{sample.split} {sample.label}"
+
+    def paths(self) -> Iterator[tuple[Sample, Path, tuple[Path, ...]]]:
+        """Each sample with the files of its image and of its masks."""
+        for sample in self.samples:
+            entry = self._entries[sample.name]
+            yield sample, entry.image, entry.masks
 
     @property
     def _may_lack_mask(self) -> bool:

@@ -13,11 +13,12 @@ from fod_bench.datasets.images import IMAGE_TYPES, MAX_PIXELS
 from fod_bench.datasets.layout import Layout, Place, Split, misplaced_masks
 from fod_bench.datasets.names import counted, is_pattern, listed, matches, meant
 from fod_bench.datasets.walk import below, folders, subfolders, visible_files
+from fod_bench.datasets.words import GOOD_WORDS
 
 _MASKS = "ground_truth"
 _SPLITS = ("train", "test")
 _TYPES = (*IMAGE_TYPES, ".webp", ".jfif", ".jpe", ".dib")
-_NORMAL = ("good", "ok", "normal", "pass", "passed", "io", "gut", "fine", "healthy", "nominal", "positive")
+_NORMAL = (*GOOD_WORDS, "positive")
 """What folders of normal images tend to be called, in lower case: for advice alone."""
 
 
@@ -154,9 +155,7 @@ class FolderLayout(Layout):
 
     def divide(self, place: Place, count: int) -> Sequence[Split]:
         """Train or test for `count` images in the order of their names: those held out are evenly spaced, the last among them."""
-        held = min(max(1, round(count * (1 - self.settings.train_share))), count - 1) if count > 1 else 0
-        tested = {(number + 1) * count // held - 1 for number in range(held)}
-        return ["test" if index in tested else "train" for index in range(count)]
+        return held_out(count, self.settings.train_share)
 
     def _bad(self, split: bool) -> tuple[str, ...]:
         return self.settings.bad if self.settings.bad is not None else () if split else ("bad",)
@@ -224,6 +223,13 @@ FOLDER = FolderLayout(
     mask_types=_TYPES,
     mask_folders=True,
 )
+
+
+def held_out(count: int, train_share: float = FolderSettings.train_share) -> list[Split]:
+    """Train or test for `count` normal images in their order: those held out are evenly spaced, the last among them."""
+    held = min(max(1, round(count * (1 - train_share))), count - 1) if count > 1 else 0
+    tested = {(number + 1) * count // held - 1 for number in range(held)}
+    return ["test" if index in tested else "train" for index in range(count)]
 
 
 def folder_layout(settings: FolderSettings | None) -> FolderLayout:

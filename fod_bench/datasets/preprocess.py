@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -80,6 +81,18 @@ def _between(
     return low, np.minimum(low + 1, size - 1), (centres - low).astype(np.float32)
 
 
+def resize_that_made(preprocessing: str, size: int) -> Resize:
+    """The `Resize` to squares of `size` pixels whose `preprocessing` is the text that a set was kept with.
+
+    Raises ValueError for the text of another version of the preprocessing.
+    """
+    shorter = re.search(r"a shorter side of (\d+), centre crop", preprocessing)
+    found = Resize(size, int(shorter[1]) if shorter else None)
+    if found.preprocessing != preprocessing:
+        raise ValueError(f"this version makes squares of images in another way than `{preprocessing}`")
+    return found
+
+
 def square(image: Image.Image, resize: Resize) -> NDArray[np.uint8]:
     """`image` (8-bit RGB) as a square by Lanczos, (size, size, 3)."""
     return np.array(resize.image(image))
@@ -87,8 +100,13 @@ def square(image: Image.Image, resize: Resize) -> NDArray[np.uint8]:
 
 def preprocess_image(image: Image.Image, resize: Resize) -> NDArray[np.float32]:
     """The backbone's input for `image` (8-bit RGB): a square by Lanczos, normalised; (3, size, size)."""
-    pixels = square(image, resize).astype(np.float32) / 255  # (size, size, 3)
-    return np.ascontiguousarray(((pixels - IMAGENET_MEAN) / IMAGENET_STD).transpose(2, 0, 1))
+    return normalised(square(image, resize))
+
+
+def normalised(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The backbone's input for a square (size, size, 3): (3, size, size)."""
+    scaled = pixels.astype(np.float32) / 255
+    return np.ascontiguousarray(((scaled - IMAGENET_MEAN) / IMAGENET_STD).transpose(2, 0, 1))
 
 
 def preprocess_mask(mask: NDArray[np.uint8], resize: Resize) -> NDArray[np.uint8]:

@@ -106,6 +106,17 @@ def _pretrained_file(backbone: str, *, download: bool) -> Path:
     )
 
 
+def hub_out_of_reach(backbone: str) -> str | None:
+    """Why the pretrained weights of `backbone` cannot be fetched now, which is known within seconds; None where the hub answers.
+
+    Raises `WeightsError` for a backbone that has none.
+    """
+    import huggingface_hub
+
+    repository = f"timm/{backbone}" if "." in backbone else _default_repository(backbone)
+    return _out_of_reach(huggingface_hub.hf_hub_url(repository, _FILE))
+
+
 def _out_of_reach(url: str) -> str | None:
     """Why the hub does not answer, which is known after `_ANSWER_SECONDS`; None where it does, whatever it answers.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -110,6 +110,8 @@ class Method(Protocol):
     steps_per_epoch: int = 1
     primary_score: str
     """The method's own scoring, by which the best epochs are chosen: a name that `scorings` gives."""
+    no_graph: ClassVar[str] = ""
+    """Why a method that is not `Exportable` cannot be, for people."""
 
     def __init__(
         self, setting: dict[str, Any], train: Split, context: Context, seed: int, device: torch.device
@@ -178,6 +180,46 @@ class Packable(Protocol):
     @classmethod
     def pack(cls, methods: Sequence[Any]) -> Pack:
         """Have several of this class and of one kind take their steps together; one that is packed anew leaves its old pack."""
+        ...
+
+
+@runtime_checkable
+class Anchored(Protocol):
+    """Ability of a method's class: its `scorings` compare the images of a test set with each other. With anchors, taken once of the
+    test set, an image is scored by itself, and one of the test set as it was among the others."""
+
+    def anchors(self, setting: dict[str, Any], parts: Mapping[str, Tensor], image_size: int) -> State:
+        """What images are compared with, from the parts of a whole test set; nothing where a setting compares none."""
+        ...
+
+    def anchored(
+        self, setting: dict[str, Any], parts: Mapping[str, Tensor], image_size: int, anchors: State, only: str = ""
+    ) -> Iterator[ScoreMaps]:
+        """See `Method.scorings`: of any images, held against the anchors."""
+        ...
+
+
+@runtime_checkable
+class Correlating(Protocol):
+    """Ability of a detector: it can tell what places of an image are correlated with."""
+
+    def correlations(self, images: Batch, places: Sequence[tuple[float, float]]) -> dict[str, Tensor]:
+        """Of places of the first image, (down, across) as shares of its sides below 1, what each is correlated with:
+        `{name of a kind: (layers, heads, places, H, W)}` on the kind's grid; every (H, W) sums to one."""
+        ...
+
+
+@runtime_checkable
+class Exportable(Protocol):
+    """Ability of a method's class: what it has learned can be written as one graph of plain operations, for other programs."""
+
+    def graph(self, setting: dict[str, Any], weights: State, context: Context, score: str, anchors: State) -> nn.Module:
+        """A module that makes of a `Batch` of any number of images the maps (n, s, s) and image scores (n,), as a tuple, that
+        `load_detector` and `scorings` make under the scoring `score`. Images come as float32, 0 to 255. All is float32, on a CPU,
+        of operations that torch can trace.
+
+        Raises `TrialError` for what has no such graph, with the reason.
+        """
         ...
 
 

@@ -22,6 +22,11 @@ def gaussian(maps: Tensor, sigma: float) -> Tensor:
     return rows @ maps @ columns.mT
 
 
+def blur_matrix(length: int, sigma: float) -> Tensor:
+    """The blur of one axis by `gaussian` as a matrix (length, length) of float32."""
+    return _blur(length, sigma, torch.device("cpu"), torch.float32).clone()
+
+
 @lru_cache(maxsize=16)
 def _blur(length: int, sigma: float, device: torch.device, dtype: torch.dtype) -> Tensor:
     """The blur of one axis (length, length), from float64. Kept where it is used, or each call would wait for it."""

@@ -29,6 +29,31 @@ class DrawnFigure:
     panels: tuple[Panel, ...]
 
 
+COMPARED: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("patch-only", ("Patch-only", "patch/none/none/rec")),
+    ("full", ("FOD", "patch+intra+inter/entropy/mean/rec_div")),
+)
+"""The two maps of Figures 1, 3 and 6: what each is called, and names of the rows that give it."""
+
+
+@dataclass(frozen=True)
+class ImageFigure:
+    """A figure of test images with their maps."""
+
+    images: int
+    """How many are shown."""
+    across: bool
+    """Whether an image is a column, or a row."""
+    dataset: str
+    """Layout of the data set that the paper shows; another is taken where a job has none of it."""
+
+
+IMAGE_FIGURES = {
+    1: ImageFigure(4, False, "mvtec"),
+    3: ImageFigure(5, True, "mvtec"),
+    6: ImageFigure(10, True, "mvtec3d"),
+}
+
 FIGURES = {
     "lambda": DrawnFigure(
         11,

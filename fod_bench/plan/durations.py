@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Collection, Hashable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fod_bench.methods.settings import MethodSettings
 from fod_bench.plan.timing import (
@@ -13,17 +15,15 @@ from fod_bench.plan.timing import (
     ASSUMED_STEP_SECONDS,
     CPU_CORE,
     MEASUREMENT_SECONDS,
-    Rate,
-    is_like,
+    Rates,
     operations_and_steps,
-    recorded_rates,
-    setting_of,
+    rates_of,
 )
 from fod_bench.plan.training import TrialJob
-from fod_bench.store import Store
+from fod_bench.records.index.trials import Trials
 
 _MOST_READ = 300
-"""Records that are read for an estimate at most: those of the plan first."""
+"""Records that are read for an estimate at most, where no index tells of them: those of the plan first."""
 _WEIGHT_SECONDS = 60.0
 """Of estimated time that stands for the estimate itself, when it is corrected: one short training does not overturn it."""
 
@@ -31,8 +31,9 @@ _WEIGHT_SECONDS = 60.0
 class Durations:
     """Seconds of trainings. What it keeps grows with the methods and sizes of a plan, not with its trainings."""
 
-    def __init__(self, rates: Sequence[Rate] = ()) -> None:
-        self._rates = rates
+    def __init__(self, rates: Mapping[str, Mapping[str, Rates]] | None = None) -> None:
+        """`rates`: see `rates_of`."""
+        self._rates = rates or {}
         self._sizes: dict[Hashable, tuple[MethodSettings, float, int]] = {}
         """Operations and steps by settings, told apart as objects, which are kept here, and counts: rows share their settings."""
         self._known: dict[Hashable, float] = {}
@@ -41,15 +42,21 @@ class Durations:
 
     def on(self, gpu: str) -> Durations:
         """The same for GPUs of a kind, such as `L4`: by trainings on such ones, where there are any."""
-        alike = [rate for rate in self._rates if gpu and gpu.casefold() in rate.device.casefold()]
-        return Durations([rate for rate in self._rates if rate.device == CPU_CORE or not alike or rate in alike])
+        alike = {device for device in self._rates if gpu and gpu.casefold() in device.casefold()}
+        return Durations(
+            {
+                device: rates
+                for device, rates in self._rates.items()
+                if device == CPU_CORE or not alike or device in alike
+            }
+        )
 
     def is_told(self, trial: TrialJob, *, gpu: bool) -> bool:
         """Whether records tell how long it takes, and nothing is assumed."""
         if trial.counts is None or trial.measures_cost:
             return False
         operations, steps = operations_and_steps(trial.settings, trial.counts)
-        return bool(self._alike(trial.settings.method, operations / steps, gpu))
+        return len(self._alike(trial.settings.method, operations / steps, gpu)) > 0
 
     def estimate(self, trial: TrialJob, *, gpu: bool, threads: float) -> float:
         """Seconds of a whole training, evaluations included, on a GPU or on so many CPU cores, before any correction."""
@@ -86,32 +93,26 @@ class Durations:
 
     def _reckoned(self, method: str, operations: float, steps: int, gpu: bool, threads: float) -> float:
         told = self._alike(method, operations / steps, gpu)
-        if told:
-            return operations / statistics.median(told) / (1 if gpu else threads)
+        if len(told):
+            return operations / float(np.median(told)) / (1 if gpu else threads)
         if gpu:
             return operations / ASSUMED_FLOPS_PER_GPU + steps * ASSUMED_GPU_STEP_SECONDS
         return (operations / ASSUMED_FLOPS_PER_CORE + steps * ASSUMED_STEP_SECONDS) / threads
 
-    def _alike(self, method: str, per_step: float, gpu: bool) -> list[float]:
+    def _alike(self, method: str, per_step: float, gpu: bool) -> NDArray[np.float64]:
         """Operations per second of recorded trainings of such a size."""
-        return [
-            rate.per_second
-            for rate in self._rates
-            if (rate.device != CPU_CORE) is gpu and is_like(method, per_step, rate)
-        ]
+        found = [np.zeros(0)]
+        for device, of_method in self._rates.items():
+            if (device != CPU_CORE) is gpu and method in of_method:
+                known = of_method[method]
+                (start,), (stop,) = known.like(np.array([per_step]))
+                found.append(known.per_second[start:stop])
+        return np.concatenate(found)
 
 
-def recorded_durations(
-    trials: Sequence[TrialJob], store: Store, recorded: Collection[str], planned: Mapping[str, TrialJob]
-) -> Durations:
-    """What the records of the store tell of trainings like these; of a large store a part is read.
+def recorded_durations(trials: Sequence[TrialJob], recorded: Trials, planned: Collection[str]) -> Durations:
+    """What the records of a store tell of trainings like these; of a large store without an index a part is read.
 
-    Args:
-        recorded: train keys of all records.
-        planned: trainings of the plan by their keys.
-
-    Raises `StoreError`.
+    `planned`: keys of the plan's trainings. Raises `StoreError`.
     """
-    first = sorted(recorded, key=lambda key: (key not in planned, key))
-    kinds = {setting_of(trial) for trial in trials}
-    return Durations(recorded_rates(store, first[:_MOST_READ], planned, kinds) if kinds else [])
+    return Durations(rates_of(recorded.timings(_MOST_READ, planned), trials) if trials else None)

@@ -10,13 +10,11 @@ from fod_bench.features.request import FeatureRequest, ImageRequest
 from fod_bench.plan.plan import PartPlan, Plan
 from fod_bench.plan.timing import Estimate, estimates
 from fod_bench.plan.training import TrialJob
+from fod_bench.records.index.trials import Trials
 from fod_bench.records.names import (
     FEATURES,
     IMAGES,
     REFERENCES,
-    TRIALS,
-    key_of,
-    kind_of,
     manifest_name,
     record_name,
     reference_name,
@@ -77,7 +75,9 @@ class Summary:
 def summarize(plan: Plan, store: Store) -> Summary:
     """Count `plan` against what `store` has. Raises `StoreError`."""
     trials = list(plan.trials.values())
-    there = {info.name for prefix in (FEATURES, IMAGES, REFERENCES, TRIALS) for info in store.list(prefix)}
+    of_trials = Trials(store)
+    there = {info.name for prefix in (FEATURES, IMAGES, REFERENCES) for info in store.list(prefix)}
+    there |= of_trials.names({trial.key for trial in trials})
     recorded = {trial.key for trial in trials if trial.wanted is not None and record_name(trial.key) in there}
     trainings = [trial for trial in trials if not trial.measures_cost]
     left = [trial for trial in trials if trial.key not in recorded]
@@ -122,9 +122,7 @@ def summarize(plan: Plan, store: Store) -> Summary:
             left,
             sum(images_of(trial) * (trial.settings.image_size / 256) ** 2 for trial in to_extract),
             max(1, round(plan.job.resources.cpus)),
-            store,
-            {key_of(name) for name in there if kind_of(name) == "records"},
-            plan.trials,
+            of_trials,
         ),
         parts=plan.parts,
         problems=plan.faults(),

@@ -102,7 +102,8 @@ def make_plan(job: Job, *, download: bool) -> Plan:
 
 def _keys(trials: Iterable[TrialJob], *forms: str) -> list[str]:
     """Keys of the sets of these forms that trainings work on."""
-    wanted = [trial.wanted.keys() for trial in trials if trial.wanted is not None]
+    shared = {id(trial.wanted): trial.wanted for trial in trials if trial.wanted is not None}  # by many trainings each
+    wanted = [each.keys() for each in shared.values()]
     return sorted({keys[form] for keys in wanted for form in forms if form in keys})
 
 

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import json
-import statistics
+import math
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from fod_bench.errors import DamagedObjectError, JobError
+from fod_bench.errors import JobError
 from fod_bench.machine.system import cores
 from fod_bench.methods.registry import settings_class
 from fod_bench.methods.settings import MethodSettings
+from fod_bench.plan.medians import range_medians
 from fod_bench.plan.training import TrialJob
-from fod_bench.records.names import record_name
-from fod_bench.records.record import Counts, Record
-from fod_bench.store import ObjectMissingError, Store
-from fod_bench.store.many import read_many
+from fod_bench.records.index.timings import Timings
+from fod_bench.records.index.trials import Trials
+from fod_bench.records.record import COST_SCORE, Counts
 
 CPU_CORE = "CPU core"
 ASSUMED_FLOPS_PER_CORE = 60e9
@@ -58,15 +60,19 @@ class Estimate:
     """What the time is reckoned from."""
 
 
-class Rate(NamedTuple):
-    """What one recorded training tells."""
+class Rates(NamedTuple):
+    """What n recorded trainings of one method tell, on one kind of device."""
 
-    method: str
-    per_step: float
-    """Operations of a step, evaluations included."""
-    device: str
-    per_second: float
-    """Operations per second; on a CPU those of one core."""
+    per_step: NDArray[np.float64]
+    """(n,): operations of a step, evaluations included, in ascending order."""
+    per_second: NDArray[np.float64]
+    """(n,): operations per second; on a CPU those of one core."""
+
+    def like(self, per_step: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Where the trainings of about so many operations a step, (k,), begin and end: (k,), (k,)."""
+        return np.searchsorted(self.per_step, per_step / _LIKE), np.searchsorted(
+            self.per_step, per_step * _LIKE, "right"
+        )
 
 
 class _Size(NamedTuple):
@@ -79,33 +85,25 @@ class _Size(NamedTuple):
     trainings: int
 
 
-def estimates(
-    left: Sequence[TrialJob],
-    to_extract: float,
-    cpus: int,
-    store: Store,
-    recorded: Collection[str],
-    planned: Mapping[str, TrialJob],
-) -> list[Estimate]:
+def estimates(left: Sequence[TrialJob], to_extract: float, cpus: int, recorded: Trials) -> list[Estimate]:
     """On the cores of this machine, then on each GPU that recorded trainings ran on; nothing where nothing is left.
 
     Args:
         left: trainings and measurements without a record; those whose images are not counted take no time.
         to_extract: images whose features are not stored, as so many of 256×256 pixels.
         cpus: cores of one worker.
-        recorded: train keys of all records of the store, whichever job made them.
-        planned: trainings of the plan by their keys.
+        recorded: the trials of the store, whichever job made them.
 
     Raises `StoreError`.
     """
     if not left:
         return []
     sizes = _sizes(left)
-    rates = recorded_rates(store, recorded, planned, {setting_of(trial) for trial in left}) if sizes else []
+    rates = rates_of(recorded.timings(), left) if sizes else {}
     further = to_extract * EXTRACTION_SECONDS + MEASUREMENT_SECONDS * sum(trial.measures_cost for trial in left)
     found = []
-    for device in (CPU_CORE, *sorted({rate.device for rate in rates} - {CPU_CORE})):
-        told = _reckoned(sizes, [rate for rate in rates if rate.device == device], device)
+    for device in (CPU_CORE, *sorted(rates.keys() - {CPU_CORE})):
+        told = _reckoned(sizes, rates.get(device, {}), device)
         if told is not None:
             seconds, basis = told[0] + further, told[1]
             workers = max(1, min(cores(), cpus * len(left))) if device == CPU_CORE else 1
@@ -128,30 +126,33 @@ def operations_and_steps(settings: MethodSettings, counts: Counts) -> tuple[floa
     return settings.work(counts).operations or float(images), max(1, settings.steps(counts))
 
 
-def _reckoned(sizes: Sequence[_Size], rates: Sequence[Rate], device: str) -> tuple[float, str] | None:
-    """Seconds of one core, or of one worker, and what they are reckoned from; None for a GPU that never trained such a size."""
-    seconds, used, assumed = 0.0, set[int](), 0
-    for size in sizes:
-        fits = [index for index, rate in enumerate(rates) if _fits(size, rate)]
-        used.update(fits)
-        if fits:
-            each = size.operations / statistics.median(rates[index].per_second for index in fits)
+def _reckoned(sizes: Sequence[_Size], rates: Mapping[str, Rates], device: str) -> tuple[float, str] | None:
+    """Seconds of one core, or of one worker, and what they are reckoned from; None for a GPU that never trained such a size.
+
+    `rates`: of the device, by method.
+    """
+    medians = np.full(len(sizes), np.nan)
+    used = 0
+    for method, known in rates.items():
+        places = [place for place, size in enumerate(sizes) if size.method == method]
+        per_step = np.array([sizes[place].operations / sizes[place].steps for place in places])
+        starts, stops = known.like(per_step)
+        medians[places] = range_medians(known.per_second, starts, stops)
+        edges = np.zeros(len(known.per_step) + 1, np.int64)
+        np.add.at(edges, starts, 1)
+        np.add.at(edges, stops, -1)
+        used += int((np.cumsum(edges) > 0).sum())
+    seconds, assumed = 0.0, 0
+    for size, per_second in zip(sizes, medians.tolist(), strict=True):
+        if not math.isnan(per_second):
+            each = size.operations / per_second
         elif device == CPU_CORE:
             assumed += size.trainings
             each = size.operations / ASSUMED_FLOPS_PER_CORE + size.steps * ASSUMED_STEP_SECONDS
         else:
             return None
         seconds += each * size.trainings
-    return seconds, _basis(len(used), assumed, sum(size.trainings for size in sizes))
-
-
-def _fits(size: _Size, rate: Rate) -> bool:
-    return is_like(size.method, size.operations / size.steps, rate)
-
-
-def is_like(method: str, per_step: float, rate: Rate) -> bool:
-    """Whether what a record tells holds for trainings of a method with so many operations a step."""
-    return method == rate.method and 1 / _LIKE <= per_step / rate.per_step <= _LIKE
+    return seconds, _basis(used, assumed, sum(size.trainings for size in sizes))
 
 
 def _basis(measured: int, assumed: int, trainings: int) -> str:
@@ -162,51 +163,48 @@ def _basis(measured: int, assumed: int, trainings: int) -> str:
     return f"{told}; for {assumed} of {trainings} trainings {supposed}" if assumed else told
 
 
-def setting_of(trial: TrialJob) -> tuple[str, Any]:
-    """What records have to share with a training to be looked at further."""
-    return trial.settings.method, trial.settings.training().get("backbone")
-
-
-def recorded_rates(
-    store: Store, recorded: Collection[str], planned: Mapping[str, TrialJob], kinds: Collection[tuple[str, Any]]
-) -> list[Rate]:
-    """What the records of the store tell, of trainings of these kinds."""
-    settings: dict[str, MethodSettings | None] = {}
-
-    def read(key: str) -> Record | None:
-        try:
-            return Record.model_validate_json(store.get(record_name(key)))
-        except (ObjectMissingError, DamagedObjectError, ValueError):
-            return None
-
-    def settings_of(record: Record) -> MethodSettings | None:
-        if record.key in planned:
-            return planned[record.key].settings
-        spelled = json.dumps(record.setting, sort_keys=True)
-        if spelled not in settings:
-            settings[spelled] = _recorded_settings(record)
-        return settings[spelled]
-
-    rates = []
-    for record in read_many(read, sorted(recorded)):
-        if record is None or record.measures_cost or (record.method, record.setting.get("backbone")) not in kinds:
+def rates_of(timings: Timings, left: Sequence[TrialJob]) -> dict[str, dict[str, Rates]]:
+    """What recorded trainings tell, of the methods and backbones of what is left: by device, and by method."""
+    planned = {_spelled(each): each for each in {id(trial.settings): trial.settings for trial in left}.values()}
+    kinds = {(each.method, each.training().get("backbone")) for each in planned.values()}
+    known: dict[tuple[str, str], MethodSettings | None] = {}
+    operations, per_step, share = (np.zeros(len(timings.groups)) for _ in range(3))
+    of: dict[tuple[str, str], list[int]] = {}
+    for number, alike in enumerate(timings.groups):
+        setting = json.loads(alike.setting)
+        if setting.get("measure") == COST_SCORE or (alike.method, setting.get("backbone")) not in kinds:
             continue
-        run, made_with = record.run, settings_of(record)
-        seconds = run.train_seconds + run.evaluate_seconds
-        operations, steps = operations_and_steps(made_with, record.counts) if made_with is not None else (0.0, 1)
-        if seconds > 0 and operations > 0:
-            on_cpu = run.device.startswith("cpu")
-            per_second = operations / seconds / (run.threads if on_cpu else 1)
-            rates.append(Rate(record.method, operations / steps, CPU_CORE if on_cpu else run.device, per_second))
-    return rates
+        if (alike.method, alike.setting) not in known:
+            own = planned.get(alike.setting)
+            known[alike.method, alike.setting] = own if own is not None else _recorded_settings(alike.method, setting)
+        settings = known[alike.method, alike.setting]
+        if settings is not None:
+            operations[number], steps = operations_and_steps(settings, Counts.model_validate_json(alike.counts))
+            on_cpu = alike.device.startswith("cpu")
+            per_step[number], share[number] = operations[number] / steps, alike.threads if on_cpu else 1
+            of.setdefault((CPU_CORE if on_cpu else alike.device, alike.method), []).append(number)
+    found: dict[str, dict[str, Rates]] = {}
+    for (device, method), groups in of.items():
+        usable = np.isin(timings.group, groups) & (timings.seconds > 0)
+        group = timings.group[usable]
+        order = np.argsort(per_step[group], kind="stable")
+        if len(order):
+            per_second = operations[group] / timings.seconds[usable] / share[group]
+            found.setdefault(device, {})[method] = Rates(per_step[group][order], per_second[order])
+    return found
 
 
-def _recorded_settings(record: Record) -> MethodSettings | None:
-    """The settings that a record was made with; None where this version has others."""
+def _spelled(settings: MethodSettings) -> str:
+    """What a record says of a training by these settings, as `Alike.setting` is."""
+    return json.dumps(settings.training(), sort_keys=True)
+
+
+def _recorded_settings(method: str, setting: dict[str, Any]) -> MethodSettings | None:
+    """The settings that records of a setting were made with; None where this version has others."""
     try:
-        kind = settings_class(record.method)
-        known = {key: value for key, value in record.setting.items() if key in kind.model_fields}
+        kind = settings_class(method)
+        known = {key: value for key, value in setting.items() if key in kind.model_fields}
         settings = kind.model_validate_json(json.dumps(known))
     except (JobError, ValidationError):
         return None
-    return settings if settings.training() == record.setting else None
+    return settings if settings.training() == setting else None

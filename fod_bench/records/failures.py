@@ -17,6 +17,7 @@ from fod_bench.errors import (
     StoreError,
     WeightsError,
 )
+from fod_bench.records.index.changes import changing
 from fod_bench.records.names import failure_log_name, failure_name, failure_prefix
 from fod_bench.schema.hidden import hidden
 from fod_bench.store import ObjectMissingError, Store
@@ -78,10 +79,11 @@ def keep_failure(store: Store, key: str, name: str, failure: Failure) -> str:
     when = datetime.now(timezone.utc).isoformat(timespec="seconds")
     text = escaped(hidden(f"{when} {name} ({key})\n{failure.reason}\n\n{failure.details}\n"), keep="\n\t")
     try:
-        store.put(failure_log_name(key), text.encode())
-        if failure.kind not in _PASSING:
-            about = {"kind": failure.kind, "reason": hidden(failure.reason), "time": when}
-            store.put(failure_name(key), json.dumps(about).encode())
+        with changing(store, key):
+            store.put(failure_log_name(key), text.encode())
+            if failure.kind not in _PASSING:
+                about = {"kind": failure.kind, "reason": hidden(failure.reason), "time": when}
+                store.put(failure_name(key), json.dumps(about).encode())
     except StoreError as error:
         return f"not written: {error}"
     return store.location(failure_log_name(key))
@@ -130,8 +132,9 @@ def _logged_reason(store: Store, log: str) -> str | None:
 
 def forget_failure(store: Store, key: str) -> None:
     """The trial is to be tried again."""
-    for name in failure_names(key):
-        store.delete(name)
+    with changing(store, key):
+        for name in failure_names(key):
+            store.delete(name)
 
 
 def failure_names(key: str) -> tuple[str, str]:

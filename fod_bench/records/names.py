@@ -6,9 +6,12 @@
     references/<reference key>.safetensors
     trials/<train key>/record.json, failure.json, failure.log, checkpoints/<claim>-<number>.safetensors
     trials/<train key>/<claim>/<epoch kept>.safetensors, scores-<epoch kept>.safetensors, curves.json
+    trials/<train key>/<claim>/normal-<epoch kept>-<score name>.json
     claims/<key>/<generation>.json, <generation>.beat
     runs/<run id>/job.yaml, plan.json, state/<driver>.json
+    index/generations/<number>.parquet, index/records/<token>.parquet, index/newest.json, index/changes/<train key>.<token>
 
+Whatever there are many of has a key right after its kind. Keys are hashes, so their names spread evenly over a bucket's partitions.
 The store's own probe and mark are named in `fod_bench.store.probe`.
 """
 
@@ -21,6 +24,7 @@ from typing import Any, Literal, get_args
 
 FEATURES, IMAGES, TRUTH, REFERENCES = "features/", "images/", "truth/", "references/"
 TRIALS, CLAIMS, RUNS = "trials/", "claims/", "runs/"
+GENERATIONS, CHANGES, INDEXED = "index/generations/", "index/changes/", "index/records/"
 """Beginnings of names, for listings."""
 
 Kind = Literal[
@@ -32,11 +36,13 @@ Kind = Literal[
     "weights",
     "scores",
     "curves",
+    "normal",
     "checkpoints",
     "failures",
     "claims",
     "runs",
     "states",
+    "index",
     "probe",
     "mark",
 ]
@@ -52,11 +58,13 @@ _NAMES: dict[Kind, str] = {
     "weights": rf"trials/[^/]+/{_CLAIM}/(?!scores-)[^/]+\.safetensors",
     "scores": rf"trials/[^/]+/{_CLAIM}/scores-[^/]+\.safetensors",
     "curves": rf"trials/[^/]+/{_CLAIM}/curves\.json",
+    "normal": rf"trials/[^/]+/{_CLAIM}/normal-[^/]+\.json",
     "checkpoints": r"trials/[^/]+/checkpoints/[^/]+\.safetensors",
     "failures": r"trials/[^/]+/failure\.(json|log)",
     "claims": r"claims/[^/]+/\d+\.(json|beat)",
     "runs": r"runs/[^/]+/(job\.yaml|plan\.json)",
     "states": r"runs/[^/]+/state/[^/]+\.json",
+    "index": r"index/(newest\.json|generations/\d{8}\.parquet|records/[0-9a-f]+\.parquet|changes/[^/]+\.[0-9a-f]+)",
     "probe": r"probe/.+",
     "mark": r"fod-bench\.json",
 }
@@ -148,6 +156,11 @@ def curves_name(key: str, claim: str) -> str:
     return f"{kept_folder(key, claim)}curves.json"
 
 
+def normal_name(key: str, claim: str, epoch: str, score: str) -> str:
+    """Store name of how a trial's detector of an epoch scores its training images."""
+    return f"{kept_folder(key, claim)}normal-{epoch}-{score}.json"
+
+
 def checkpoints_prefix(key: str, claim: str = "") -> str:
     """Beginning of the names of a trial's checkpoints, of all or of those made under a claim."""
     return f"{trial_folder(key)}checkpoints/" + (f"{claim}-" if claim else "")
@@ -211,3 +224,34 @@ def is_plan(name: str) -> bool:
 def state_name(run_id: str, driver: str) -> str:
     """Store name of what one driver of a run tells of itself."""
     return f"{run_folder(run_id)}state/{driver}.json"
+
+
+def newest_name() -> str:
+    """Store name of the number of a generation of the index, than which none that there was last is older."""
+    return "index/newest.json"
+
+
+def generation_name(number: int) -> str:
+    """Store name of a generation of the index of records."""
+    return f"{GENERATIONS}{number:08d}.parquet"
+
+
+def generation_number(name: str) -> int:
+    """Number in the name of a generation; 0 for a strange name."""
+    digits = name.removeprefix(GENERATIONS).removesuffix(".parquet")
+    return int(digits) if digits.isdecimal() else 0
+
+
+def indexed_name(token: str) -> str:
+    """Store name of the records that one generation of the index tells of."""
+    return f"{INDEXED}{token}.parquet"
+
+
+def change_name(key: str, token: str) -> str:
+    """Store name of the note that a trial's record, or what is kept of its failure, is about to change."""
+    return f"{CHANGES}{key}.{token}"
+
+
+def changed_key(name: str) -> str:
+    """Train key in the name of such a note."""
+    return name.removeprefix(CHANGES).rpartition(".")[0]

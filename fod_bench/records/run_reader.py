@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Container
+from collections.abc import Callable, Collection, Container, Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -54,8 +54,12 @@ class Runs:
         return [driver for driver in self.drivers if driver.state.run_id == run_id]
 
 
+KEPT_CELLS = 200_000
+"""Plans of no more cells than this, all together, are kept from one reading to the next: a million take a gigabyte."""
+
+
 class RunReader:
-    """Reads the runs of one store, again and again: plans that stay as they are are read once."""
+    """Reads the runs of one store, again and again: plans that stay as they are are read once, where there are not very many."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -65,8 +69,8 @@ class RunReader:
         """Names of the runs that have a plan, be it readable or not. Raises `StoreError`."""
         return [run_of(info.name) for info in self._store.list(RUNS) if is_plan(info.name)]
 
-    def read(self, plans_of: Container[str] | None = None, drivers: bool = True) -> Runs:
-        """One listing, the drivers' states and the plans not read yet.
+    def read(self, plans_of: Collection[str] | None = None, drivers: bool = True) -> Runs:
+        """The drivers' states and the plans not read yet.
 
         Args:
             plans_of: runs whose plans are read; None stands for all.
@@ -75,24 +79,42 @@ class RunReader:
         Raises `StoreError`.
         """
         damaged: dict[str, str] = {}
-        plans, states = {}, {}
-        for info in self._store.list(RUNS):
-            if is_plan(info.name) and (plans_of is None or run_of(info.name) in plans_of):
-                plan = self._plans.get(info) or self._parsed(info.name, RunPlan.model_validate_json, damaged)
-                if plan is not None:
-                    plans[info] = plan
-            elif drivers and kind_of(info.name) == "states":
+        plans = {} if plans_of is not None and not plans_of else dict(self.each(damaged, plans_of))
+        states = {}
+        for info in self._store.list(RUNS) if drivers else ():
+            if kind_of(info.name) == "states":
                 state = self._parsed(info.name, DriverState.model_validate_json, damaged)
                 if state is not None:
                     states[info] = state
-        self._plans = plans
         now = self._store.now() if states else 0.0
         return Runs(
-            tuple(sorted(plans.values(), key=lambda plan: (plan.created, plan.run_id), reverse=True)),
+            tuple(sorted(plans.values(), key=age_of, reverse=True)),
             frozenset(plans),
             tuple(_driver(state, now - info.modified) for info, state in states.items()),
             damaged,
         )
+
+    def each(
+        self, damaged: dict[str, str], plans_of: Container[str] | None = None
+    ) -> Iterator[tuple[ObjectInfo, RunPlan]]:
+        """The plans one after the other, as they lie in the store: for who need not have all at once.
+
+        Args:
+            damaged: gains `{store name: what is wrong with it}`.
+            plans_of: as for `read`.
+
+        Raises `StoreError`.
+        """
+        kept: dict[ObjectInfo, RunPlan] = {}
+        room = KEPT_CELLS
+        for info in self._store.list(RUNS):
+            if is_plan(info.name) and (plans_of is None or run_of(info.name) in plans_of):
+                plan = self._plans.get(info) or self._parsed(info.name, RunPlan.model_validate_json, damaged)
+                if plan is not None:
+                    if len(plan.cells) <= room:
+                        kept[info], room = plan, room - len(plan.cells)
+                    yield info, plan
+        self._plans = kept
 
     def _parsed(self, name: str, parse: Callable[[bytes], T], damaged: dict[str, str]) -> T | None:
         try:
@@ -104,6 +126,11 @@ class RunReader:
         except ValidationError as error:
             damaged[name] = describe(error)
         return None
+
+
+def age_of(plan: RunPlan) -> tuple[str, str]:
+    """By which plans are ordered, the oldest first."""
+    return plan.created, plan.run_id
 
 
 def no_run(store: Store) -> str:

@@ -35,6 +35,12 @@ _STYLE = {
     "grid.color": "#e5e5e5",
     "legend.frameon": False,
 }
+NO_DATES: dict[str, dict[str, Any]] = {
+    "png": {"Software": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+    "svg": {"Date": None, "Creator": None},
+}
+"""By format, what is left out of a file: a date or the name of a program's version would differ where the drawing does not."""
 _PANEL = (4.2, 2.8)  # inches of one panel; around all of them:
 _LEFT, _RIGHT, _BOTTOM, _TOP = 0.9, 0.55, 1.15, 0.8
 
@@ -58,9 +64,15 @@ def undrawn(results: Results, names: Sequence[str], fed_only: bool) -> dict[str,
 
 
 def render_figures(
-    results: Results, names: Sequence[str], out: Path, selection: Selection = "best", fed_only: bool = False
+    results: Results,
+    names: Sequence[str],
+    out: Path,
+    selection: Selection = "best",
+    fed_only: bool = False,
+    formats: Sequence[str] = ("svg", "png"),
 ) -> list[Path]:
-    """Write `figure-<name>.svg` and `.png` into the folder `out`; the paths are returned. Equal results give equal bytes.
+    """Write `figure-<name>.svg` and `.png`, or other formats, into the folder `out`; the paths are returned. Equal results give
+    equal bytes.
 
     With `fed_only`, `all` leaves out what `undrawn` names. Only means over every category are drawn; what is missing is said in the
     figure. Raises `UsageError` for an unknown name, `FodBenchError` for a folder that cannot be written.
@@ -70,11 +82,13 @@ def render_figures(
     for name in figure_names(names):
         if name in left_out:
             continue
-        written += _draw(FIGURES[name], results, selection, out / f"figure-{name}")
+        written += _draw(FIGURES[name], results, selection, out / f"figure-{name}", formats)
     return written
 
 
-def _draw(figure: DrawnFigure, results: Results, selection: Selection, stem: Path) -> list[Path]:
+def _draw(
+    figure: DrawnFigure, results: Results, selection: Selection, stem: Path, formats: Sequence[str]
+) -> list[Path]:
     from matplotlib.figure import Figure
     from matplotlib.style import context
 
@@ -96,7 +110,7 @@ def _draw(figure: DrawnFigure, results: Results, selection: Selection, stem: Pat
         )
         caption = textwrap.fill(_caption(table, figure), int(width * 19))
         drawing.text(0.1 / width, 0.1 / height, caption, va="bottom", fontsize=7, color="#555555")
-        return [_save(drawing, stem.with_name(f"{stem.name}.{form}"), form) for form in ("svg", "png")]
+        return [_save(drawing, stem.with_name(f"{stem.name}.{form}"), form) for form in formats]
 
 
 def _plot(table: PaperTable, panel: Panel, area: Axes) -> dict[str, Any]:
@@ -175,7 +189,5 @@ def _caption(table: PaperTable, figure: DrawnFigure) -> str:
 
 def _save(drawing: Figure, path: Path, form: str) -> Path:
     content = io.BytesIO()
-    # Neither a date nor the name of the program's version: they would differ where the drawing does not.
-    metadata = {"Date": None, "Creator": None} if form == "svg" else {"Software": None}
-    drawing.savefig(content, format=form, dpi=150, metadata=metadata)
+    drawing.savefig(content, format=form, dpi=150, metadata=NO_DATES[form])
     return write(path, [content.getvalue()])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 from fod_bench.errors import FodBenchError, UsageError
 from fod_bench.job.stored import RunJobs
 from fod_bench.records.failures import KeptFailure, last_failure
+from fod_bench.records.index.trials import Trials
 from fod_bench.records.names import job_name, record_name
 from fod_bench.records.record import Record, Selected
 from fod_bench.records.run import RunPlan
@@ -60,14 +61,23 @@ def results_of(
     scores = {key: {cell.score for cell in asked} for key, asked in cells.items()}
     records = UsableRecords(store, cells, damaged)
 
-    def look(key: str) -> Outcome | KeptFailure | None:
-        """The outcome of a training; of one that has no record, why it failed, where it did."""
-        record = records.load(key, with_curves=len(cells) <= COMPARED)
+    def look(key: str, content: bytes | None = None) -> Outcome | KeptFailure | None:
+        """The outcome of a training, whose record is `content` or read; of one that has no record, why it failed, where it did."""
+        record = records.load(key, with_curves=len(cells) <= COMPARED, content=content)
         if record is not None:
             return _outcome(record, scores[key], computed(store, record, scores[key]))
         return None if record_name(key) in damaged else last_failure(store, key)
 
-    found = dict(zip(cells, read_many(look, list(cells)), strict=True))
+    seen: dict[str, Outcome | KeptFailure | None] = {
+        key: None if content is None else look(key, content) for key, content in Trials(store).records(cells)
+    }
+    left = [key for key in cells if key not in seen]
+    seen |= zip(left, read_many(look, left), strict=True)
+    found = {key: seen[key] for key in cells}
+    for name in filter(
+        damaged.__contains__, map(record_name, cells)
+    ):  # in the order of the cells, however they were read
+        damaged[name] = damaged.pop(name)
     return Results(
         tuple(plans),
         {key: seen for key, seen in found.items() if isinstance(seen, Outcome)},

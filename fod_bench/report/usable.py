@@ -34,14 +34,18 @@ class UsableRecords:
         """`damaged` gains `{store name: what is wrong with it}`."""
         self._store, self._cells, self._damaged = store, cells, damaged
 
-    def load(self, key: str, with_curves: bool) -> Record | None:
+    def load(self, key: str, with_curves: bool, content: bytes | None = None) -> Record | None:
         """The record of a train key; None where there is none, or none that can be used.
 
-        `with_curves`: whether to compare it with its curves, which are many times as large. Raises `StoreError`.
+        Args:
+            with_curves: whether to compare it with its curves, which are many times as large.
+            content: what the record is known to be; it is read otherwise.
+
+        Raises `StoreError`.
         """
         name, record = record_name(key), None
         try:
-            record = Record.model_validate_json(self._store.get(name))
+            record = Record.model_validate_json(self._store.get(name) if content is None else content)
             faults = self._faults(key, record) or (curves_faults(self._store, record) if with_curves else [])
         except ObjectMissingError:
             stands = obstacle(self._store, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -70,6 +71,12 @@ class Seat(NamedTuple):
     """Keys of the sets that workers of its node have used."""
     seconds: float = float("inf")
     """In which a training has to end."""
+    idle: float = float("inf")
+    """Seconds for which the worker has had nothing to do."""
+
+
+IDLE_PART = 0.05
+"""A worker waits for the sets of a longer training, instead of beginning a shorter one, for this part of its time at most."""
 
 
 class Backlog:
@@ -152,6 +159,26 @@ class Backlog:
                 chosen.append(self._begin(queue, seat.share, place))
         return chosen
 
+    def longer_to_come(self, seat: Seat) -> int:
+        """How many trainings are worth an idle worker's waiting: they come before the one that it could begin, and their sets are
+        being prepared. It waits for a small part of what they take, and no longer."""
+        queue = self._next_queue(seat)
+        head = self._head(queue, seat) if queue is not None else None
+        if head is None or seat.idle == float("inf"):
+            return 0
+        first, coming = self._order.turn(head, seat.share), 0
+
+        def worth(trial: TrialJob) -> bool:
+            turn = self._order.turn(trial, seat.share)
+            return turn[:2] < first[:2] and seat.idle <= -IDLE_PART * turn.seconds
+
+        for other in self._queues.values():
+            if other.ready or not all(one.ready or one.preparing for one in other.sets):
+                continue
+            waiting = other.waiting.get(seat.share, [])
+            coming += len(waiting) - bisect_left(waiting, True, key=worth)
+        return coming
+
     def _next_queue(self, seat: Seat) -> _Queue | None:
         """The one whose next training is to begin on this seat."""
         best: tuple[tuple[bool, Turn], _Queue] | None = None
@@ -223,14 +250,7 @@ class Backlog:
         The first are those of the training that is next, of those that end in so many seconds. The caller tells by `prepared` how
         that went, of each.
         """
-        now = self._clock.now()
-        missing: list[tuple[tuple[bool, Turn], list[_Set]]] = []
-        for queue in self._queues.values():
-            sets = [one for one in queue.sets if not one.ready and not one.preparing and one.not_before <= now]
-            heads = [(self._head(queue, Seat(share, seconds=seconds)), share) for share in queue.waiting if sets]
-            turns = [self._turn(head, share) for head, share in heads if head is not None]
-            if turns:
-                missing.append((min(turns), sets))
+        missing = self._missing(seconds)
         if not missing:
             return []
         first = min(missing, key=lambda one: one[0])[1][0].request.made_with
@@ -238,6 +258,24 @@ class Backlog:
         for one in chosen.values():
             one.preparing = True
         return [(one.request, self._references(one.request.key)) for one in chosen.values()]
+
+    def sets_come_first(self, seat: Seat) -> bool:
+        """Whether a training of a better rank than that of `next_trials` waits for sets that nobody prepares yet."""
+        queue = self._next_queue(seat)
+        head = self._head(queue, seat) if queue is not None else None
+        missing = self._missing(seat.seconds) if head is not None else []
+        return head is not None and any(turn[1].rank < self._turn(head, seat.share)[1].rank for turn, _ in missing)
+
+    def _missing(self, seconds: float) -> list[tuple[tuple[bool, Turn], list[_Set]]]:
+        """Sets that can be prepared now, and the turn of the training that waits for them."""
+        now, missing = self._clock.now(), []
+        for queue in self._queues.values():
+            sets = [one for one in queue.sets if not one.ready and not one.preparing and one.not_before <= now]
+            heads = [(self._head(queue, Seat(share, seconds=seconds)), share) for share in queue.waiting if sets]
+            turns = [self._turn(head, share) for head, share in heads if head is not None]
+            if turns:
+                missing.append((min(turns), sets))
+        return missing
 
     def _references(self, key: str) -> list[Reference]:
         """References wanted of the set."""

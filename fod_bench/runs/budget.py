@@ -13,6 +13,8 @@ from fod_bench.runs.executor import Clock
 from fod_bench.runs.resources import NodeResources
 from fod_bench.text import format_seconds
 
+_START_SECONDS = 8.0
+"""Until a worker has started, which imports torch."""
 _NAMED = 5
 """Categories that are named of each row."""
 _UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
@@ -78,14 +80,14 @@ class Allowance:
 
 def check_holds(budget: Budget, seconds: float, estimates: Iterable[float]) -> None:
     """Raises `UsageError` where a budget, which lasts for so many seconds, holds none of the trainings, by what each takes."""
-    shortest = min(estimates, default=0.0)
+    shortest = min(estimates, default=0.0) + _START_SECONDS
     if shortest > seconds:
         lasts = (
             "" if math.isinf(budget.dollars) else f", which last {format_seconds(max(0.0, seconds))} on this cluster,"
         )
         raise UsageError(
-            f"--budget {budget}{lasts} holds nothing: the shortest training that is left takes about {format_seconds(shortest)}; "
-            "give more, or leave it out"
+            f"--budget {budget}{lasts} holds nothing: the shortest training that is left takes about {format_seconds(shortest)}, "
+            "the start of a worker included; give more, or leave it out"
         )
 
 

@@ -36,7 +36,7 @@ class Order:
     """The longest first, so that the last to end are short; in a rank of its own whatever was given one.
 
     Among trainings that take about the same, a worker goes on with the features that it or its node has. It never waits for
-    them: they are in the store, from which any node reads them in seconds.
+    those of its node: they are in the store, from which any node reads them in seconds.
     """
 
     def __init__(self, durations: Durations, ranks: Mapping[str, Rank] | None = None) -> None:

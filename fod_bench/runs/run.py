@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Mapping, Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from math import isfinite
@@ -14,13 +14,16 @@ from fod_bench.job import dump_job
 from fod_bench.plan import Plan, TrialJob
 from fod_bench.plan.durations import recorded_durations
 from fod_bench.records.failures import Failure, failure_names, forget_failure, keep_failure, kept_failure
-from fod_bench.records.names import TRIALS, job_name, key_of, kind_of, plan_name, record_name
+from fod_bench.records.index.changes import changing
+from fod_bench.records.index.trials import Trials
+from fod_bench.records.names import job_name, plan_name, record_name
 from fod_bench.records.record import Record
 from fod_bench.records.tidy import tidy_leftovers
 from fod_bench.runs.admission import admit
 from fod_bench.runs.budget import Allowance, Budget, check_holds, left_out
 from fod_bench.runs.counts import Counts
 from fod_bench.runs.executor import Executor, OpenExecutor
+from fod_bench.runs.index_keeper import IndexKeeper
 from fod_bench.runs.order import Order, ranks_of
 from fod_bench.runs.prices import PriceList, read_prices
 from fod_bench.runs.progress import Progress, stderr_console
@@ -80,10 +83,9 @@ def run_plan(plan: Plan, store: Store, options: RunOptions, open_executor: OpenE
     if options.only is None:
         asked = {(part.name, name) for part in plan.job.parts() for name in part.datasets}
         counts.uncounted = len({name for _, name in asked - {(cell.part, cell.dataset) for cell in plan.run.cells}})
-    there = {info.name for info in store.list(TRIALS)}
+    there = Trials(store).names({trial.key for trial in trials})
     work = [trial for trial in trials if not _settled(trial, there, store, progress, options.retry_failed)]
-    recorded = [key_of(name) for name in there if kind_of(name) == "records"]
-    interrupted = _work(plan, store, options, open_executor, progress, work, recorded)
+    interrupted = _work(plan, store, options, open_executor, progress, work)
     if not interrupted:
         sets = {one.key: manifest_of(one) for trial in trials if trial.wanted for one in trial.wanted.sets}
         tidy_leftovers(store, [trial.key for trial in trials], list(sets.items()))
@@ -113,8 +115,9 @@ def repair(
     progress = _progress(trials, store, options, plan)
     for trial in trials:
         progress.note(f"damaged   {trial.name}: {damaged[record_name(trial.key)]}; trained anew", trial)
-        store.delete(record_name(trial.key))
-    interrupted = _work(plan, store, options, open_executor, progress, trials, [])
+        with changing(store, trial.key):
+            store.delete(record_name(trial.key))
+    interrupted = _work(plan, store, options, open_executor, progress, trials)
     counts.replace_reused(progress.counts)
     return True, interrupted
 
@@ -144,13 +147,12 @@ def _work(
     open_executor: OpenExecutor,
     progress: Progress,
     work: list[TrialJob],
-    recorded: Collection[str],
 ) -> bool:
-    """Do `work` on an executor and tell `progress`; whether it was interrupted. `recorded`: keys of records in the store."""
+    """Do `work` on an executor and tell `progress`; whether it was interrupted."""
     if not work:
         _keep_plan(plan, store)
         return False
-    durations = recorded_durations(work, store, recorded, plan.trials)
+    durations = recorded_durations(work, Trials(store), plan.trials.keys())
     if options.budget is not None:  # at best, before anything is started
         cpus = max(1, int(plan.job.resources.cpus))
         quickest = (min(durations.seconds(one, gpu=gpu, threads=cpus) for gpu in (False, True)) for one in work)
@@ -163,6 +165,7 @@ def _work(
     driver = secrets.token_hex(4)
     try:
         with (
+            IndexKeeper(store, progress.note),
             StateWriter(store, plan.run, driver, progress) as states,
             open_executor(store.uri, plan_name(plan.run.run_id), progress.note) as executor,
             states.told_to(executor),

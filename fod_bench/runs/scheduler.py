@@ -9,7 +9,7 @@ The workers are an executor's, and so is the time: the same scheduler runs on a 
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
@@ -148,13 +148,23 @@ class Scheduler:
     def _assign_all(self) -> None:
         """Give idle workers work, those with GPUs first, since they make features sooner."""
         served: set[Share] = set()  # for which nothing more is there
+        waiting = Counter[Share]()  # for longer trainings, whose sets are being prepared
         for slot in sorted((slot for slot in self._slots.values() if slot.idle), key=lambda slot: -slot.share.gpus):
-            if slot.share not in served and not self._assign(slot):
+            if slot.share in served:
+                continue
+            seat = self._seat(slot)
+            waits = self._backlog.longer_to_come(seat) > waiting[slot.share]
+            waiting[slot.share] += waits
+            if not self._assign(slot, seat, waits) and not waits:
                 served.add(slot.share)
 
-    def _assign(self, slot: Slot) -> bool:
-        """Give an idle worker trainings whose sets are there, best those it holds, or sets to prepare; whether there was work."""
-        seat = Seat(slot.share, slot.holds, self._used.get(slot.node, ()), self._seconds_left())
+    def _seat(self, slot: Slot) -> Seat:
+        used, idle = self._used.get(slot.node, ()), self._clock.now() - slot.idle_since
+        return Seat(slot.share, slot.holds, used, self._seconds_left(), idle)
+
+    def _assign(self, slot: Slot, seat: Seat, waits: bool) -> bool:
+        """Give an idle worker trainings whose sets are there, unless it waits for others, or sets to prepare; whether there was
+        work."""
         most = self._pack
         if most > 1:
             free = sum(not other.work for other in self._slots.values() if other.share == slot.share)
@@ -163,9 +173,9 @@ class Scheduler:
             )  # no worker takes what others would stand idle for
             most = max(1, min(most, fair))
         sets = []
-        if most > 1 and self._backlog.grows_by_preparing(seat, most):
+        if self._backlog.sets_come_first(seat) or (most > 1 and self._backlog.grows_by_preparing(seat, most)):
             sets = self._backlog.next_sets(seat.seconds)
-        trials = [] if sets else self._backlog.next_trials(seat, most)
+        trials = [] if sets or waits else self._backlog.next_trials(seat, most)
         if trials:
             tasks = [(trial, self._attempts.next(trial.key)) for trial in trials]
             self._begin(slot, [trial.wanted for trial in trials], *tasks)
@@ -194,7 +204,7 @@ class Scheduler:
             if not slot.started:
                 self._startup.forget()
             slot.node = event.node
-            slot.told(event.statuses)
+            slot.told(self._clock.now(), event.statuses)
             self._progress.status(slot.worker, [work for work, _ in slot.work], event.statuses)
         elif isinstance(event, WorkEnded):
             self._ended(slot, event)
@@ -206,7 +216,7 @@ class Scheduler:
                 self._did_not_start(event)
 
     def _ended(self, slot: Slot, event: WorkEnded) -> None:
-        ended = slot.end()
+        ended = slot.end(self._clock.now())
         seconds = (self._clock.now() - slot.since) / len(ended)
         for (work, _), outcome in zip(ended, event.outcomes, strict=True):
             whole = isinstance(outcome, Done) and outcome.ours and isinstance(work, TrialJob)
@@ -222,7 +232,7 @@ class Scheduler:
     def _lost(self, slot: Slot, cause: Cause, failure: Failure) -> None:
         """A worker is gone, or no longer counted on; the store's fence keeps late results of it out."""
         self._drop(slot)
-        lost = slot.end()
+        lost = slot.end(self._clock.now())
         for work, attempt in lost:
             self._attempts.over(work.key, attempt)
         self._settlement.lost([(work, slot.mark(work)) for work, _ in lost], cause, failure)
@@ -270,7 +280,9 @@ class Scheduler:
         if slot is None or isinstance(event, StatusTold):
             return
         outcomes = event.outcomes if isinstance(event, WorkEnded) else ()
-        for (work, _), outcome in zip(slot.end(), outcomes, strict=False):  # a worker that was lost tells nothing
+        for (work, _), outcome in zip(
+            slot.end(self._clock.now()), outcomes, strict=False
+        ):  # a worker that was lost tells nothing
             if isinstance(outcome, Done):
                 self._settlement.ended(work, outcome, slot.mark(work), slot.share, packed=False)
 

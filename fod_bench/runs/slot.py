@@ -28,6 +28,8 @@ class Slot:
     """What it is doing: sets made in one pass, or trainings that share their steps. Empty when idle."""
     since: float = 0.0
     """When that began."""
+    idle_since: float = 0.0
+    """When it ended what it did last, or had started."""
     holds: str | None = None
     """Key of what it worked on last, see `Wanted`."""
     marks: dict[str, Mark] = field(default_factory=dict)
@@ -44,9 +46,9 @@ class Slot:
         """Note what it is about to do."""
         self.work, self.since, self.holds, self.marks = work, now, holds, {}
 
-    def end(self) -> tuple[tuple[Work, Attempt], ...]:
+    def end(self, now: float) -> tuple[tuple[Work, Attempt], ...]:
         """What it was doing; it is idle now."""
-        ended, self.work = self.work, ()
+        ended, self.work, self.idle_since = self.work, (), now
         return ended
 
     def mark(self, work: Work) -> Mark:
@@ -57,8 +59,9 @@ class Slot:
         """The trainings at hand."""
         return [work for work, _ in self.work if isinstance(work, TrialJob)]
 
-    def told(self, statuses: Sequence[Status]) -> None:
+    def told(self, now: float, statuses: Sequence[Status]) -> None:
         """Note what it has said of itself."""
+        self.idle_since = self.idle_since if self.started else now
         self.started, self.silent = True, 0.0
         for work, _ in self.work:
             far = [(status.epoch, status.step) for status in statuses if status.key == work.key]

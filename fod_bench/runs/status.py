@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from fod_bench.job import Job
+from fod_bench.job import Job, run_id
 from fod_bench.job.stored import RunJobs
 from fod_bench.records.claims import held_keys
 from fod_bench.records.failures import marked_reason
-from fod_bench.records.names import CLAIMS, TRIALS, failure_log_name, failure_name, key_of, kind_of, record_name
+from fod_bench.records.index.trials import Trials
+from fod_bench.records.names import CLAIMS, failure_log_name, failure_name, key_of, record_name
 from fod_bench.records.run import Cell, RunPlan
-from fod_bench.records.run_reader import Driver, RunReader, Runs, Standing, no_run, trained_keys
+from fod_bench.records.run_reader import Driver, RunReader, Runs, Standing, age_of, no_run, trained_keys
 from fod_bench.records.state import DriverState, Task
 from fod_bench.store import Store
+
+if TYPE_CHECKING:
+    from fod_bench.records.index.generations import Known
 
 Condition = Literal["running", "complete", "failed", "stopped"]
 """`running`: somebody is at work on it; `complete`: everything has a record; `failed`: nothing is left to do, but something
@@ -128,15 +132,11 @@ class StatusReader:
         self._store, self._job = store, job
         self._runs, self._jobs = RunReader(store), RunJobs(store)
         self._plans: tuple[RunPlan, ...] = ()
-        self._differing: dict[str, dict[str, str]] = {}
+        self._known: Known = {}
 
     def read(self) -> Status:
         """How things stand. Raises `StoreError`."""
-        runs = self._runs.read()
-        self._plans, self._differing = runs.plans, self._jobs.differences(runs.plans)
-        plans = runs.plans if self._job is None else self._jobs.of_job(self._job, runs.plans)
-        if not plans:
-            return Status(self._store.uri, [], runs.damaged)
+        runs = self._runs.read(frozenset())
         tasks = {
             task.key: Running(task, driver.state.driver, driver.state.run_id)
             for driver in runs.drivers
@@ -145,9 +145,37 @@ class StatusReader:
         }
         # Claims first: what is recorded between the two listings then counts as recorded, not as waiting.
         claimed = self._claimed(tasks)
-        there = {info.name for info in self._store.list(TRIALS) if kind_of(info.name) in ("records", "failures")}
-        read = [self._run(plan, runs, tasks, claimed, there) for plan in plans]
-        return Status(self._store.uri, read, runs.damaged)
+        trials = Trials(self._store, self._known)
+        own = None if self._job is None else run_id(self._job)
+        read: dict[str, RunStatus] = {}
+        heads: list[RunPlan] = []
+
+        def look(plans_of: Set[str] | None, every: bool) -> None:
+            for _, plan in self._runs.each(runs.damaged, plans_of):  # one at a time: together they may be very large
+                if every or plan.run_id == own:
+                    read[plan.run_id] = self._run(plan, runs, tasks, claimed, trials)
+                heads.append(plan.model_copy(update={"cells": []}))
+
+        look(self._wanted(), every=self._job is None)
+        self._plans = tuple(sorted(heads, key=age_of, reverse=True))
+        differing = self._jobs.differences(self._plans)
+        shown = self._plans if self._job is None else self._jobs.of_job(self._job, self._plans)
+        left = {plan.run_id for plan in shown} - read.keys()
+        if left:
+            look(left, every=True)
+        found = [replace(read[plan.run_id], differing=differing[plan.run_id]) for plan in shown]
+        return Status(self._store.uri, found, runs.damaged)
+
+    def _wanted(self) -> set[str] | None:
+        """The runs whose plans are read: those of a job of that name where the job's own is among them, else all."""
+        if self._job is None:
+            return None
+        there = self._runs.run_ids()
+        return (
+            {name for name in there if name.rpartition("-")[0] == self._job.name}
+            if run_id(self._job) in there
+            else None
+        )
 
     def none(self, command: str) -> str:
         """The line for a store in which the last reading found no run; `command` runs the job."""
@@ -163,9 +191,10 @@ class StatusReader:
         return {key for key, alive in held_keys(self._store).items() if alive} - set(tasks)
 
     def _run(
-        self, plan: RunPlan, runs: Runs, tasks: dict[str, Running], claimed: set[str], there: set[str]
+        self, plan: RunPlan, runs: Runs, tasks: dict[str, Running], claimed: set[str], trials: Trials
     ) -> RunStatus:
         names, features = trained_keys(plan), {*plan.features, *plan.images}
+        there = trials.names(names)
         drivers = runs.of(plan.run_id)
         recorded = {key for key in names if record_name(key) in there}
         running = [work for key, work in tasks.items() if (key in names and key not in recorded) or key in features]
@@ -196,7 +225,7 @@ class StatusReader:
         return RunStatus(
             run_id=plan.run_id,
             job=plan.job,
-            differing=self._differing[plan.run_id],
+            differing={},
             created=plan.created,
             condition=condition,
             wanted=len(names),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol, runtime_checkable
 
@@ -24,6 +24,8 @@ class ObjectInfo(NamedTuple):
     """Bytes."""
     modified: float
     """Seconds since 1970, by the store's own clock."""
+    tag: str = ""
+    """Another for every write of the object, as far as the store can tell: the ETag in a bucket, inode and times of a file."""
 
 
 class Store(Protocol):
@@ -97,6 +99,15 @@ class HasPlaces(Protocol):
 
     def obstacle(self, name: str) -> str | None:
         """What stands where `name` would be or on the way there, and what to do; None where nothing does."""
+        ...
+
+
+@runtime_checkable
+class LooksAtOnce(Protocol):
+    """A store that tells of thousands of objects in the time of one request to a server."""
+
+    def infos(self, names: Sequence[str]) -> list[ObjectInfo | None]:
+        """`Store.info` of each name, in order."""
         ...
 
 

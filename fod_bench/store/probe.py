@@ -18,7 +18,7 @@ from fod_bench.store.base import ObjectInfo, ObjectMissingError, Store
 FORMAT = 1
 MARK = "fod-bench.json"
 """The object that marks a store as one of this program, and says in which format it is."""
-FOLDERS = ("claims", "features", "probe", "references", "runs", "trials")
+FOLDERS = ("claims", "features", "index", "probe", "references", "runs", "trials")
 """What the names in a store begin with."""
 
 _CREATORS, _ROUNDS = 16, 6

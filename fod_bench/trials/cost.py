@@ -24,6 +24,7 @@ from fod_bench.machine.provenance import device_name, now, versions
 from fod_bench.methods.base import Batch, Split
 from fod_bench.methods.registry import method_class
 from fod_bench.records.claims import Claim
+from fod_bench.records.index.changes import note_change
 from fod_bench.records.names import record_name
 from fod_bench.records.record import COST_SCORE, Record, RunInfo, Training, Trial
 from fod_bench.records.tidy import tidy_trial
@@ -77,6 +78,7 @@ def measure_trial(trial: Trial, data: TrialData, claim: Claim, control: Control,
                 versions=versions(),
             ),
         )
+        note_change(claim.store, trial.key)
         claim.commit(name, record.model_dump_json().encode())
     record = stored_record(trial, claim.store)
     tidy_trial(claim.store, trial.key, record.run.claim)

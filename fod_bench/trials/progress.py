@@ -22,6 +22,7 @@ from fod_bench.methods.registry import method_class
 from fod_bench.records.checkpoints import Checkpoints, State
 from fod_bench.records.claims import Claim
 from fod_bench.records.curves import Curves, EpochResult
+from fod_bench.records.index.changes import note_change
 from fod_bench.records.names import checkpoints_prefix, curves_name, kept_folder, record_name, weights_name
 from fod_bench.records.record import SELECTED_WEIGHTS, Record, RunInfo, Trial
 from fod_bench.records.scores import EPOCHS, LAST, save_scores
@@ -211,6 +212,7 @@ class TrialProgress:
             save_scores(self.claim.store, self.trial.key, self.claim.name, part, scores)
         curves = Curves.of(self.trial.key, self.results)
         self.claim.store.put(curves_name(self.trial.key, self.claim.name), curves.model_dump_json().encode())
+        note_change(self.claim.store, self.trial.key)
         self.claim.commit(record_name(self.trial.key), self._record(started, curves).model_dump_json().encode())
         tidy_trial(self.claim.store, self.trial.key, self.claim.name)
 

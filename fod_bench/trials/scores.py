@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fod_bench.evaluation.maps import ScoreMaps
 from fod_bench.features.arrays import as_tensor
-from fod_bench.methods.base import Batch, Detector, Split
+from fod_bench.methods.base import Anchored, Batch, Detector, Split
 from fod_bench.methods.registry import method_class
 from fod_bench.records.checkpoints import State
 from fod_bench.records.record import Training
@@ -45,11 +45,18 @@ class TestImages:
         self._held = seen
 
 
-def scorings(training: Training, parts: Mapping[str, Tensor], only: str = "") -> Iterator[ScoreMaps]:
+def scorings(
+    training: Training, parts: Mapping[str, Tensor], only: str = "", anchors: State | None = None
+) -> Iterator[ScoreMaps]:
     """Maps and image scores from what a detector gave of the test images, see `Method.scorings`; of one scoring where `only` names
-    it."""
+    it. With `anchors`, see `Anchored`, from what it gave of any images."""
     size: int = training.features["image_size"]
-    for maps in method_class(training.method).scorings(training.setting, parts, size, only):
+    method, setting = method_class(training.method), training.setting
+    if anchors and isinstance(method, Anchored):
+        found = method.anchored(setting, parts, size, anchors, only)
+    else:
+        found = method.scorings(setting, parts, size, only)
+    for maps in found:
         if only in ("", maps.score):
             yield maps
 

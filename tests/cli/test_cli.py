@@ -29,6 +29,7 @@ Call = Callable[..., Result]
 COMMANDS = (
     *(["run"], ["plan"], ["report"], ["status"], ["methods"], ["data", "check"], ["data", "synth"], ["jobs", "copy"]),
     *(["store", "ls"], ["store", "verify"], ["store", "gc"], ["store", "cp"]),
+    *(["export", "mlflow"], ["export", "wandb"], ["export", "tensorboard"]),
 )
 
 

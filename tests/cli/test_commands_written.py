@@ -13,6 +13,12 @@ import typer
 from fod_bench.cli.app import app
 
 ROOT = Path(__file__).parents[2]
+MENTIONING = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "results").rglob("*.md"))]
 FILES = [*sorted((ROOT / "clusters").iterdir()), *sorted((ROOT / "fod_bench/jobs").glob("*.yaml")), ROOT / "Dockerfile"]
 _COMMAND = re.compile(r"(?P<before>^|[\s'\"`(])fod-bench(?= +[a-z])")
@@ -20,10 +26,10 @@ _OPERATORS = {"|", "||", "&", "&&", ";", ">", ">>", "<", ")"}
 
 
 def shell_of(path: Path) -> str:
-    """What of a file is for a shell: of a page its blocks marked bash, of another file all, comments included."""
+    """What of a file is for a shell: of a page its blocks marked bash or console, of another file all, comments included."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".md":
-        text = "\n".join(re.findall(r"^ *```bash\n(.*?)^ *```", text, flags=re.DOTALL | re.MULTILINE))
+        text = "\n".join(re.findall(r"^ *```(?:bash|console)\n(.*?)^ *```", text, flags=re.DOTALL | re.MULTILINE))
     return text.replace("\\\n", " ")
 
 
@@ -68,6 +74,14 @@ def refusal(words: list[str]) -> str | None:
 def test_every_command_is_taken(path: Path) -> None:
     refused = {shlex.join(words): said for words in commands(shell_of(path)) if (said := refusal(words))}
     assert refused == {}
+
+
+@pytest.mark.parametrize("path", MENTIONING, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_commands_that_prose_names_are_there(path: Path) -> None:
+    text = re.sub(r"^ *```.*?^ *```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    named = [" ".join(line.split()) for line in re.findall(r"`(fod-bench [a-z][^`…|]*)`", text)]
+    said = {line: refusal(words) or "" for line in dict.fromkeys(named) for words in commands(line)}
+    assert {line: fault for line, fault in said.items() if "No such" in fault or fault.startswith("NoSuch")} == {}
 
 
 def test_commands_are_found() -> None:

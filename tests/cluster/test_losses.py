@@ -28,7 +28,8 @@ def test_a_worker_at_work_is_lost_in_one_of_four_ways(error: RayError, node_lost
 @pytest.mark.parametrize(
     ("error", "node_lost", "kind"),
     [
-        (ActorUnavailableError("no answer", None), True, "startup"),
+        (ActorUnavailableError("no answer", None), False, "startup"),
+        (ActorUnavailableError("no answer", None), True, "node"),
         (ActorDiedError(), False, "startup"),
         (ActorDiedError(), True, "node"),
         (NO_MEMORY, True, "memory"),

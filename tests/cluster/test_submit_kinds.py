@@ -48,6 +48,8 @@ def test_every_file_of_the_project_is_known_or_says_what_is() -> None:
     assert isinstance(job, Kubernetes) and job.ray_job["metadata"]["name"] == "fod-bench"
     said = refusal(str(kinds.pop("kuberay-cluster.yaml")))
     assert "kubectl port-forward service/fod-bench-head-svc 8265:8265" in said and "http://127.0.0.1:8265" in said
+    assert "prometheus.yaml" in refusal(str(kinds.pop("prometheus.yaml"))), "no cluster, but what watches one"
+    assert "no kind of cluster" in refusal(str(kinds.pop("prices.yaml"))), "what machines cost"
     assert not [path for path in kinds.values() if path.suffix in (".yaml", ".sh")]
 
 

@@ -176,13 +176,19 @@ def compare(name: str, read: dict[str, Any], whole: Record, its_curves: Curves) 
     assert read["values"]["train_seconds"] == 280.0
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_training_that_was_done_anew_takes_the_place_of_its_run(name: str, trained: Trained) -> None:
-    export(name)
+def train_anew(trained: Trained) -> str:
+    """Another result of the first training takes the place of its record; its key."""
     key, (whole, its_curves) = next(iter(trained.items()))
     losses = {"total": [value * 2 for value in its_curves.losses["total"]]}
     changed = its_curves.model_copy(update={"losses": losses})
     trained[key] = save(open_store("results/store"), whole.model_copy(update={"curves": changed.digest()}), changed)
+    return key
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_training_that_was_done_anew_takes_the_place_of_its_run(name: str, trained: Trained) -> None:
+    export(name)
+    key = train_anew(trained)
     assert "1 run written, 1 of them in place of an earlier one; 1 was there already" in export(name).stdout
     read = READERS[name]()
     assert read.keys() == trained.keys()
@@ -205,6 +211,19 @@ def test_a_run_that_was_left_half_written_is_written_again(name: str, trained: T
             mark.unlink()
     assert "2 runs written, 2 of them in place of earlier ones" in export(name).stdout
     assert READERS[name]().keys() == trained.keys()
+
+
+def test_a_run_that_was_uploaded_stays_beside_the_one_of_another_result(trained: Trained) -> None:
+    export("wandb")
+    uploaded = sorted(Path("wandb").glob("offline-run-*"))
+    for place in uploaded:
+        (file,) = place.glob("*.wandb")
+        file.with_name(f"{file.name}.synced").touch()  # as `wandb sync` does
+    train_anew(trained)
+    assert "1 run written; 1 was there already" in export("wandb").stdout
+    there = sorted(Path("wandb").glob("offline-run-*"))
+    assert set(uploaded) < set(there) and len(there) == 3
+    assert len({run_of(place)["id"] for place in there}) == 3
 
 
 def test_curves_that_are_gone_are_named_and_the_rest_is_written(trained: Trained) -> None:

@@ -185,8 +185,10 @@ def claim(store: Store, key: str = "a1") -> Claim:
 
 
 def names(store: Store) -> list[str]:
-    """Objects in the store but claims; those of the small trial without their folder, and claims' names as `*`."""
-    found = (info.name.removeprefix("trials/a1/") for info in store.list() if not info.name.startswith("claims/"))
+    """Objects in the store but claims and notes; those of the small trial without their folder, and claims' names as `*`."""
+    found = (
+        info.name.removeprefix("trials/a1/") for info in store.list() if not info.name.startswith(("claims/", "index/"))
+    )
     return [re.sub(r"\d{8}-[0-9a-f]{8}", "*", name) for name in found]
 
 

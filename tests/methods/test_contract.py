@@ -9,19 +9,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 import yaml
 
+from fod_bench.errors import TrialError
 from fod_bench.job import load_job
 from fod_bench.job.settings import setting_keys
 from fod_bench.methods import registry
 from fod_bench.methods.registry import BUILT_IN, method_class, settings_class
 from fod_bench.plan import TrialJob, make_plan
+from fod_bench.predict.find import FoundTrial
+from fod_bench.predict.load import predictor_of
+from fod_bench.predict.onnx import OPSET, TOLERANCE, export_onnx
 from fod_bench.records.claims import Claim, take
 from fod_bench.records.fit import curves_faults, key_faults
 from fod_bench.records.names import record_name, weights_name
+from fod_bench.records.normal import load_normal
 from fod_bench.records.record import Record
+from fod_bench.records.run import Cell, RunPlan
 from fod_bench.records.scores import load_scores
 from fod_bench.store import Store, open_store
 from fod_bench.store.tensors import load_tensors
@@ -29,7 +36,7 @@ from fod_bench.trials.cost import measure_trial
 from fod_bench.trials.data import TrialData
 from fod_bench.trials.detect import stored_detector
 from fod_bench.trials.prepare import Made, Order, Preparation
-from fod_bench.trials.scores import TestImages, as_arrays
+from fod_bench.trials.scores import TestImages, as_arrays, as_tensors, scorings
 from tests.helpers.commands import DRAWN, TINY
 from tests.helpers.trial_builders import Killed, Watcher, run_trial
 
@@ -175,6 +182,73 @@ def test_kept_weights_score_new_images_as_the_test_images_were(store: Store, dat
         for part, values in alone.items():
             scale = np.abs(kept[part]).max() or 1.0
             np.testing.assert_allclose(values[0].numpy(), kept[part][number], atol=1e-4 * scale, rtol=1e-4)
+
+
+def test_predicting_the_test_images_gives_what_evaluation_gave(
+    planned: TrialJob, record: Record, store: Store, data: TrialData
+) -> None:
+    """To the bit in the trial's order; an image by itself, to rounding."""
+    assert planned.wanted is not None
+    category = planned.wanted.sets[0].category
+    predictor = predictor_of(found_trial(planned, record, store), CPU)
+    images = [category.read_image(sample) for sample in category.test]
+    kept = load_scores(store, record, "last")
+    assert kept is not None
+    (evaluated,) = scorings(record, as_tensors(kept), predictor.score_name)
+    predicted = list(predictor.predict(images, decide=False))
+    assert [one.score for one in predicted] == evaluated.images.tolist()
+    for one, image, pixels in zip(predicted, images, evaluated.pixels.float().numpy(), strict=True):
+        np.testing.assert_array_equal(one.map, pixels)
+        (alone,) = predictor.predict(image, decide=False)
+        np.testing.assert_allclose(alone.map, pixels, rtol=1e-3, atol=1e-4 * np.abs(pixels).max())
+        assert alone.score == pytest.approx(one.score, rel=1e-3)
+
+
+def test_a_threshold_comes_from_the_training_images(
+    planned: TrialJob, record: Record, store: Store, data: TrialData
+) -> None:
+    predictor = predictor_of(found_trial(planned, record, store), CPU)
+    threshold = predictor.threshold
+    assert "training images" in predictor.threshold_from
+    scores = load_normal(store, record, "last", predictor.score_name)
+    assert scores is not None and len(scores.scores) == len(data.train)
+    assert min(scores.scores) <= threshold <= max(scores.scores)
+
+
+EXPORTED = ("fod", "patchcore", "padim", "cflow", "draem")
+"""Methods that can be written as ONNX."""
+
+
+def test_as_onnx_it_gives_what_torch_gives_or_is_refused(
+    name: str, planned: TrialJob, record: Record, store: Store, data: TrialData, tmp_path: Path
+) -> None:
+    """The export itself compares them, and keeps no file that differs. One takes squares alone, which is shorter."""
+    found, path, any_size = found_trial(planned, record, store), tmp_path / "model.onnx", name != "padim"
+    if name not in EXPORTED:
+        with pytest.raises(TrialError, match=f"method {name} cannot be written as ONNX"):
+            export_onnx(found, path, any_size=any_size)
+        assert not any(tmp_path.iterdir())
+        return
+    made = export_onnx(found, path, any_size=any_size)
+    assert made.difference <= TOLERANCE and made.size == path.stat().st_size
+    session = onnxruntime.InferenceSession(str(path))
+    known = session.get_modelmeta().custom_metadata_map
+    assert known["trial"] == found.name and float(known["threshold"]) and int(known["opset"]) == OPSET
+    side = (90, 70) if any_size else (64, 64)
+    pixels = np.random.default_rng(1).integers(0, 256, (3, *side, 3), np.uint8)
+    scores, maps = session.run(["score", "map"], {"images": pixels})
+    assert scores.shape == (3,) and maps.shape == (3, 64, 64)
+    expected = list(predictor_of(found, CPU).predict(list(pixels), decide=False))
+    largest = max(np.abs(one.map).max() for one in expected)
+    np.testing.assert_allclose(maps, np.stack([one.map for one in expected]), atol=5e-3 * largest)
+
+
+def found_trial(planned: TrialJob, record: Record, store: Store) -> FoundTrial:
+    """The record as a run would have asked for it."""
+    told = {name: getattr(record, name) for name in ("method", "dataset", "layout", "category", "seed", "key")}
+    cell = Cell(row="row", score=planned.settings.score, **told)
+    plan = RunPlan(run_id="small", job="small", created="", tables=[], cells=[cell])
+    return FoundTrial(store, plan, cell, record, None)
 
 
 def test_what_is_kept_scores_again_to_the_same_numbers(

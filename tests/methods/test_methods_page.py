@@ -1,4 +1,4 @@
-"""docs/methods.md: every method has its place there, and the method that it shows is one that runs."""
+"""Every method has its place in docs/methods.md, and the method that docs/adding-a-method.md shows is one that runs."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from fod_bench.paper.backbones import SAME_BACKBONE
 ROOT = Path(__file__).parents[2]
 PLUGIN = ROOT / "tests/helpers/plugin"
 PAGE = (ROOT / "docs/methods.md").read_text(encoding="utf-8")
+ADDING = (ROOT / "docs/adding-a-method.md").read_text(encoding="utf-8")
 
 
 def test_the_page_shows_the_method_from_outside_as_it_is_tested() -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+    (code,) = re.findall(r"```python\n(.*?)```", ADDING, flags=re.DOTALL)
     assert code == (PLUGIN / "nearest_patch.py").read_text(encoding="utf-8")
 
 
 def test_the_page_registers_it_as_the_tested_package_is_registered() -> None:
     tomllib = pytest.importorskip("tomllib")  # from Python 3.11 on
-    (project,) = (tomllib.loads(text) for text in re.findall(r"```toml\n(.*?)```", PAGE, flags=re.DOTALL))
+    (project,) = (tomllib.loads(text) for text in re.findall(r"```toml\n(.*?)```", ADDING, flags=re.DOTALL))
     installed = configparser.ConfigParser()
     installed.read(PLUGIN / "nearest_patch-1.0.dist-info/entry_points.txt")
     (told,) = project["project"]["entry-points"][GROUP].items()

@@ -22,10 +22,17 @@ NAMES = {
     "weights": [names.weights_name(KEY, CLAIM, "last")],
     "scores": [names.scores_name(KEY, CLAIM, "last")],
     "curves": [names.curves_name(KEY, CLAIM)],
+    "normal": [names.normal_name(KEY, CLAIM, "last", "rec_div@8+16")],
     "checkpoints": [names.checkpoint_name(KEY, CLAIM, 12)],
     "failures": [names.failure_name(KEY), names.failure_log_name(KEY)],
     "claims": [names.claim_name(KEY, 3), names.beat_name(KEY, 3)],
     "runs": [names.job_name(RUN), names.plan_name(RUN)],
+    "index": [
+        names.generation_name(7),
+        names.indexed_name("0a1b"),
+        names.newest_name(),
+        names.change_name(KEY, "0a1b"),
+    ],
     "states": [names.state_name(RUN, "d1")],
 }
 
@@ -33,8 +40,15 @@ NAMES = {
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, found in NAMES.items() for name in found])
 def test_a_name_is_a_stores_and_of_its_kind(kind: str, name: str) -> None:
     assert is_name(name) and names.kind_of(name) == kind
-    assert (names.run_of if kind in ("runs", "states") else names.key_of)(name) in (KEY, RUN)
+    if kind != "index":
+        assert (names.run_of if kind in ("runs", "states") else names.key_of)(name) in (KEY, RUN)
     assert names.is_first(name) == name.endswith(("record.json", "manifest.json", "plan.json"))
+
+
+def test_keys_and_numbers_are_found_in_the_names_of_an_index() -> None:
+    assert names.changed_key(names.change_name("a.b", "0a1b")) == "a.b"
+    assert names.generation_number(names.generation_name(12)) == 12
+    assert names.generation_number("index/generations/strange") == 0
 
 
 def test_every_kind_has_a_name_here_or_in_the_stores_probe() -> None:
@@ -45,7 +59,7 @@ def test_every_kind_has_a_name_here_or_in_the_stores_probe() -> None:
 def test_no_other_file_spells_a_name() -> None:
     """Docstrings may show one as an example."""
     spelled = re.compile(
-        r"""f?["'](?:trials|claims|features|images|truth|references|runs)/|["']/?(?:record|manifest|plan|failure|curves)\.json["']"""
+        r"""f?["'](?:trials|claims|features|images|truth|references|runs|index)/|["']/?(?:record|manifest|plan|failure|curves)\.json["']"""
     )
     found = []
     for path in PACKAGE.rglob("*.py"):

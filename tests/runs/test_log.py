@@ -165,6 +165,7 @@ def test_messages_of_libraries_are_lines_too(capsys: pytest.CaptureFixture[str])
     [
         (["nowhere.yaml"], "nowhere.yaml"),
         (["job.yaml", "--set", "nokey=1"], "nokey"),
+        (["job.yaml", "--metrics-port", "70000"], "--metrics-port 70000: ports end at 65535"),
         (["job.yaml", "--metrics-port", "9464", "--address", "auto"], "--metrics-port is for a Ray of the run's own"),
     ],
 )

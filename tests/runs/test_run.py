@@ -16,9 +16,12 @@ from fod_bench.cli.app import app
 from fod_bench.errors import ClusterError, FodBenchError, UsageError
 from fod_bench.plan import Plan
 from fod_bench.records.failures import Failure, kept_failure
+from fod_bench.records.index.changes import note_change, noted
+from fod_bench.records.index.generations import open_index
 from fod_bench.records.names import plan_name, record_name
 from fod_bench.records.run import RunPlan
 from fod_bench.records.state import DriverState
+from fod_bench.runs import index_keeper
 from fod_bench.runs.resources import NodeResources, Share
 from fod_bench.runs.run import RunOptions, repair, run_plan
 from fod_bench.runs.simulate import Behaviour, SimulatedExecutor
@@ -88,6 +91,31 @@ def test_a_run_with_nothing_to_do_needs_no_cluster(
     for _ in range(2):
         counts, _ = run_plan(plan, store, QUIET, clusters.open)
     assert counts.reused == 1 and len(clusters.opened) == 1
+
+
+def test_a_run_keeps_the_index(store: Store, clusters: Clusters, plan_of: Callable[..., Plan]) -> None:
+    for seeds in ([1], [1, 2, 3]):
+        plan = plan_of(seeds=seeds)
+        run_plan(plan, store, QUIET, clusters.open)
+        for key in plan.trials:  # simulated workers leave no notes
+            note_change(store, key)
+    run_plan(plan_of(seeds=[4]), store, QUIET, clusters.open)
+    index = open_index(store)
+    assert index is not None and index.complete and not noted(store)
+    assert index.places(plan.trials).keys() == plan.trials.keys()
+
+
+def test_an_index_that_cannot_be_kept_is_told_and_fails_nothing(
+    store: Store,
+    clusters: Clusters,
+    plan_of: Callable[..., Plan],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(index_keeper, "MOST_READ", 0)
+    counts, _ = run_plan(plan_of(), store, RunOptions(), clusters.open)
+    assert counts.done == 1
+    assert "not kept up to date: there is none; `fod-bench store index` makes it anew" in capsys.readouterr().err
 
 
 def test_what_no_machine_has_the_memory_for_is_refused_with_its_size(

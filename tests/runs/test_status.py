@@ -16,6 +16,7 @@ from fod_bench.cli import status as command
 from fod_bench.cli.app import app
 from fod_bench.job import load_job
 from fod_bench.job import run_id as run_of
+from fod_bench.records import run_reader
 from fod_bench.records.claims import take
 from fod_bench.records.state import SILENT_SECONDS
 from fod_bench.runs.status import RunStatus, StatusReader
@@ -107,6 +108,19 @@ class TestTrainings:
         take(store, "f2", attempt="other:1")
         run = only(store)
         assert (run.in_work, run.waiting, len(run.running), len(run.elsewhere)) == (0, 1, 1, 1)
+
+
+def test_plans_that_are_too_many_to_be_kept_are_read_again_and_say_the_same(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for run, keys in (("tiny-1", ["a1", "a2"]), ("tiny-2", ["a2", "a3"]), ("tiny-3", ["a4"])):
+        save_plan(store, run, keys, created=f"2024-05-01T10:00:0{run[-1]}+00:00")
+    save_trial(store, "a2")
+    kept = StatusReader(store).read()
+    monkeypatch.setattr(run_reader, "KEPT_CELLS", 2)
+    reader = StatusReader(store)
+    assert reader.read() == kept == reader.read()
+    assert [(run.run_id, run.recorded) for run in kept.runs] == [("tiny-3", 0), ("tiny-2", 1), ("tiny-1", 1)]
 
 
 class TestOnly:
@@ -331,7 +345,7 @@ class TestWatch:
         assert watching.returncode == 130 and "interrupted; to go on:" in error and "Traceback" not in error
 
 
-@pytest.mark.parametrize("name", ["status", "store ls", "store verify", "store gc", "store cp"])
+@pytest.mark.parametrize("name", ["status", "store ls", "store verify", "store gc", "store cp", "store index"])
 def test_help_has_an_example(name: str) -> None:
     said = CliRunner().invoke(app, [*name.split(), "--help"], env={"COLUMNS": "200"}).stdout
     assert f"Example: fod-bench {name} " in said
@@ -348,7 +362,7 @@ try:
     app({[*arguments, "--store", store.uri]!r})
 except SystemExit as end:
     assert not end.code
-heavy = {{"torch", "torchvision", "timm", "ray", "boto3", "pandas"}}
+heavy = {{"torch", "torchvision", "timm", "ray", "boto3", "pandas", "pyarrow"}}
 print(*sorted(heavy & set(sys.modules)), file=sys.stderr)
 """
     done = bench.start_process(sys.executable, "-c", script).finished()

@@ -15,9 +15,19 @@ from fod_bench.methods.fod.references.stored import load_references
 from fod_bench.records.claims import Entry, is_held, take
 from fod_bench.records.curves import read_curves
 from fod_bench.records.failures import kept_failure
-from fod_bench.records.names import curves_name, manifest_name, plan_name, record_name, reference_name, state_name
+from fod_bench.records.names import (
+    curves_name,
+    manifest_name,
+    normal_name,
+    plan_name,
+    record_name,
+    reference_name,
+    state_name,
+)
+from fod_bench.records.normal import NormalScores, load_normal
 from fod_bench.records.run import RunPlan
 from fod_bench.records.run_reader import RunReader
+from fod_bench.records.scores import LAST
 from fod_bench.records.state import DriverState
 from fod_bench.records.upkeep.content import check_content
 from fod_bench.records.upkeep.parts import manifest_parts, plan_of, record_of
@@ -34,6 +44,7 @@ EPOCHS: list[tuple[float | None, float | None]] = [(0.9, 0.8), (0.8, None)]
 RECORD = record("a1", cell("a1"), EPOCHS)
 RECORD = RECORD.model_copy(update={"run": RECORD.run.model_copy(update={"claim": CLAIM})})
 PLAN = RunPlan(run_id="r-1", job="j", created="2024", tables=[1], cells=[cell("a1")], features=["f"], references=["x"])
+NORMAL = NormalScores(key="a1", scores=[0.5, 1.0], medians=[0.1, 0.1], maxima=[0.6, 1.0])
 ENTRY = Entry(
     kind="claim", token="ab", attempt="d:1", process=ProcessId.own(), lease=60.0, states=("trials/k/checkpoints/x",)
 )
@@ -107,6 +118,10 @@ READERS: dict[str, tuple[bytes, Reader]] = {
     "curves": (
         curves("a1", cell("a1"), EPOCHS).model_dump_json().encode(),
         lambda content: read_curves(store_of(**{curves_name("a1", CLAIM): content}), RECORD),
+    ),
+    "normal": (
+        NORMAL.model_dump_json().encode(),
+        lambda content: load_normal(store_of(**{normal_name("a1", CLAIM, LAST, "rec"): content}), RECORD, LAST, "rec"),
     ),
     "state": (STATE.model_dump_json().encode(), runs),
     "failure": (

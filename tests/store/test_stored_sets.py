@@ -240,6 +240,7 @@ def test_every_kind_of_object_has_a_reader_here_or_beside() -> None:
         "weights": ("weights",),
         "scores": ("scores", "scales of scores"),
         "curves": ("curves",),
+        "normal": ("normal",),
         "checkpoints": ("checkpoint", "progress of a checkpoint"),
         "failures": ("failure",),
         "claims": ("claim", "commit"),

@@ -186,13 +186,14 @@ class TestTwice:
             def should_stop(self) -> bool:
                 if self.steps == EPOCHS * STEPS and not store.exists(record_name("a1")):
                     self.other = run(store, data=trial_data(seed=5))
-                    self.stored = {info.name: store.get(info.name) for info in store.list()}
+                    self.stored = {info.name: store.get(info.name) for info in store.list("trials/")}
                 return False
 
         watcher = Overtaken()
         with pytest.raises(LostClaimError):
             run(store, watcher=watcher)
-        assert {info.name: store.get(info.name) for info in store.list()} == watcher.stored
+        assert {info.name: store.get(info.name) for info in store.list("trials/")} == watcher.stored
+        assert not list(store.list("claims/"))
         assert run(store) == watcher.other and watcher.other.run.claim.startswith("00000002-")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -13,12 +13,13 @@ from torch import Tensor
 
 from fod_bench.errors import TrialError
 from fod_bench.evaluation.maps import ScoreMaps
+from fod_bench.features.arrays import as_tensor
 from fod_bench.methods.anomalib.build import Model, seeded
 from fod_bench.methods.anomalib.loop import Loop
 from fod_bench.methods.anomalib.models import MODELS
 from fod_bench.methods.anomalib.settings import too_few
 from fod_bench.methods.anomalib.state import fill, fill_rest, refuse_other, state_of, weights_of
-from fod_bench.methods.anomalib.together import level_parts, maps_of_all
+from fod_bench.methods.anomalib.together import deciding, each, level_parts, maps_beside, maps_of_all
 from fod_bench.methods.base import Batch, Context, Method, Split
 from fod_bench.records.checkpoints import State
 from fod_bench.records.record import score_name
@@ -54,6 +55,7 @@ class AnomalibMethod(Method):
     """See `fod_bench.methods.base.Method`. `setting` is what the settings' `training` gave."""
 
     primary_score = _SCORE
+    no_graph: ClassVar[str] = "anomalib has an export of its own for its models"
 
     def __init__(
         self, setting: dict[str, Any], train: Split, context: Context, seed: int, device: torch.device
@@ -161,6 +163,25 @@ class AnomalibMethod(Method):
         else:
             scores = parts["score"]
             yield ScoreMaps(_SCORE, scores[:, None, None].expand(-1, image_size, image_size).contiguous(), scores)
+
+    @classmethod
+    def anchors(cls, setting: dict[str, Any], parts: Mapping[str, Tensor], image_size: int) -> State:
+        """See `Anchored`: parts of those images that decide what all are compared with; none of most models."""
+        if not MODELS[setting["method"]].scores_together:
+            return {}
+        return {name: part.cpu().numpy() for name, part in deciding(parts, image_size).items()}
+
+    @classmethod
+    def anchored(
+        cls, setting: dict[str, Any], parts: Mapping[str, Tensor], image_size: int, anchors: State, only: str = ""
+    ) -> Iterator[ScoreMaps]:
+        """See `Anchored`."""
+        if not anchors:
+            yield from cls.scorings(setting, parts, image_size, only)
+            return
+        kept = {name: as_tensor(array).to(parts[name].device) for name, array in anchors.items()}
+        maps = torch.cat([maps_beside(image, kept, image_size) for image in each(parts)])
+        yield ScoreMaps(_SCORE, maps, maps.flatten(1).amax(1))
 
     def weights(self) -> State:
         """Parameters and buffers of the model, without its backbone's."""

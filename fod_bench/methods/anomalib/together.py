@@ -6,7 +6,7 @@ with it. Here the test set is one batch: the likelihoods of every level are kept
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 from unittest.mock import patch
 
@@ -42,3 +42,23 @@ def maps_of_all(parts: Mapping[str, Tensor], image_size: int) -> Tensor:
         image_size=torch.Size((image_size, image_size)),
     )
     return maps
+
+
+def deciding(parts: Mapping[str, Tensor], image_size: int) -> dict[str, Tensor]:
+    """The parts of the images that decide what all are compared with: those with the largest likelihood of a level, and the one
+    with the largest sum of what is likely, whose map reaches 0."""
+    chosen = {int(part.flatten(1).amax(1).argmax()) for part in parts.values()}
+    chosen.add(int(maps_of_all(parts, image_size).flatten(1).amin(1).argmin()))
+    rows = torch.tensor(sorted(chosen))
+    return {name: part[rows.to(part.device)] for name, part in parts.items()}
+
+
+def each(parts: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    """The parts of one image after the other."""
+    for number in range(len(next(iter(parts.values())))):
+        yield {name: part[number : number + 1] for name, part in parts.items()}
+
+
+def maps_beside(image: Mapping[str, Tensor], kept: Mapping[str, Tensor], image_size: int) -> Tensor:
+    """The map (1, s, s) of an image that is scored together with those of `deciding`."""
+    return maps_of_all({name: torch.cat([image[name], part]) for name, part in kept.items()}, image_size)[:1]

@@ -15,8 +15,9 @@ from fod_bench.evaluation.maps import ScoreMaps
 from fod_bench.features.arrays import as_tensor
 from fod_bench.methods.base import Batch, Context, Split
 from fod_bench.methods.cflow.fibers import cut
+from fod_bench.methods.cflow.graph import CflowGraph
 from fod_bench.methods.cflow.network import Flow, FlowShape, build_flow, log_likelihood, position_code
-from fod_bench.methods.cflow.score import anomaly_maps, likely
+from fod_bench.methods.cflow.score import anomaly_maps, likely, sums
 from fod_bench.methods.cflow.state import check, flows_of, moments, parameters, set_moments
 from fod_bench.methods.cflow.train import LevelTrainer, Rates
 from fod_bench.records.checkpoints import State
@@ -148,6 +149,19 @@ class CflowMethod:
         cls, setting: dict[str, Any], weights: State, context: Context, device: torch.device
     ) -> CflowDetector:
         """See `Method`."""
+        return CflowDetector({level: flow.to(device) for level, flow in cls._loaded(setting, weights).items()})
+
+    @classmethod
+    def graph(cls, setting: dict[str, Any], weights: State, context: Context, score: str, anchors: State) -> CflowGraph:
+        """See `Exportable`."""
+        flows, chosen = cls._loaded(setting, weights), dict(_subsets(setting))[score]
+        peaks = {level: float(anchors[f"{level}/peak"]) for level in chosen}
+        largest = float(anchors[f"{score}/largest"])
+        return CflowGraph({level: flows[level] for level in chosen}, peaks, largest, context.image_size)
+
+    @staticmethod
+    def _loaded(setting: dict[str, Any], weights: State) -> dict[int, Flow]:
+        """The flows of kept weights, by level. Raises ValueError for weights of others."""
         flows = {}
         for level in sorted(setting["levels"]):
             scale = weights.get(f"{level}/blocks.0.scale")
@@ -157,19 +171,41 @@ class CflowMethod:
         check(weights, flows, with_moments=False)
         for level, flow in flows.items():
             flow.load_state_dict(flows_of(weights, level))
-        return CflowDetector({level: flow.to(device) for level, flow in flows.items()})
+        return flows
 
     @classmethod
     def scorings(
         cls, setting: dict[str, Any], parts: Mapping[str, Tensor], image_size: int, only: str = ""
     ) -> Iterator[ScoreMaps]:
         """Every subset of levels; an image's score is its map's largest value. See `likely` and `anomaly_maps`."""
-        levels = sorted(setting["levels"])
-        found = {level: likely(parts[f"{level}/likelihood"], image_size) for level in levels}
-        for count in range(1, len(levels) + 1):
-            for subset in combinations(levels, count):
-                maps = anomaly_maps(found, subset)
-                yield ScoreMaps(score_name(_RULE, subset), maps, maps.flatten(1).amax(1))
+        found = {level: likely(parts[f"{level}/likelihood"], image_size) for level in sorted(setting["levels"])}
+        for score, subset in _subsets(setting):
+            maps = anomaly_maps(found, subset)
+            yield ScoreMaps(score, maps, maps.flatten(1).amax(1))
+
+    @classmethod
+    def anchors(cls, setting: dict[str, Any], parts: Mapping[str, Tensor], image_size: int) -> State:
+        """See `Anchored`: of every level the largest likelihood, `<level>/peak`, and of every scoring the largest sum of what is
+        likely, `<score>/largest`; numbers of float64."""
+        peaks = {level: parts[f"{level}/likelihood"].double().max() for level in sorted(setting["levels"])}
+        found = {level: likely(parts[f"{level}/likelihood"], image_size, float(peak)) for level, peak in peaks.items()}
+        made = {f"{level}/peak": peak for level, peak in peaks.items()}
+        made |= {f"{score}/largest": sums(found, subset).max() for score, subset in _subsets(setting)}
+        return {name: value.cpu().numpy() for name, value in made.items()}
+
+    @classmethod
+    def anchored(
+        cls, setting: dict[str, Any], parts: Mapping[str, Tensor], image_size: int, anchors: State, only: str = ""
+    ) -> Iterator[ScoreMaps]:
+        """See `Anchored`."""
+        found = {
+            level: likely(parts[f"{level}/likelihood"], image_size, float(anchors[f"{level}/peak"]))
+            for level in sorted(setting["levels"])
+        }
+        for score, subset in _subsets(setting):
+            if only in ("", score):
+                maps = anomaly_maps(found, subset, float(anchors[f"{score}/largest"]))
+                yield ScoreMaps(score, maps, maps.flatten(1).amax(1))
 
     def countable(self) -> CflowMethod:
         """See `Costed`."""
@@ -190,6 +226,14 @@ class CflowMethod:
         for level, flow in self._flows.items():
             flow.load_state_dict(flows_of(state, level))
         set_moments(self._trainers, state, trained)
+
+
+def _subsets(setting: dict[str, Any]) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Every subset of levels, after the name of its scoring."""
+    levels = sorted(setting["levels"])
+    for count in range(1, len(levels) + 1):
+        for subset in combinations(levels, count):
+            yield score_name(_RULE, subset), subset
 
 
 def _shape(setting: dict[str, Any], channels: int) -> FlowShape:

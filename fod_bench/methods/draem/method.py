@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from fod_bench.errors import TrialError
 from fod_bench.evaluation.maps import ScoreMaps
 from fod_bench.features.arrays import as_tensor
 from fod_bench.methods.base import Batch, Context, Split
+from fod_bench.methods.draem.graph import DraemGraph, image_scores
 from fod_bench.methods.draem.losses import Losses, losses
 from fod_bench.methods.draem.network import Networks, build
 from fod_bench.methods.draem.samples import Sampler
@@ -23,7 +23,6 @@ from fod_bench.records.record import score_name
 
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 _DECAY = 0.2
-_POOLED = 21
 _SCORE = score_name("score", ())
 
 
@@ -34,12 +33,6 @@ def learning_rate(base: float, epoch: int, epochs: int) -> float:
     """
     milestones = (8 * epochs // 10, 9 * epochs // 10) if epochs >= 5 else ()
     return base * _DECAY ** sum(milestone <= epoch for milestone in milestones)
-
-
-def image_scores(maps: Tensor) -> Tensor:
-    """Of maps (n, H, W) the largest mean over 21×21 pixels, (n,). Pixels outside of the image count as zeros."""
-    pooled = functional.avg_pool2d(maps[:, None], _POOLED, stride=1, padding=_POOLED // 2)
-    return pooled.amax((1, 2, 3))
 
 
 def gradients(networks: Networks, clean: Tensor, augmented: Tensor, mask: Tensor) -> Losses:
@@ -142,12 +135,13 @@ class DraemMethod:
         cls, setting: dict[str, Any], weights: State, context: Context, device: torch.device
     ) -> DraemDetector:
         """See `Method`. Textures and training images are not needed."""
-        networks = build(setting["width"], 0)
-        named = _named(networks)
-        _check(weights, {name: tuple(tensor.shape) for name, tensor in named.items()})
         _check_precision(setting["precision"], device)
-        _copy(weights, named)
-        return DraemDetector(networks.to(device), setting["precision"], device)
+        return DraemDetector(_loaded(setting, weights).to(device), setting["precision"], device)
+
+    @classmethod
+    def graph(cls, setting: dict[str, Any], weights: State, context: Context, score: str, anchors: State) -> DraemGraph:
+        """See `Exportable`."""
+        return DraemGraph(_loaded(setting, weights))
 
     @classmethod
     def scorings(
@@ -192,6 +186,15 @@ class DraemMethod:
 
     def _parameters(self) -> dict[str, nn.Parameter]:
         return {name.replace(".", "/", 1): parameter for name, parameter in self._networks.named_parameters()}
+
+
+def _loaded(setting: dict[str, Any], weights: State) -> Networks:
+    """The networks of kept weights. Raises ValueError for weights of others."""
+    networks = build(setting["width"], 0)
+    named = _named(networks)
+    _check(weights, {name: tuple(tensor.shape) for name, tensor in named.items()})
+    _copy(weights, named)
+    return networks
 
 
 def _named(networks: Networks) -> dict[str, Tensor]:

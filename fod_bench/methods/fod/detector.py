@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fod_bench.evaluation.maps import ScoreMaps
 from fod_bench.methods.base import Batch
+from fod_bench.methods.fod.correlations import correlations
 from fod_bench.methods.fod.network import FODNetwork
 from fod_bench.methods.fod.precision import Precision, matrix_products
 from fod_bench.methods.fod.references.lookup import Lookup
@@ -41,6 +42,18 @@ class FodDetector:
             for name, part in patch_scores(output, features)._asdict().items():
                 if part is not None:
                     found[f"{level}/{name}"] = part.view(grid.shape[:3])
+        return found
+
+    def correlations(self, images: Batch, places: Sequence[tuple[float, float]]) -> dict[str, Tensor]:
+        """See `fod_bench.methods.base.Correlating`: `<level>/intra` and `<level>/inter`, as far as the view has them."""
+        found = {}
+        for level, network in self._networks.items():
+            grid = images.pooled[level][:1]  # (1, H, W, C)
+            height, width = grid.shape[1:3]
+            patches = [int(down * height) * width + int(across * width) for down, across in places]
+            reference = self._reference(level, Batch({level: grid}))
+            for branch, rows in correlations(network, grid.flatten(1, 2), reference, patches).items():
+                found[f"{level}/{branch}"] = rows.unflatten(-1, (height, width))
         return found
 
     def _reference(self, level: int, images: Batch) -> Tensor | None:

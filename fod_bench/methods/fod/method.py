@@ -16,6 +16,7 @@ from fod_bench.methods.base import Context, Split
 from fod_bench.methods.fod.correlation import implementation
 from fod_bench.methods.fod.correlation.tiled import correlate_tiled
 from fod_bench.methods.fod.detector import FodDetector, loaded_networks, scorings
+from fod_bench.methods.fod.graph import FodGraph, graph_of
 from fod_bench.methods.fod.network import Branch, FODNetwork, NetworkShape
 from fod_bench.methods.fod.pack import FodPack
 from fod_bench.methods.fod.precision import Precision, check_precision
@@ -167,19 +168,19 @@ class FodMethod:
         cls, setting: dict[str, Any], weights: State, context: Context, device: torch.device
     ) -> FodDetector:
         """See `Method`. The references are complete, see `references.maker.complete`."""
-        networks: dict[int, FODNetwork] = {}
-        references: dict[int, Lookup] = {}
         precision: Precision = setting.get("precision", "float32")
-        for level in sorted(setting["levels"]):
-            embedding = weights.get(f"{level}/embed.weight")
-            if embedding is None or embedding.ndim != 2:
-                raise ValueError(f"the weights are of other networks: {level}/embed.weight is absent")
-            side = context.image_size // level
-            networks[level] = build_network(network_shape(setting, level, side, side, embedding.shape[1]), 0).to(device)
-            if uses_reference(setting["views"]):
-                references[level] = Lookup(context.reference.levels[level], setting.get("reference", {}), device)
-        loaded_networks(networks, weights)
+        networks = _networks(setting, weights, context.image_size, device)
+        references: dict[int, Lookup] = {}
+        if uses_reference(setting["views"]):
+            spec = setting.get("reference", {})
+            references = {level: Lookup(context.reference.levels[level], spec, device) for level in networks}
         return FodDetector(networks, references, precision)
+
+    @classmethod
+    def graph(cls, setting: dict[str, Any], weights: State, context: Context, score: str, anchors: State) -> FodGraph:
+        """See `Exportable`."""
+        networks = _networks(setting, weights, context.image_size, torch.device("cpu"))
+        return graph_of(setting, networks, context, score)
 
     @classmethod
     def scorings(
@@ -239,6 +240,19 @@ class FodMethod:
         for level, trainer in self.trainers.items():
             for name, parameter in trainer.network.named_parameters():
                 yield f"{level}/{name}", parameter, trainer.optimizer
+
+
+def _networks(setting: dict[str, Any], weights: State, size: int, device: torch.device) -> dict[int, FODNetwork]:
+    """The networks of every level with kept weights. Raises ValueError for weights of others."""
+    networks: dict[int, FODNetwork] = {}
+    for level in sorted(setting["levels"]):
+        embedding = weights.get(f"{level}/embed.weight")
+        if embedding is None or embedding.ndim != 2:
+            raise ValueError(f"the weights are of other networks: {level}/embed.weight is absent")
+        shape = network_shape(setting, level, size // level, size // level, embedding.shape[1])
+        networks[level] = build_network(shape, 0).to(device)
+    loaded_networks(networks, weights)
+    return networks
 
 
 def network_shape(setting: dict[str, Any], level: int, height: int, width: int, channels: int) -> NetworkShape:

@@ -81,7 +81,7 @@ class FODNetwork(nn.Module):
         `reference` is (B or 1, N·M, C): the M references of the first patch, then those of the next.
         """
         hidden = self.embed(features) + self.position  # (B, N, D)
-        known = self._known(reference, len(features)) if self.ref_embed is not None else None
+        known = self._known(reference, features.shape[0]) if self.ref_embed is not None else None
         intra: list[BranchStatistics] = []
         inter: list[BranchStatistics] = []
         for layer in self.layers:

@@ -82,7 +82,7 @@ def upsample_smoothed(level_map: Tensor, size: int) -> Tensor:
     of the levels' blurs.
     """
     like = level_map.device, level_map.dtype
-    rows, columns = (_smoothing_matrix(length, size, *like) for length in level_map.shape[1:])
+    rows, columns = (smoothing_matrix(length, size, *like) for length in level_map.shape[1:])
     return rows @ level_map @ columns.mT
 
 
@@ -92,7 +92,7 @@ def image_scores(smoothed: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=16)
-def _smoothing_matrix(length: int, size: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+def smoothing_matrix(length: int, size: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """Upsampling and blur of one axis (size, length), from float64. Kept where it is used, or each call would wait for it."""
     with torch.inference_mode(False):  # kept for later calls, which may be in another mode
         grid = torch.eye(length, dtype=torch.float64)[None]  # (1, length, length), a row for each patch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -110,6 +110,7 @@ class MkdMethod:
     """See `fod_bench.methods.base.Method`. `setting` is what the settings' `training` gave."""
 
     loss_names = ("loss", "direction", "mse")
+    no_graph: ClassVar[str] = "its map is a gradient of its score, and ONNX has no gradients"
 
     def __init__(
         self, setting: dict[str, Any], train: Split, context: Context, seed: int, device: torch.device

@@ -24,12 +24,11 @@ from fod_bench.methods.padim.gaussian import (
     unpacked,
     vectors,
 )
+from fod_bench.methods.padim.graph import SIGMA, PadimGraph
 from fod_bench.methods.padim.settings import positions_per_step
 from fod_bench.records.checkpoints import State
 from fod_bench.records.record import score_name
 
-_SIGMA = 4.0
-"""Standard deviation of the map's blur, in pixels."""
 _SCORE = score_name("score", ())
 
 
@@ -38,19 +37,19 @@ class PadimDetector:
 
     def __init__(self, levels: Sequence[int], channels: Tensor, mean: Tensor, factor: Tensor) -> None:
         self._levels = levels
-        self._channels = channels
-        self._mean = mean
-        self._factor = factor
+        self.channels = channels
+        self.mean = mean
+        self.factor = factor
         self._positions = torch.arange(len(mean), device=mean.device)
 
     def parts(self, images: Batch) -> dict[str, Tensor]:
         """`distance` (n, H, W) on the grid of the finest level, not squared."""
         features = {level: images.unpooled[level] for level in self._levels}
         height, width = features[self._levels[0]].shape[1:3]
-        if height * width != len(self._mean):
-            raise ValueError(f"images of {height}×{width} positions; the Gaussians are of {len(self._mean)}")
-        samples = vectors(features, self._channels, self._positions)  # (n, P, d)
-        return {"distance": distances(samples, self._mean, self._factor).unflatten(1, (height, width))}
+        if height * width != len(self.mean):
+            raise ValueError(f"images of {height}×{width} positions; the Gaussians are of {len(self.mean)}")
+        samples = vectors(features, self.channels, self._positions)  # (n, P, d)
+        return {"distance": distances(samples, self.mean, self.factor).unflatten(1, (height, width))}
 
 
 class PadimMethod:
@@ -128,11 +127,19 @@ class PadimMethod:
         return PadimDetector(sorted(setting["levels"]), channels, mean.to(device, copy=True), factor.to(device))
 
     @classmethod
+    def graph(cls, setting: dict[str, Any], weights: State, context: Context, score: str, anchors: State) -> PadimGraph:
+        """See `Exportable`."""
+        detector = cls.load_detector(setting, weights, context, torch.device("cpu"))
+        return PadimGraph(
+            sorted(setting["levels"]), detector.channels, detector.mean, detector.factor, context.image_size
+        )
+
+    @classmethod
     def scorings(
         cls, setting: dict[str, Any], parts: Mapping[str, Tensor], image_size: int, only: str = ""
     ) -> Iterator[ScoreMaps]:
         """The distances as maps, bilinear and blurred by a Gaussian of 4 pixels; an image's score is its map's largest value."""
-        maps = gaussian(upsample(parts["distance"], image_size, align_corners=False), _SIGMA)  # (n, s, s)
+        maps = gaussian(upsample(parts["distance"], image_size, align_corners=False), SIGMA)  # (n, s, s)
         yield ScoreMaps(_SCORE, maps, maps.flatten(1).amax(1))
 
     def countable(self) -> PadimMethod:

@@ -12,11 +12,10 @@ from fod_bench.evaluation.maps import ScoreMaps
 from fod_bench.methods.base import Batch
 from fod_bench.methods.maps import gaussian, upsample
 from fod_bench.methods.patchcore.embedding import Embedding
+from fod_bench.methods.patchcore.graph import SIGMA
 from fod_bench.methods.patchcore.memory import Memory
 
 SCORE = "score"
-SIGMA = 4.0
-"""Of the Gaussian that smooths maps, in pixels."""
 
 
 class PatchCoreDetector:

@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from fod_bench.errors import TrialError
 from fod_bench.evaluation.maps import ScoreMaps
 from fod_bench.features.arrays import as_tensor
+from fod_bench.features.offered import backbone_strides
 from fod_bench.machine.memory import available_memory
 from fod_bench.methods.base import Context, Split
 from fod_bench.methods.coreset import GreedyCoreset, farthest_from_mean, mean_distances
 from fod_bench.methods.patchcore.detector import SCORE, PatchCoreDetector, scorings
 from fod_bench.methods.patchcore.embedding import Embedding
+from fod_bench.methods.patchcore.graph import PatchCoreGraph
 from fod_bench.methods.patchcore.stages import IMAGES_PER_STEP, PICKS_PER_STEP, Stages, coreset_size, no_row
 from fod_bench.records.checkpoints import State
 
@@ -191,6 +193,17 @@ class PatchCore:
         dimension = setting["target_dimension"] if setting["embedding"] == "official" else None
         _check_memory(weights, dimension)
         return PatchCoreDetector(setting, as_tensor(weights["memory"]).to(device, copy=True))
+
+    @classmethod
+    def graph(
+        cls, setting: dict[str, Any], weights: State, context: Context, score: str, anchors: State
+    ) -> PatchCoreGraph:
+        """See `Exportable`."""
+        dimension = setting["target_dimension"] if setting["embedding"] == "official" else None
+        _check_memory(weights, dimension)
+        strides = backbone_strides(setting["backbone"])
+        channels = [strides[level] for level in sorted(setting["levels"])]
+        return PatchCoreGraph(setting, as_tensor(weights["memory"]).clone(), channels, context.image_size)
 
     @classmethod
     def scorings(

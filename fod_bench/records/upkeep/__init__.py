@@ -2,7 +2,7 @@
 
 from fod_bench.records.upkeep.copy import Copied, copy_store
 from fod_bench.records.upkeep.garbage import Garbage, Heap, remove_garbage
-from fod_bench.records.upkeep.progress import Meter, format_bytes
+from fod_bench.records.upkeep.progress import Meter
 from fod_bench.records.upkeep.search import YOUNG_SECONDS, find_garbage
 from fod_bench.records.upkeep.verify import Verified, verify_store
 
@@ -15,7 +15,6 @@ __all__ = [
     "Verified",
     "copy_store",
     "find_garbage",
-    "format_bytes",
     "remove_garbage",
     "verify_store",
 ]

@@ -9,6 +9,7 @@ from typing import Any
 from fod_bench.records.claims import Entry
 from fod_bench.records.fit import curves_faults, key_faults
 from fod_bench.records.names import is_plan, key_of, kind_of
+from fod_bench.records.normal import NormalScores
 from fod_bench.records.record import SELECTED_WEIGHTS, Record
 from fod_bench.records.state import DriverState
 from fod_bench.records.upkeep.parts import manifest_parts, plan_of, record_folder, record_of, record_parts
@@ -50,6 +51,9 @@ def check_content(store: Store, name: str, content: bytes) -> Checked:
             return Checked(
                 faults=[f"these are {kind} of another trial, {other}; delete the trial's record to train anew"]
             )
+    elif kind == "normal":
+        with reading(name, "scores of the training images"):
+            NormalScores.model_validate_json(content)
     elif kind == "states":
         with reading(name, "state of a run"):
             DriverState.model_validate_json(content)

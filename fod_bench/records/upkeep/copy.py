@@ -6,6 +6,7 @@ half. Claims, drivers' states, checkpoints and marks of failures belong to a pla
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 import threading
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fod_bench.errors import DamagedObjectError, StoreError
+from fod_bench.records.index.changes import changing
 from fod_bench.records.names import (
     FEATURES,
     IMAGES,
@@ -104,6 +106,10 @@ def copy_store(
         except BaseException:
             stop.set()
             raise
+    if any(kind_of(one.head) == "records" for one in sets):
+        from fod_bench.records.index.append import append_if_indexed
+
+        append_if_indexed(target)
     return len(sets)
 
 
@@ -167,7 +173,10 @@ class _Copier:
                 return
             for info in self._belonging(one, content):
                 self._part(info)
-            if write(one.head, content) is False:
+            of_trial = kind_of(one.head) == "records"
+            with changing(self.target, key_of(one.head)) if of_trial else contextlib.nullcontext():
+                written = write(one.head, content)
+            if written is False:
                 self.told.there += 1
             else:
                 self._count(len(content))

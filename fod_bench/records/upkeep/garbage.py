@@ -6,6 +6,7 @@ whether another run has begun.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,8 @@ from typing import Protocol, runtime_checkable
 
 from fod_bench.errors import FodBenchError
 from fod_bench.records.claims import is_held
-from fod_bench.records.names import RUNS, is_plan, run_of
+from fod_bench.records.index.changes import changing
+from fod_bench.records.names import RUNS, is_plan, kind_of, run_of
 from fod_bench.store import ObjectInfo, Store
 
 UPLOAD_SECONDS = 86400.0
@@ -92,8 +94,9 @@ def remove_garbage(store: Store, garbage: Garbage, removed: Callable[[Heap], Non
     def remove(heap: Heap) -> bool:
         if stop.is_set() or _needed_after_all(store, garbage, heap):
             return False
-        for info in heap.objects:
-            store.delete(info.name)
+        with changing(store, heap.key) if _of_trials(heap) else contextlib.nullcontext():
+            for info in heap.objects:
+                store.delete(info.name)
         return True
 
     with ThreadPoolExecutor(_WORKERS) as pool:
@@ -106,9 +109,18 @@ def remove_garbage(store: Store, garbage: Garbage, removed: Callable[[Heap], Non
         except BaseException:
             stop.set()
             raise
+    if any(map(_of_trials, garbage.heaps)):
+        from fod_bench.records.index.append import append_if_indexed
+
+        append_if_indexed(store)
     if isinstance(store, KeepsUploads):
         store.abandon_uploads(UPLOAD_SECONDS)
     return kept
+
+
+def _of_trials(heap: Heap) -> bool:
+    """Whether it has what an index of records tells of."""
+    return any(kind_of(info.name) in ("records", "failures") for info in heap.objects)
 
 
 def _needed_after_all(store: Store, garbage: Garbage, heap: Heap) -> bool:

@@ -9,6 +9,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from fod_bench.text import format_bytes
+
 _PLAIN_SECONDS = 15.0
 """Time between two lines in a pipe."""
 
@@ -66,12 +68,3 @@ class Meter:
             elif time.monotonic() - self._said >= _PLAIN_SECONDS:
                 self._said = time.monotonic()
                 self._console.print(f"{self._doing}   {said}", markup=False, highlight=False, soft_wrap=True)
-
-
-def format_bytes(size: float) -> str:
-    """`512 B`, `1.5 KiB`, `20.0 MiB`, `3.4 GiB` or more."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"

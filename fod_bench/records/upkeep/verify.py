@@ -23,7 +23,7 @@ WORKERS = 8
 """Objects read at the same time."""
 
 
-_LARGE = ("features", "images", "truth", "references", "checkpoints", None)
+_LARGE = ("features", "images", "truth", "references", "checkpoints", "index", None)
 """What is read for its checksum alone."""
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from fod_bench.errors import FodBenchError
+from fod_bench.machine.files import write_whole
 
 
 def write(path: Path, pieces: Iterable[str | bytes]) -> Path:
@@ -15,18 +13,4 @@ def write(path: Path, pieces: Iterable[str | bytes]) -> Path:
 
     Raises `FodBenchError` for a place that cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                for piece in pieces:
-                    file.write(piece.encode() if isinstance(piece, str) else piece)
-            Path(temporary).chmod(0o644)
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise FodBenchError(f"the report cannot be written to {path}: {error.strerror or error}") from error
-    return path
+    return write_whole(path, pieces, "the report")

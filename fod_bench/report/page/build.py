@@ -20,7 +20,7 @@ from fod_bench.report.explain import Explanation, explain_all
 from fod_bench.report.formats.base import Report
 from fod_bench.report.formats.tidy import Tidy
 from fod_bench.report.page.folder import MARK
-from fod_bench.report.page.galleries import Gallery, GalleryLink, Shown, fill
+from fod_bench.report.page.galleries import IMAGES_FOLDER, Gallery, GalleryLink, Shown, fill
 from fod_bench.report.page.overview import (
     DataShown,
     jobs_shown,
@@ -50,7 +50,7 @@ PAGES = [
     ("plots.html", "Plots"),
     ("provenance.html", "Where it comes from"),
 ]
-ROOM = 26_000_000
+ROOM = 24_000_000
 """Bytes of a page that its images and the pages of its trainings may take together."""
 LEAST_ROOM = 6_000_000
 """Bytes for images, however many trainings there are."""
@@ -92,7 +92,7 @@ class _Builder:
         for number, place in enumerate(places, 1):
             say(f"page      {'/'.join(place)}, {number} of {len(places)}", err=True)
             for name, content in self._category(place, room // (len(places) - number + 1)):
-                room -= len(content) if name.startswith("images/") else 0
+                room -= len(content) if name.startswith(f"{IMAGES_FOLDER}/") else 0
                 yield name, content
         yield from self._around()
 

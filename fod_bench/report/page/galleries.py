@@ -19,6 +19,8 @@ from fod_bench.report.page.thumbnails import outline, overlay, thumbnail
 from fod_bench.schema.hidden import hidden
 from fod_bench.text import escaped
 
+IMAGES_FOLDER = "images"
+"""Where the page keeps its pictures."""
 Verdict = Literal["found", "missed", "alarm", "passed"]
 Group = Literal["misses", "alarms", "defects", "normals"]
 GROUPS: dict[Group, str] = {
@@ -216,7 +218,7 @@ class _Names(NamedTuple):
 
 
 def _names(gallery: Gallery, number: int, image: int) -> _Names:
-    stem = f"images/{gallery.number}/{image}"
+    stem = f"{IMAGES_FOLDER}/{gallery.number}/{image}"
     return _Names(f"{stem}.webp", f"{stem}-truth.png", f"{stem}-{number}.webp")
 
 

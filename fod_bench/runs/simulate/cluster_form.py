@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from fod_bench.errors import UsageError
 from fod_bench.runs.prices import PriceList
 from fod_bench.runs.resources import NodeResources
 
 MOST_NODES = 10_000
-_GROUP = re.compile(r"(?P<count>\d{1,6})[x×](?P<kind>\S+)")
+_GROUP = re.compile(r"(?P<count>\d{1,6})[x×](?P<kind>[A-Za-z0-9][\w.-]*)")
 
 
-class Group(NamedTuple):
+@dataclass(frozen=True)
+class Group:
     """Nodes of one kind."""
 
-    count: int
+    nodes: int
+    """How many."""
     machine: str
     """Its name in the price list."""
     node: NodeResources

@@ -90,7 +90,7 @@ class Simulated:
     @property
     def gpus(self) -> int:
         """Of all nodes."""
-        return sum(group.count * int(group.node.gpus) for group in self.groups)
+        return sum(group.nodes * int(group.node.gpus) for group in self.groups)
 
 
 def simulate(
@@ -118,8 +118,8 @@ def simulate(
     trials = [stand_ins.of(trial) for trial in left if trial.counts is not None]
     if not trials:
         raise FodBenchError("nothing is left to simulate: every training has a record, or its images cannot be counted")
-    nodes = [group.node for group in groups for _ in range(group.count)]
-    prices = [group.per_hour for group in groups for _ in range(group.count)]
+    nodes = [group.node for group in groups for _ in range(group.nodes)]
+    prices = [group.per_hour for group in groups for _ in range(group.nodes)]
     store = MemoryStore()
     executor = SimulatedExecutor(store, nodes, behaviour(durations, trials))
     shares = shares_of(plan.job.resources, nodes, trials, durations)
@@ -147,6 +147,10 @@ def simulate(
     ).run(trials)
     per_hour_of = dict(zip(executor.nodes(), prices, strict=True))
     seconds = max((span.until for span in executor.spans), default=0.0)
+    if not seconds:
+        raise FodBenchError(
+            f"nothing is done within the budget of {budget}: no worker of this cluster gets to a training"
+        )
     steady = STEADY * seconds
     undone = {trial.key for trial in rest}
     done = [trial for trial in trials if trial.key not in undone]
@@ -169,8 +173,8 @@ def simulate(
 
 def _units(groups: Sequence[Group]) -> float:
     """GPUs of all nodes; CPUs where there are none."""
-    return sum(group.count * group.node.gpus for group in groups) or sum(
-        group.count * group.node.cpus for group in groups
+    return sum(group.nodes * group.node.gpus for group in groups) or sum(
+        group.nodes * group.node.cpus for group in groups
     )
 
 
@@ -204,8 +208,8 @@ def _given_back(executor: SimulatedExecutor, seconds: float, per_hour: Mapping[s
 
 def _bound(spans: Sequence[Span], groups: Sequence[Group]) -> float:
     """See `Simulated.bound`; of each training what it took the worker that did it."""
-    gpus = sum(group.count * group.node.gpus for group in groups)
-    cpus = sum(group.count * group.node.cpus for group in groups)
+    gpus = sum(group.nodes * group.node.gpus for group in groups)
+    cpus = sum(group.nodes * group.node.cpus for group in groups)
     trainings = [span for span in spans if span.training]
     on_gpus = sum((span.until - span.since) * span.share.gpus for span in trainings)
     on_cpus = sum((span.until - span.since) * span.share.cpus for span in trainings if not span.share.gpus)

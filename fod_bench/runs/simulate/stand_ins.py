@@ -20,7 +20,7 @@ class StandIn:
     name: str
     form: str
     """One of its own in each training."""
-    images: int
+    images: float
     """How many there are, each as so many of 256×256 pixels: what extracting takes goes by it. 0 for sets that need no backbone."""
     stored: bool
     """Whether the store has it."""
@@ -62,10 +62,10 @@ class StandIns:
             known = identity(source)
             key = self._keys.setdefault(known, f"set{len(self._keys)}")
             one = pass_of(source)
-            pixels = images_of(trial) * (trial.settings.image_size / 256) ** 2
+            alike = round(images_of(trial) * (trial.settings.image_size / 256) ** 2)
             stored = known in self._stored
             name = f"{trial.dataset}/{trial.category}"
             sets.append(
-                StandIn(key, key if one is None else one, name, f"set{number}", 0 if one is None else pixels, stored)
+                StandIn(key, key if one is None else one, name, f"set{number}", 0 if one is None else alike, stored)
             )
         return replace(trial, wanted=Wanted(cast("tuple[SetRequest, ...]", tuple(sets))))

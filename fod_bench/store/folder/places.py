@@ -70,9 +70,19 @@ def info(name: str, path: Path) -> ObjectInfo | None:
         status = path.lstat()
         if not (isinstance(error, FileNotFoundError) or error.errno == errno.ELOOP):
             raise
+    return info_of(name, status)
+
+
+def info_of(name: str, status: os.stat_result) -> ObjectInfo | None:
+    """The same of what is known to stand there."""
     if stat.S_ISDIR(status.st_mode):
         return None
-    return ObjectInfo(name, status.st_size if stat.S_ISREG(status.st_mode) else 0, status.st_mtime)
+    return ObjectInfo(name, status.st_size if stat.S_ISREG(status.st_mode) else 0, status.st_mtime, _tag(status))
+
+
+def _tag(status: os.stat_result) -> str:
+    """Another after every change of the file: nobody sets the time of the last change of an inode by hand."""
+    return f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_ctime_ns:x}"
 
 
 def leads_down(entry: os.DirEntry[str], above: tuple[tuple[int, int], ...]) -> bool:

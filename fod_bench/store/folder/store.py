@@ -20,7 +20,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -107,6 +107,16 @@ class LocalStore:
             except NO_OBJECT:
                 return None
 
+    def infos(self, names: Sequence[str]) -> list[ObjectInfo | None]:
+        """See `fod_bench.store.base.LooksAtOnce`."""
+        found: list[ObjectInfo | None] = []
+        for name in names:
+            try:
+                found.append(places.info_of(name, self._path(name).stat()))
+            except OSError:  # as a rule because there is nothing
+                found.append(self.info(name))
+        return found
+
     def exists(self, name: str) -> bool:
         """See `Store.exists`."""
         return self.info(name) is not None
@@ -189,23 +199,24 @@ class LocalStore:
                 status = folder.stat()
                 here = (*above, (status.st_dev, status.st_ino))
                 with os.scandir(folder) as entries:
-                    # A folder sorts as the names in it do: 'a-b/x' stands before 'a/x'.
-                    found = sorted((entry.name + "/" * places.leads_down(entry, here), entry) for entry in entries)
+                    # A folder sorts as the names in it do: 'a-b/x' stands before 'a/x'. Of millions names alone are kept.
+                    found = sorted(entry.name + "/" * places.leads_down(entry, here) for entry in entries)
             except NO_OBJECT:
                 return
             except OSError as error:
                 if error.errno == errno.ELOOP:
                     return
                 raise
-        for ordered, entry in found:
-            name = inner + entry.name
+        for ordered in found:
+            path = folder / ordered
+            name = inner + path.name
             if not name.startswith(prefix) or not is_name(name):
                 continue
             if ordered.endswith("/"):
-                yield from self._walk(folder / entry.name, name + "/", prefix, here)
+                yield from self._walk(path, name + "/", prefix, here)
             else:
                 with contextlib.suppress(*NO_OBJECT), self._reporting("look for", name, NO_OBJECT):
-                    yield places.info(name, folder / entry.name) or ObjectInfo(name, 0, entry.stat().st_mtime)
+                    yield places.info(name, path) or ObjectInfo(name, 0, path.stat().st_mtime)
 
     # -- writing
 

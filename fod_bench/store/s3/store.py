@@ -13,7 +13,7 @@ import collections
 import hashlib
 import io
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -127,7 +127,7 @@ class S3Store:
     def info(self, name: str) -> ObjectInfo | None:
         """See `Store.info`."""
         head = self._head(name)
-        return None if head is None else ObjectInfo(name, int(head["ContentLength"]), head["LastModified"].timestamp())
+        return None if head is None else _info(name, int(head["ContentLength"]), head)
 
     def exists(self, name: str) -> bool:
         """See `Store.exists`."""
@@ -190,7 +190,7 @@ class S3Store:
         for entry in entries(self._connection, beginning):
             name = entry["Key"][start:]
             if is_name(name):
-                yield ObjectInfo(name, entry["Size"], entry["LastModified"].timestamp())
+                yield _info(name, entry["Size"], entry)
 
     def _download(self, name: str, key: str) -> Download:
         try:
@@ -229,6 +229,11 @@ class S3Store:
     def _damaged(self, name: str, fault: str) -> DamagedObjectError:
         place = self._connection.address.place
         return DamagedObjectError(f"store {place}: object {name} is damaged: {fault}; delete it to have it made anew")
+
+
+def _info(name: str, size: int, told: Mapping[str, Any]) -> ObjectInfo:
+    """What an answer tells of an object, be it of a listing or of the object itself."""
+    return ObjectInfo(name, size, told["LastModified"].timestamp(), str(told.get("ETag", "")).strip('"'))
 
 
 def _entries(source: Source) -> dict[str, str]:

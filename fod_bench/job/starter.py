@@ -1,0 +1,129 @@
+"""A first job file for somebody's own images: commented, small enough for the machine at hand, and taken as it stands."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fod_bench.datasets.folder import FolderSettings
+from fod_bench.datasets.recognise import Proposal
+from fod_bench.job.schema import RESERVED_NAMES
+from fod_bench.text import escaped
+
+_SETTINGS = """\
+settings:
+  # {remark}
+  # Any timm backbone with feature maps will do; docs/backbones.md lists over sixty.
+  backbone: {backbone}
+{weights}
+  image_size: 256         # every image becomes a square of so many pixels; a multiple of 32
+  levels: [8, 16]         # feature maps at an eighth and a sixteenth of that
+
+# Rows of the table: name -> what each sets differently. `fod-bench methods` lists the methods, and their keys.
+variants:
+  # Trains nothing: it keeps a well spread part of all normal patches, and looks how far a new one is from them.
+  PatchCore: {{method: patchcore, coreset_ratio: 0.02, reweight: 9}}
+"""
+_SMALL_ROW = """\
+  # The paper's method, reduced for a processor. Published: widths 256 and 512, 8 heads, 100 epochs at 1e-4.
+  FOD: {{d_model: {{8: 64, 16: 128}}, heads: 2, learning_rate: 5.0e-4, epochs: {epochs}, evaluate_every: {every}}}
+"""
+_FULL_ROW = """\
+  # The paper's method with its settings; begin with `--set epochs=10` for a first look.
+  FOD: {{epochs: {epochs}, evaluate_every: {every}}}
+"""
+_SMALL_REMARK = "A small backbone, since no GPU was found. With one, the paper's is tf_efficientnet_b6.aa_in1k."
+_FULL_REMARK = (
+    "The paper's backbone, for the GPU of this machine. On a processor mobilenetv2_100 takes minutes, not hours."
+)
+
+
+@dataclass(frozen=True)
+class Starter:
+    """What a first job is to be like."""
+
+    name: str
+    full: bool
+    """The paper's sizes; else small ones."""
+    backbone: str | None = None
+    weights: str = "pretrained"
+    epochs: int | None = None
+
+
+def job_name(text: str) -> str:
+    """A name that a job can have, as near to a folder's as may be."""
+    name = re.sub(r"[^a-z0-9_-]+", "-", text.casefold()).strip("-")[:60] or "images"
+    return f"job-{name}" if name in RESERVED_NAMES or name.isdecimal() else name
+
+
+def starter_job(starter: Starter, proposal: Proposal, found: Sequence[str], command: str) -> str:
+    """The text of the job file. `found` are lines on what lies in the folder, `command` is what to type to run it."""
+    template = _SETTINGS + (_FULL_ROW if starter.full else _SMALL_ROW)
+    epochs = starter.epochs or (100 if starter.full else 5)
+    settings = template.format(
+        remark=_FULL_REMARK if starter.full else _SMALL_REMARK,
+        backbone=starter.backbone or ("tf_efficientnet_b6.aa_in1k" if starter.full else "mobilenetv2_100"),
+        weights=_weights(starter.weights),
+        epochs=epochs,
+        every=max(1, epochs // 5),
+    )
+    plan = command.replace("fod-bench run", "fod-bench plan", 1)
+    report = command.replace("fod-bench run", "fod-bench report", 1)
+    comments = [
+        f"A first job for the images of {escaped(str(proposal.root))}. To be changed at will; docs/job.md says how, and",
+        "docs/job-reference.md lists every key.",
+        "",
+        f"  {plan}     # how many trainings, and how long they will take",
+        f"  {command}      # trains, tests, and shows the table",
+        f"  {report}   # the table again; --explain CELL tells where a number comes from",
+        "",
+        "Found:",
+        *(f"  {line}" for line in found),
+    ]
+    head = "\n".join(f"# {line}".rstrip() for line in comments)
+    return (
+        f"{head}\n\nname: {starter.name}\n\n{_dataset(proposal)}\n{settings}\n"
+        "# Several seeds show how much of a difference is luck, at that many times the cost: [3407, 1, 2].\nseeds: [3407]\n"
+    )
+
+
+def _dataset(proposal: Proposal) -> str:
+    name = proposal.layout if proposal.layout != "folder" else "images"
+    lines = [
+        "datasets:",
+        f"  {name}:                  # the name that tables show",
+        f"    layout: {proposal.layout}",
+        f"    root: {_text(str(proposal.root.absolute()))}",
+    ]
+    if proposal.categories:
+        lines.append(f"    categories: [{', '.join(map(_text, proposal.categories))}]")
+    else:
+        lines.append("    categories: all      # or a list of some")
+    own, usual = proposal.own, FolderSettings()
+    if own.good != usual.good:
+        lines.append(f"    good: [{', '.join(map(_text, own.good))}]   # folders of normal images")
+    if own.bad is not None:
+        lines.append(f"    bad: [{', '.join(map(_text, own.bad))}]   # folders of defective ones")
+    if own.masks == "optional":
+        lines.append(
+            "    masks: optional      # some defective images have none: they count for the image metrics only"
+        )
+    lines.append("    # A first try on fewer images; good for a look, not for a number:")
+    lines.append("    # limit: {train: 40, test: 20}")
+    return "\n".join(lines) + "\n"
+
+
+def _weights(weights: str) -> str:
+    if weights == "pretrained":
+        return "  weights: pretrained     # fetched once; without a network the path of a .safetensors file, or `random` for a look"
+    if weights == "random":
+        return "  weights: random         # finds coarse defects only; `pretrained` fetches real ones once"
+    return f"  weights: {_text(str(Path(weights).expanduser().absolute()))}"
+
+
+def _text(value: str) -> str:
+    """A text as YAML has it, never taken for a number or a variable."""
+    return json.dumps(value.replace("${", "$${"), ensure_ascii=False)
