@@ -386,7 +386,7 @@ class TestAnswersThatLackSomething:
         assert lacking != LISTING
         answers = Answer(200, XML, lacking), Answer(200, XML, LISTING)
         (found,) = self.outcome(lambda store: list(store.list()), *answers)
-        assert found == ("a", 1, 1767323045.678)
+        assert found[:3] == ("a", 1, 1767323045.678)
 
     @pytest.mark.parametrize(
         "body", [b"", b"<InitiateMultipartUploadResult><Bucket>b</Bucket></InitiateMultipartUploadResult>"]
