@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.helpers.memory_store import MemoryStore
+from fod_bench.runs.simulate.memory_store import MemoryStore
 
 from fod_bench.errors import StoreError
 from fod_bench.records.claims import Claim, take
