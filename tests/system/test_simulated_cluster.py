@@ -22,10 +22,11 @@ from fod_bench.runs.resources import NodeResources, Share, Shares
 from fod_bench.runs.scheduler import Scheduler
 from fod_bench.runs.simulate import Behaviour, SimulatedExecutor
 from fod_bench.runs.simulate.memory_store import MemoryStore
-from tests.helpers.commands import Bench
+from tests.helpers.commands import LIMIT, Bench
 from tests.helpers.ray_nodes import SETTINGS, Nodes
 from tests.helpers.simulation import planned
 
+ROOT = Path(__file__).parents[2]
 NODES = 3
 PREPARE_SECONDS = 1.0
 
@@ -86,7 +87,7 @@ def test_a_simulation_takes_as_long_as_a_real_cluster_within_fifteen_percent(
 ) -> None:
     for name, value in SETTINGS.items():
         monkeypatch.setenv(name, value)
-    nodes = Nodes(bench, {})
+    nodes = Nodes(bench, {"PYTHONPATH": str(ROOT)})  # workers find `Waiter` in this file
     nodes.add(NODES)
     trials = list(plan.trials.values())
     with ray_session(nodes.address):
@@ -103,11 +104,13 @@ def test_a_simulation_takes_as_long_as_a_real_cluster_within_fifteen_percent(
                 if self.began:
                     return events
                 self.held += events
+                assert self.clock.now() < given_up, f"the workers did not all start: {self.held}"
                 if len({event.worker for event in self.held if isinstance(event, StatusTold)}) < NODES:
                     return []
                 self.began = self.clock.now()
                 return self.held
 
+        given_up = time.monotonic() + LIMIT
         pool = Together("memory", "nothing", worker=Waiter)
         there = {name for name, node in pool.nodes().items() if node.cpus}
         scheduled(pool, trials)
