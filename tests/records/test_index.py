@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from fod_bench.runs.simulate.memory_store import MemoryStore
 
 from fod_bench.errors import StoreError
 from fod_bench.records.claims import Claim, take
@@ -24,6 +23,7 @@ from fod_bench.records.index.rows import NOTHING, names_of
 from fod_bench.records.index.trials import Trials
 from fod_bench.records.names import failure_name, newest_name, record_name
 from fod_bench.records.tidy import tidy_trial
+from fod_bench.runs.simulate.memory_store import MemoryStore
 from fod_bench.store import ObjectMissingError, Store, open_store
 from tests.helpers.report_builders import record
 from tests.helpers.store_builders import age, call, cell, save_trial, whole_store
