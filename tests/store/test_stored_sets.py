@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import tempfile
 from collections.abc import Callable
 from functools import cache, partial
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -19,14 +21,19 @@ from fod_bench.job import dump_job, parse_job
 from fod_bench.job.stored import RunJobs
 from fod_bench.methods.fod.references.stored import load_references
 from fod_bench.records.curves import Curves
+from fod_bench.records.index.append import refresh
+from fod_bench.records.index.trials import Trials
 from fod_bench.records.names import (
     FEATURES,
+    GENERATIONS,
     IMAGES,
     KINDS,
     Kind,
     checkpoints_prefix,
     job_name,
     manifest_name,
+    newest_name,
+    record_name,
     reference_name,
     scores_name,
     set_file_name,
@@ -36,6 +43,7 @@ from fod_bench.records.record import Record
 from fod_bench.records.run import RunPlan
 from fod_bench.records.scores import LAST, load_scores
 from fod_bench.report.kept import computed
+from fod_bench.runs.simulate.memory_store import MemoryStore
 from fod_bench.store import open_store
 from fod_bench.store.tensors import parse_tensors
 from fod_bench.trials.progress import TrialProgress
@@ -177,6 +185,41 @@ def references(content: bytes) -> None:
     load_references(store_of(**{reference_name("x"): content}), "x")
 
 
+@cache
+def indexed() -> dict[str, bytes]:
+    """The objects of an index of what was left."""
+    store = MemoryStore()
+    for name, content in left()[0].items():
+        store.put(name, content)
+    refresh(store)
+    return {name: store.get(name) for name in store.objects}
+
+
+def index_with(name: str, content: bytes) -> None:
+    """Of an index that cannot be read nothing is used: the store is asked instead."""
+    store = MemoryStore()
+    for each, data in (indexed() | {name: content}).items():
+        store.put(each, data)
+    trials, key = Trials(store), left()[1].key
+    assert record_name(key) in trials.names({key})
+    told = dict(trials.records({key}))
+    assert told.get(key, store.get(record_name(key))) == store.get(record_name(key))
+    assert len(trials.timings().seconds) == 1
+
+
+def about_a_generation() -> tuple[bytes, Reader]:
+    """What a generation says of itself, which is JSON in the file's metadata, and what reads the index with another there."""
+    (name,) = (name for name in indexed() if name.startswith(GENERATIONS))
+    table = pq.read_table(io.BytesIO(indexed()[name]))
+
+    def with_content(content: bytes) -> None:
+        sink = io.BytesIO()
+        pq.write_table(table.replace_schema_metadata({b"fod-bench": content}), sink)
+        index_with(name, sink.getvalue())
+
+    return table.schema.metadata[b"fod-bench"], with_content
+
+
 def jsons() -> dict[str, Callable[[], tuple[bytes, Reader]]]:
     """What is read as JSON, by kind; made when it is its turn."""
     objects, record, name = (lambda: left()[0]), (lambda: left()[1]), (lambda: left()[2])
@@ -192,6 +235,8 @@ def jsons() -> dict[str, Callable[[], tuple[bytes, Reader]]]:
         "scales of scores": lambda: scales(objects()[scores_name("a1", record().run.claim, LAST)]),
         "progress of a checkpoint": lambda: metadata(objects()[name()], "progress", checkpoint),
         "facts of references": lambda: metadata(REFERENCE, "facts", references),
+        "newest of an index": lambda: (indexed()[newest_name()], partial(index_with, newest_name())),
+        "about a generation": about_a_generation,
         "job": lambda: (json.dumps(yaml.safe_load(WRITTEN)).encode(), stored_job),
     }
 
@@ -244,6 +289,7 @@ def test_every_kind_of_object_has_a_reader_here_or_beside() -> None:
         "checkpoints": ("checkpoint", "progress of a checkpoint"),
         "failures": ("failure",),
         "claims": ("claim", "commit"),
+        "index": ("newest of an index", "about a generation"),
         "runs": ("plan", "plan in a report", "job"),
         "states": ("state",),
         "probe": ("probe",),
