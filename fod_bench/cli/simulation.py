@@ -14,7 +14,7 @@ from fod_bench.machine.terminal import say, show
 from fod_bench.plan import Plan
 from fod_bench.plan.durations import recorded_durations
 from fod_bench.records.index.trials import Trials
-from fod_bench.records.names import FEATURES, IMAGES, key_of, record_name
+from fod_bench.records.names import FEATURES, IMAGES, is_first, key_of, record_name
 from fod_bench.runs.budget import Budget, parse_budget
 from fod_bench.runs.prices import PriceList, read_prices
 from fod_bench.runs.simulate.cluster_form import Group, parse_cluster
@@ -38,7 +38,7 @@ class Asked:
     def run(self, plan: Plan, store: Store) -> Simulated:
         """Simulate what the store does not have, and draw it. Raises `FodBenchError`, `StoreError`."""
         sets = (info.name for prefix in (FEATURES, IMAGES) for info in store.list(prefix))
-        stored = frozenset(key_of(name) for name in sets if name.endswith("/manifest.json"))
+        stored = frozenset(key_of(name) for name in sets if is_first(name))
         recorded = Trials(store)
         there = recorded.names(plan.trials.keys())
         left = [trial for trial in plan.trials.values() if record_name(trial.key) not in there]

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from fod_bench.doctor.finding import Finding
+from fod_bench.records.names import TRIALS
 from fod_bench.schema.hidden import hidden
 from fod_bench.store.address import S3Address, parse_address
 from fod_bench.store.open import open_store
@@ -22,7 +23,7 @@ def store(uri: str) -> Iterator[Finding]:
     address = parse_address(uri)
     if isinstance(address, S3Address):
         opened = open_store(uri, _PATIENCE)
-        there = len(list(islice(opened.list("trials/"), 1)))
+        there = len(list(islice(opened.list(TRIALS), 1)))
         said = f"{hidden(uri)} answers, {'with results in it' if there else 'no results yet'}"
         yield Finding("store", "ok", said)
         return
