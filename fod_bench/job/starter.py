@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from fod_bench.datasets.folder import FolderSettings
 from fod_bench.datasets.recognise import Proposal
 from fod_bench.job.schema import RESERVED_NAMES
+from fod_bench.methods.registry import settings_class
 from fod_bench.text import escaped
 
 _SETTINGS = """\
@@ -25,15 +29,15 @@ settings:
 # Rows of the table: name -> what each sets differently. `fod-bench methods` lists the methods, and their keys.
 variants:
   # Trains nothing: it keeps a well spread part of all normal patches, and looks how far a new one is from them.
-  PatchCore: {{method: patchcore, coreset_ratio: 0.02, reweight: 9}}
+  PatchCore: {patchcore}
 """
 _SMALL_ROW = """\
   # The paper's method, reduced for a processor. Published: widths 256 and 512, 8 heads, 100 epochs at 1e-4.
-  FOD: {{d_model: {{8: 64, 16: 128}}, heads: 2, learning_rate: 5.0e-4, epochs: {epochs}, evaluate_every: {every}}}
+  FOD: {fod}
 """
 _FULL_ROW = """\
   # The paper's method with its settings; begin with `--set epochs=10` for a first look.
-  FOD: {{epochs: {epochs}, evaluate_every: {every}}}
+  FOD: {fod}
 """
 _SMALL_REMARK = "A small backbone, since no GPU was found. With one, the paper's is tf_efficientnet_b6.aa_in1k."
 _FULL_REMARK = (
@@ -67,8 +71,14 @@ def starter_job(starter: Starter, proposal: Proposal, found: Sequence[str], comm
         remark=_FULL_REMARK if starter.full else _SMALL_REMARK,
         backbone=starter.backbone or ("tf_efficientnet_b6.aa_in1k" if starter.full else "mobilenetv2_100"),
         weights=_weights(starter.weights),
-        epochs=epochs,
-        every=max(1, epochs // 5),
+        patchcore=_inline({"method": "patchcore", **settings_class("patchcore").small}),
+        fod=_inline(
+            {
+                **({} if starter.full else settings_class("fod").small),
+                "epochs": epochs,
+                "evaluate_every": max(1, epochs // 5),
+            }
+        ),
     )
     plan = command.replace("fod-bench run", "fod-bench plan", 1)
     report = command.replace("fod-bench run", "fod-bench report", 1)
@@ -122,6 +132,11 @@ def _weights(weights: str) -> str:
     if weights == "random":
         return "  weights: random         # finds coarse defects only; `pretrained` fetches real ones once"
     return f"  weights: {_text(str(Path(weights).expanduser().absolute()))}"
+
+
+def _inline(value: Mapping[str, Any]) -> str:
+    """A mapping as YAML has it within a line."""
+    return yaml.safe_dump(dict(value), default_flow_style=True, sort_keys=False, width=1000).strip()
 
 
 def _text(value: str) -> str:

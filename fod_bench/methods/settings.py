@@ -148,6 +148,8 @@ class MethodSettings(Frozen):
     wants_gpu: ClassVar[bool] = True
     """Whether a GPU is worth having for it; without one a method runs on CPUs beside those that want one, where a cluster has
     both and the job leaves it open."""
+    small: ClassVar[Mapping[str, Any]] = {}
+    """Keys for a first look on a processor, as a job has them."""
     mappings: ClassVar[Mapping[str, type[BaseModel]]] = {}
     """Titles and models of the forms that keys of its own can take as mappings, for the reference page."""
 

@@ -40,6 +40,7 @@ class FodSettings(BackboneSettings):
     licence: ClassVar[str] = "authors' code: none stated; written here from the paper and measured against it"
     reference_maker: ClassVar[str] = MAKER
     costed: ClassVar[bool] = True
+    small: ClassVar[Mapping[str, Any]] = {"d_model": {8: 64, 16: 128}, "heads": 2, "learning_rate": 5e-4}
     mappings: ClassVar[Mapping[str, type[BaseModel]]] = {
         f"`reference`, kind `{kind}`": model for kind, model in REFERENCES.items()
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
@@ -27,6 +27,7 @@ class PatchCoreSettings(BackboneSettings):
     summary: ClassVar[str] = "distance of a patch to the nearest of a memory of normal ones, a greedy coreset"
     works_on: ClassVar[str] = "features after a 3×3 mean; for `embedding: official` features as the backbone gives them"
     wants_gpu: ClassVar[bool] = False
+    small: ClassVar[Mapping[str, Any]] = {"coreset_ratio": 0.02, "reweight": 9}
     source: ClassVar[str] = "Roth et al., Towards Total Recall in Industrial Anomaly Detection, CVPR 2022"
     licence: ClassVar[str] = "official code (amazon-science/patchcore-inspection): Apache-2.0; written anew here"
     costed: ClassVar[bool] = True
