@@ -83,8 +83,8 @@ def test_the_commands_of_a_page_are_run(page: str, reader: Bench, monkeypatch: p
         real = filled(command, reader)
         words = arguments(real)
         if words[0] == "init":
-            for made in (reader.folder / name for name in ("photos.yaml", "bolts.yaml")):
-                made.unlink(missing_ok=True)
+            made = words[words.index("--out") + 1] if "--out" in words else f"{words[1]}.yaml"
+            (reader.folder / made).unlink(missing_ok=True)
         if words[:2] == ["data", "synth"]:
             shutil.rmtree(reader.folder / words[2], ignore_errors=True)
         if words[0] == "run":
