@@ -32,8 +32,9 @@ class Head(NamedTuple):
 
 def start_head(bench: Bench) -> Head:
     """Start it, with one CPU and the token of the bench's user; `bench.close` ends it."""
-    bench.start_process(str(BIN / "ray"), "get-auth-token", "--generate").finished()
+    made = bench.start_process(str(BIN / "ray"), "get-auth-token", "--generate").finished()
     token = (Path(bench.environment["HOME"]) / ".ray/auth_token").read_text().strip()
+    assert made.code == 0 and token == made.out.strip(), made.err
     dashboard, agent = ray_ports(2)
     config = launched("local")
     command = config["head_start_ray_commands"][1].replace("--port=6379", "--port=0")

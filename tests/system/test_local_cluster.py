@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import shlex
-import sys
 import urllib.request
 from http.client import HTTPException
 from pathlib import Path
@@ -13,23 +11,13 @@ from urllib.error import HTTPError
 
 from ray._private.ray_constants import PROMETHEUS_SERVICE_DISCOVERY_FILE
 
-from tests.helpers.cluster_files import launched
 from tests.helpers.commands import Bench, wait_for
 from tests.helpers.listeners import Address, listeners
-
-RAY = str(Path(sys.executable).with_name("ray"))
+from tests.helpers.ray_head import start_head
 
 
 def test_ray_as_the_file_starts_it_is_closed_and_takes_a_run(bench: Bench) -> None:
-    made = bench.start_process(RAY, "get-auth-token", "--generate").finished()
-    token = Path(bench.environment["HOME"]) / ".ray/auth_token"
-    assert made.code == 0 and token.read_text() == made.out.strip()
-    words = shlex.split(launched("local")["head_start_ray_commands"][1].replace("--port=6379", "--port=0"))
-    at = words.index("ray")
-    environment = dict(word.split("=") for word in words[:at])
-    started = bench.start_process(RAY, *words[at + 1 :], "--num-cpus=1", **environment).finished()
-    assert started.code == 0, started.err
-    address = (Path(bench.environment["RAY_TMPDIR"]) / "ray/ray_current_cluster").read_text().strip()
+    address = start_head(bench).address
     assert address.startswith("127.0.0.1:")
 
     wait_for(lambda: any("dashboard/agent" in command for command in bench.processes().values()), "all of Ray")
@@ -55,15 +43,15 @@ def _check_dashboard_and_metrics(
 ) -> None:
     """The dashboard wants the token; the metrics, which Prometheus finds by the dashboard's list, do not."""
     listed = Path(bench.environment["RAY_TMPDIR"]) / "ray" / PROMETHEUS_SERVICE_DISCOVERY_FILE
-    wait_for(lambda: listed.exists() and _targets(listed), "the list of nodes")
-    for target in _targets(listed):
+    targets = wait_for(lambda: listed.exists() and _targets(listed), "the list of nodes")
+    for target in targets:
         assert target.startswith("127.0.0.1:") and _status(f"http://{target}/metrics") == 200
     ports = {
         port: processes[process]
         for process, sockets in found.items()
         if "dashboard" in processes[process].lower()
         for _, port in sockets
-        if f"127.0.0.1:{port}" not in _targets(listed)
+        if f"127.0.0.1:{port}" not in targets
     }
     answers = {port: _status(f"http://127.0.0.1:{port}/api/jobs/") for port in ports}
     assert 401 in answers.values() and set(answers.values()) <= {401, None}, (answers, ports)

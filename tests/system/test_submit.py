@@ -112,6 +112,7 @@ def elsewhere(bench: Bench) -> Iterator[str]:
 
 def test_what_cannot_begin_is_one_line(bench: Bench, head: Head, elsewhere: str) -> None:
     job = bench.job("refused")
+    before, records = len(submissions(bench, head)), bench.stored("trials/*/record.json")
 
     def refused(*arguments: str, code: int = 1, **environment: str) -> str:
         err = bench.run("submit", *arguments, code=code, **environment).err
@@ -128,6 +129,10 @@ def test_what_cannot_begin_is_one_line(bench: Bench, head: Head, elsewhere: str)
     away = bench.job("away", datasets={"own": {"layout": "folder", "root": "nowhere"}})
     assert "there is no folder nowhere" in refused(away, "--cluster", head.file)
     assert "settings.epochs" in refused(job, "--cluster", head.file, "--set", "epochs=none", code=2)
+    # Only the head knows its version and which folders are there: these two it ends itself, before anything is trained.
+    ended = [(one["run_id"].split("-")[0], one["state"], one["code"]) for one in submissions(bench, head)[before:]]
+    assert ended == [("refused", "FAILED", 1), ("away", "FAILED", 1)]
+    assert bench.stored("trials/*/record.json") == records, "nothing was trained"
 
 
 def test_data_in_a_bucket(bench: Bench, head: Head, moto_servers: dict[str, Server]) -> None:
