@@ -13,7 +13,7 @@ from fod_bench.job.stored import RunJobs
 from fod_bench.methods.settings import MethodSettings
 from fod_bench.records.failures import last_failure
 from fod_bench.records.names import record_name
-from fod_bench.records.record import Record
+from fod_bench.records.record import COST_SCORE, Record
 from fod_bench.records.run import Cell, RunPlan
 from fod_bench.records.run_reader import RunReader, no_run
 from fod_bench.records.upkeep.parts import record_of
@@ -69,6 +69,7 @@ def find_trial(store: Store, name: str, run_id: str | None = None, seed: int | N
     asked = name.strip().strip("/").casefold()
     cells = [(plan, cell) for plan in plans if run_id in (None, plan.run_id) for cell in plan.cells]
     named = [(plan, cell) for plan, cell in cells if name_of(cell).casefold() == asked]
+    named = [(plan, cell) for plan, cell in named if cell.score != COST_SCORE] or named  # a paper's job has both
     if not named:
         names = list(dict.fromkeys(name_of(cell) for _, cell in cells))
         raise UsageError(f"no trial {name!r}, expected row/dataset/category: {nearest(name, names)}")

@@ -150,6 +150,18 @@ def test_a_trial_in_a_bucket_scores_as_the_one_in_the_folder(finished: Finished,
     assert lines(predict(finished, image, "--json", store=address)) == lines(predict(finished, image, "--json"))
 
 
+def test_a_measurement_of_cost_does_not_share_a_trials_name(finished: Finished, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    shutil.copytree(finished.store, store)
+    (plan,) = store.glob("runs/*/plan.json")
+    content = json.loads(plan.read_text())
+    cost = {"score": "cost", "key": "0" * 64, "part": "cost"}
+    content["cells"] += [cell | cost for cell in content["cells"]]
+    open_store(str(store)).put(plan.relative_to(store).as_posix(), json.dumps(content).encode())
+    done = predict(finished, next((finished.images / "test" / "good").iterdir()), store=str(store))
+    assert done.exit_code == 0, done.output
+
+
 BAD: dict[str, tuple[list[str], str]] = {
     "format": (["--maps", "out", "--format", "gif"], "--format: unknown format of a map 'gif'"),
     "no folder for maps": (["--format", "npy"], "name a folder for them by --maps DIR"),

@@ -32,7 +32,6 @@ def test_prometheus_finds_every_metric_and_each_message_is_a_line_of_json(
         store = server.address(f"{uuid.uuid4().hex}/store", proxy.endpoint)
         job = bench.job("watched", store=store, settings=LONG | {"epochs": 4000}, seeds=[1, 2], checkpoint_seconds=0.2)
         environment = server.environment() | {"AWS_SESSION_TOKEN": SECRET, "RAY_metrics_report_interval_ms": "3000"}
-        environment["RAY_worker_niceness"] = "0"  # else workers wait behind all that a busy machine does
         options = ["--workers", "1", "--metrics-port", str(port), "--log-format", "json"]
         running = bench.start("run", job, *options, **environment)
 
