@@ -103,7 +103,7 @@ class Asked:
     def _priced(self) -> str:
         """Where the prices are from."""
         used = [self.prices.machines[group.machine] for group in self.groups]
-        return "; ".join(dict.fromkeys(f"{machine.source}, noted {machine.date}" for machine in used))
+        return "; ".join(dict.fromkeys(f"{machine.source}, read on {machine.date}" for machine in used))
 
 
 def ask_simulation(form: str | None, timeline: Path | None, budget: str | None, prices: Path | None) -> Asked | None:

@@ -34,9 +34,9 @@ class Machine(Frozen):
     per_hour: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     """US dollars."""
     source: str
-    """The page that the price is from."""
+    """Address of the page or file that the price was read from."""
     date: date
-    """For which it was noted."""
+    """Day on which it was read there."""
 
     @property
     def node(self) -> NodeResources:

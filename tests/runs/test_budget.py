@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,11 +53,12 @@ def test_money_lasts_as_long_as_the_nodes_that_are_there_let_it() -> None:
 
 
 class TestPrices:
-    def test_every_price_of_the_list_has_its_page_and_its_day(self) -> None:
+    def test_every_price_of_the_list_has_its_source_at_a_fixed_commit_and_its_day(self) -> None:
         prices = read_prices()
         assert len(prices.machines) > 10
         for machine in prices.machines.values():
-            assert machine.source.startswith("https://") and machine.date.year >= 2025 and machine.per_hour > 0
+            assert re.fullmatch(r"https://github\.com/.+/blob/[0-9a-f]{40}/.+", machine.source), machine.source
+            assert machine.date.year >= 2026 and machine.per_hour > 0
         link = Path(__file__).parents[2] / "clusters/prices.yaml"
         assert link.resolve() == OWN.resolve()
 
