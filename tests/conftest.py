@@ -12,9 +12,6 @@ from typing import TYPE_CHECKING
 if os.environ.get("FOD_BENCH_TEST_DEVICE", "cpu") == "cpu":
     os.environ |= {"CUDA_VISIBLE_DEVICES": "", "TRITON_INTERPRET": "1"}
 
-# Ray gives its workers niceness 15: beside anything else on a busy machine they would hardly get a turn, and waits run out.
-os.environ.setdefault("RAY_worker_niceness", "0")
-
 import pytest
 
 from tests.helpers.commands import Bench

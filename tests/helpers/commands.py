@@ -131,6 +131,7 @@ class Bench:
             "HF_HUB_OFFLINE": "1",
             "OMP_NUM_THREADS": "1",
             "CUDA_VISIBLE_DEVICES": "",  # see `conftest.py`
+            "RAY_worker_niceness": "0",  # Ray's 15 leaves workers hardly a turn beside anything else on a busy machine
             "COLUMNS": "200",
         }
 

@@ -14,7 +14,10 @@ import contextlib
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, islice
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from fod_bench.errors import DamagedObjectError, StoreError
 from fod_bench.records.index.changes import noted
@@ -44,6 +47,14 @@ _LEFT_SECONDS = 3600.0
 """What belongs to no generation is not being written any more."""
 _BATCH = 10_000
 """Trials that are read together."""
+_LISTED = pa.schema(
+    [
+        pa.field("modified", pa.float64()),
+        pa.field("key", pa.string()),
+        *(pa.field(name, pa.string()) for name in STATES),
+    ]
+)
+"""A trial in a listing: when its newest object was written, its key and its state."""
 
 
 @dataclass(frozen=True)
@@ -100,11 +111,11 @@ def refresh(store: Store, anew: bool = False, told: Callable[[int, int], None] =
     done = _settled(store, noted(store))
     changed = set(done.values())
     index = None if anew else _usable(store)
-    listed = sorted(_listed(store), key=lambda trial: (trial[0], trial[1]))  # oldest first: those of a run lie together
+    listed = _listed(store)
     parts = _Parts(store, index)
-    read = 0
-    for start in range(0, len(listed), _BATCH):
-        batch = {key: state for _, key, state in listed[start : start + _BATCH]}
+    read = seen = 0
+    for rows in listed.to_batches(max_chunksize=_BATCH):
+        batch: dict[str, State] = dict(zip(rows["key"].to_pylist(), _states(rows), strict=True))
         places = index.places(batch) if index is not None else {}
         differing = [
             (key, state)
@@ -113,11 +124,12 @@ def refresh(store: Store, anew: bool = False, told: Callable[[int, int], None] =
         ]
         for row in read_many(lambda trial: read_row(store, *trial), differing):
             parts.add(row)
-        read += len(differing)
-        told(start + len(batch), len(listed))
+        read, seen = read + len(differing), seen + len(batch)
+        told(seen, len(listed))
     if index is not None:
-        there = {key for _, key, _ in listed}
-        gone = index.places([key for key in index.keys().to_pylist() if key not in there])
+        indexed = index.keys()
+        there = pc.is_in(indexed, value_set=listed["key"].combine_chunks())
+        gone = index.places(indexed.filter(pc.invert(there)).to_pylist())
         for key in (key for key, place in gone.items() if place.state != NOTHING):
             parts.add(Row(key, NOTHING))
     generations = parts.close()
@@ -134,13 +146,28 @@ def _usable(store: Store) -> Index | None:
     return index if index is not None and index.complete else None
 
 
-def _listed(store: Store) -> Iterator[tuple[float, str, State]]:
-    """`(time of the newest object, key, state)` of every trial that has a record or a failure: one listing."""
+def _listed(store: Store) -> pa.Table:
+    """Every trial that has a record or a failure, from one listing: oldest first, so that those of a run lie together.
+
+    A table takes a fifth of the memory that as many Python objects take.
+    """
     trials = (info for info in store.list(TRIALS) if kind_of(info.name) in ("records", "failures"))
-    for key, infos in groupby(trials, key=lambda info: key_of(info.name)):
-        there: dict[str, ObjectInfo] = {info.name: info for info in infos}
-        state = state_of(tuple(there.get(name) for name in names_of(key)))
-        yield max(info.modified for info in there.values()), key, state
+    rows = (_listed_row(key, infos) for key, infos in groupby(trials, key=lambda info: key_of(info.name)))
+    batches = []
+    while some := list(islice(rows, _BATCH)):
+        batches.append(pa.RecordBatch.from_pylist(some, schema=_LISTED))
+    return pa.Table.from_batches(batches, schema=_LISTED).sort_by([("modified", "ascending"), ("key", "ascending")])
+
+
+def _listed_row(key: str, infos: Iterable[ObjectInfo]) -> dict[str, str | float | None]:
+    there = {info.name: info for info in infos}
+    state = state_of(tuple(there.get(name) for name in names_of(key)))
+    newest = max(info.modified for info in there.values())
+    return {"modified": newest, "key": key, **dict(zip(STATES, state, strict=True))}
+
+
+def _states(rows: pa.RecordBatch) -> Iterator[State]:
+    return zip(*(rows[name].to_pylist() for name in STATES), strict=True)
 
 
 def _settled(store: Store, notes: dict[str, str]) -> dict[str, str]:
