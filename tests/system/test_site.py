@@ -64,7 +64,7 @@ def test_what_leads_nowhere_ends_it(tmp_path: Path) -> None:
     names = "README.md CONTRIBUTING.md CHANGELOG.md LICENSE mkdocs.yml constraints.txt Dockerfile .dockerignore CITATION.cff"
     for name in names.split():
         shutil.copy(ROOT / name, tmp_path / name)
-    for name in ("docs", "clusters", "tests", "results", "benchmarks"):
+    for name in ("docs", "clusters", "examples", "tests", "results", "benchmarks"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "store"))
     for name in ("fod_bench", "jobs"):
         (tmp_path / name).symlink_to(ROOT / name)
