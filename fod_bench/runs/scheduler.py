@@ -25,7 +25,7 @@ from fod_bench.runs.messages import Attempt, Done, SetTask, Stopped
 from fod_bench.runs.order import Order
 from fod_bench.runs.placement import workers_to_end, workers_to_start
 from fod_bench.runs.progress import Progress
-from fod_bench.runs.resources import Share, Shares
+from fod_bench.runs.resources import NodeResources, Share, Shares
 from fod_bench.runs.retries import Attempts, Cause, StartupFailures, cause_of
 from fod_bench.runs.settle import Settlement
 from fod_bench.runs.slot import Slot
@@ -78,6 +78,8 @@ class Scheduler:
         self._events: deque[Event] = deque()
         self._looked = self._clock.now()
         self._asked: dict[Share, int] = {}
+        self._unpriced: dict[str, str] = {}
+        """By name of a node that is given no work: why."""
 
     def run(self, trials: list[TrialJob]) -> list[TrialJob]:
         """Do all of `trials`, or what the allowance holds; failures are kept in the store and told to the progress. Those that the
@@ -127,12 +129,12 @@ class Scheduler:
     def _scale(self) -> bool:
         """As many workers as the cluster holds, the work can keep busy and were asked for; False when nothing is left that may
         be begun."""
-        nodes = self._executor.nodes()
-        if self._allowance is not None:
-            self._allowance.look(nodes.values())
+        nodes = self._usable_nodes()
         needed = self._backlog.needed(self._seconds_left())
         if not needed:
             return False
+        if self._unpriced and not self._slots and not any(share.fit(nodes.values()) for share in needed):
+            raise ClusterError(f"no node that is left has a price: {next(iter(self._unpriced.values()))}")
         if needed != self._asked:
             self._executor.ask_for(_at_most(needed, self._most))
             self._asked = needed
@@ -145,11 +147,25 @@ class Scheduler:
             self._slots[worker] = Slot(worker, share, node)
         return True
 
+    def _usable_nodes(self) -> dict[str, NodeResources]:
+        """The nodes that are there, but those that joined without a price where the allowance is money: a worker that Ray has put
+        there all the same ends what it has begun, and is given no more."""
+        nodes = self._executor.nodes()
+        before = set(self._unpriced.values())
+        self._unpriced = {} if self._allowance is None else self._allowance.look(nodes)
+        for why in dict.fromkeys(self._unpriced.values()):
+            if why not in before:
+                self._progress.note(f"node      gets no work: {why}")
+        for slot in [slot for slot in self._slots.values() if slot.idle and slot.node in self._unpriced]:
+            self._drop(slot)
+        return {name: node for name, node in nodes.items() if name not in self._unpriced}
+
     def _assign_all(self) -> None:
         """Give idle workers work, those with GPUs first, since they make features sooner."""
         served: set[Share] = set()  # for which nothing more is there
         waiting = Counter[Share]()  # for longer trainings, whose sets are being prepared
-        for slot in sorted((slot for slot in self._slots.values() if slot.idle), key=lambda slot: -slot.share.gpus):
+        idle = (slot for slot in self._slots.values() if slot.idle and slot.node not in self._unpriced)
+        for slot in sorted(idle, key=lambda slot: -slot.share.gpus):
             if slot.share in served:
                 continue
             seat = self._seat(slot)

@@ -130,7 +130,7 @@ def simulate(
     if budget is not None:
         each = per_hour / len(nodes)
         allowance = Allowance(budget, executor.clock, (lambda node: each) if isfinite(budget.dollars) else None)
-        allowance.look(nodes)
+        allowance.look(executor.nodes())
         check_holds(budget, allowance.seconds, (order.seconds(trial, shares.of(trial)) for trial in trials))
     rest = Scheduler(
         executor,
