@@ -70,6 +70,10 @@ class TestShares:
         assert found == {"FOD": Share(1, 1 / MOST_PER_GPU), "PaDiM": CPU, "cost": GPU}
         unknown = (NodeResources(64, 2), NodeResources(16))
         assert self._shares(plan, unknown)["FOD"] == GPU
+        silent = (*self.LARGE, NodeResources(64, 2))
+        assert self._shares(plan, silent)["FOD"] == Share(1, 1 / MOST_PER_GPU), (
+            "one that has not answered changes nothing"
+        )
 
     def test_and_not_where_memory_or_cpus_do_not_hold_several_or_there_are_few(
         self, plan: Plan, plan_of: Callable[..., Plan]

@@ -120,10 +120,3 @@ def test_a_simulation_takes_as_long_as_a_real_cluster_within_fifteen_percent(
     scheduled(cluster, trials)
     simulated = max(span.until for span in cluster.spans)
     assert simulated == pytest.approx(real, rel=0.15)
-
-
-def test_nodes_tell_how_much_memory_their_gpus_have(tmp_path: Path) -> None:
-    from fod_bench.cluster.gpus import smallest_gpu
-
-    assert smallest_gpu("24576\n16384\n") == 16384 * 2**20
-    assert smallest_gpu("") == smallest_gpu("[N/A]\n") == 0.0
