@@ -6,6 +6,7 @@ import json
 import signal
 from collections.abc import Iterator
 from functools import partial
+from math import isinf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -141,6 +142,8 @@ def run(
     if prices is not None and budget is None:
         raise UsageError("--prices is for a budget of money; give --budget too")
     limit = parse_budget(budget) if budget is not None else None
+    if prices is not None and limit is not None and isinf(limit.dollars):
+        raise UsageError(f"--prices is for a budget of money, and --budget {budget} is a time; leave it out")
     price_list = read_prices(prices) if prices is not None else None
     loaded = load(job, set_, store)
     again = run_command(job, set_, store)
@@ -207,6 +210,9 @@ def plan(
     timeline: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Draw the simulation into an SVG file: who does what when.")
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the file of --timeline if it is there already.")
+    ] = False,
     budget: Budget = None,
     prices: Prices = None,
     verbose: Verbose = False,
@@ -223,7 +229,7 @@ def plan(
     from fod_bench.plan import make_plan, summarize
     from fod_bench.store import open_store
 
-    asked = ask_simulation(simulate, timeline, budget, prices)
+    asked = ask_simulation(simulate, timeline, budget, prices, force)
     loaded = load(job, set_, store)
     if dump:
         say(dump_job(loaded), nl=False)

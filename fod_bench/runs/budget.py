@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 from fod_bench.errors import FodBenchError, UsageError
 from fod_bench.plan import TrialJob
@@ -99,13 +100,18 @@ def check_holds(budget: Budget, seconds: float, estimates: Iterable[float]) -> N
         )
 
 
-def left_out(left: Iterable[TrialJob], planned: Iterable[TrialJob]) -> list[str]:
-    """The trainings that a budget left out, a line for each row and seed: which of the row's categories have no number."""
+def left_out(left: Iterable[TrialJob], planned: Iterable[TrialJob], only: str | None = None) -> list[str]:
+    """The trainings that a budget left out, a line for each row and seed: which of the row's categories have no number.
+
+    `only`: shell pattern on `row/dataset/category` of the cells that were asked for; None: all.
+    """
     wanted: dict[tuple[str, int], set[str]] = {}
     missing: dict[tuple[str, int], set[str]] = {}
     for trials, found in ((planned, wanted), (left, missing)):
         for trial in trials:
             for cell in trial.cells:
+                if only is not None and not fnmatchcase(cell, only):
+                    continue
                 row, *where = cell.rsplit("/", 2)
                 found.setdefault((row, trial.seed), set()).add("/".join(where))
     lines = []

@@ -192,7 +192,7 @@ def _work(
                     keep_scores=plan.job.keep_scores,
                     lease_seconds=plan.job.lease_seconds,
                 ).run(work)
-            progress.counts.left_out += left_out(left, plan.trials.values())
+            progress.counts.left_out += left_out(left, plan.trials.values(), options.only)
     except KeyboardInterrupt:
         return True
     return False

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from fod_bench.cli.app import app
 from fod_bench.errors import ClusterError, FodBenchError, UsageError
 from fod_bench.plan import Plan, TrialJob
 from fod_bench.plan.durations import Durations
@@ -206,6 +208,13 @@ class TestRun:
         with pytest.raises(ClusterError, match=r"no node that is left has a price: no price .* with 3 CPUs"):
             run_plan(plan, store, RunOptions(budget=Budget(dollars=1.0), prices=ONE_CPU, quiet=True), replaced)
 
+    def test_of_a_part_of_the_plan_only_that_part_is_counted(self, plan: Plan, tmp_path: Path) -> None:
+        store = open_store(str(tmp_path / "store"))
+        clusters = Clusters(store, Scripted(60.0), cpus=1.0)
+        options = RunOptions(only="*/drawn/weave", budget=parse_budget("60s"), quiet=True)
+        counts, _ = run_plan(plan, store, options, clusters.open)
+        assert counts.left_out == [f"{row} · seed 1: 1 of 1 categories (drawn/weave)" for row in "AB"]
+
     def test_one_that_holds_nothing_is_refused_before_anything_is_started(self, plan: Plan, tmp_path: Path) -> None:
         store = open_store(str(tmp_path / "store"))
         clusters = Clusters(store)
@@ -224,11 +233,23 @@ class TestRun:
         assert all(one.handed_out == [] for one in clusters.opened)
 
 
+def test_a_price_list_for_a_budget_of_time_is_refused(tmp_path: Path) -> None:
+    command = ["run", "job.yaml", "--prices", str(OWN), "--budget"]
+    result = CliRunner().invoke(app, [*command, "3h"])
+    assert result.exit_code == 2 and "--prices is for a budget of money, and --budget 3h is a time" in result.output
+    result = CliRunner().invoke(app, [*command, "50USD"])
+    assert "--prices" not in result.output and "job.yaml" in result.output, "the job is what is missing"
+
+
 def test_what_is_left_out_is_named_by_row_and_seed(plan_of: Callable[..., Plan]) -> None:
     names = ["weave", "board", "tray"]
     plan = plan_of(names, variants={"A": {}, "B": {"epochs": 3}}, seeds=[1, 2])
     left = [
         trial for trial in plan.trials.values() if trial.rows == ["B"] and (trial.seed == 2 or trial.category == "tray")
+    ]
+    assert left_out(left, plan.trials.values(), "*/drawn/?ra*") == [
+        "B · seed 1: 1 of 1 categories (drawn/tray)",
+        "B · seed 2: 1 of 1 categories (drawn/tray)",
     ]
     assert sorted(left_out(left, plan.trials.values())) == [
         "B · seed 1: 1 of 3 categories (drawn/tray)",
