@@ -28,7 +28,7 @@ from fod_bench.text import counted, format_seconds
 
 
 @dataclass(frozen=True)
-class Asked:
+class SimulationRequest:
     """A simulation as the command line asks for it."""
 
     form: str
@@ -62,7 +62,7 @@ class Asked:
             "nodes": dict(nodes),
             "trainings": found.trainings,
             "trainings_uncounted": found.uncounted,
-            "trainings_told_by_records": found.told,
+            "trainings_measured": found.measured,
             "left_out": found.left_out,
             "seconds": round(found.seconds, 1),
             "bound_seconds": round(found.bound, 1),
@@ -85,7 +85,7 @@ class Asked:
         uncounted = f"; {counted(found.uncounted, 'training')} left out, whose images are not counted" * (
             found.uncounted > 0
         )
-        table.add_row("trainings", f"{found.trainings}, {found.told} of a time that records tell{uncounted}")
+        table.add_row("trainings", f"{found.trainings}, {found.measured} of a time that records tell{uncounted}")
         table.add_row(
             "time", f"{format_seconds(found.seconds)}; no order takes less than {format_seconds(found.bound)}"
         )
@@ -107,9 +107,9 @@ class Asked:
         return "; ".join(dict.fromkeys(f"{machine.source}, noted {machine.date}" for machine in used))
 
 
-def ask_simulation(
+def simulation_request(
     form: str | None, timeline: Path | None, budget: str | None, prices: Path | None, force: bool
-) -> Asked | None:
+) -> SimulationRequest | None:
     """What the options of `plan` ask for; None without a simulation. Raises `UsageError`, `FodBenchError`."""
     if force and timeline is None:
         raise UsageError("--force replaces the file of a timeline; give --timeline FILE too")
@@ -123,7 +123,9 @@ def ask_simulation(
     if timeline is not None and (timeline.exists() or timeline.is_symlink()) and not force:
         raise UsageError(f"--timeline {timeline}: is there already; --force replaces it")
     listed = read_prices(prices)
-    return Asked(form, parse_cluster(form, listed), listed, timeline, parse_budget(budget) if budget else None)
+    return SimulationRequest(
+        form, parse_cluster(form, listed), listed, timeline, parse_budget(budget) if budget else None
+    )
 
 
 def _has(group: Group) -> str:

@@ -48,7 +48,7 @@ class GpuMemory:
         what comes later is known in a later call.
         """
         now = self._clock.now()
-        ask: Any = ray.remote(num_cpus=0)(_told)
+        ask: Any = ray.remote(num_cpus=0)(_nvidia_smi)
         for node in nodes:
             again = now - self._asked_at.get(node, float("-inf")) >= ASK_AGAIN_SECONDS
             if node not in self._known and node not in self._questions and again:
@@ -68,7 +68,7 @@ class GpuMemory:
                     self._known[node] = smallest_gpu(ray.get(question))
 
 
-def _told() -> str:
+def _nvidia_smi() -> str:
     """What the program says on the node where this runs; nothing where it is not there. Raises `TimeoutExpired`."""
     try:
         return subprocess.run(_ASK, capture_output=True, text=True, timeout=_PROGRAM_SECONDS).stdout

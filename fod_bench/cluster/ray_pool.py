@@ -21,7 +21,7 @@ from fod_bench.cluster.watch import Watch
 from fod_bench.errors import ClusterError
 from fod_bench.records.record import Trial
 from fod_bench.records.state import DriverState
-from fod_bench.runs.executor import Event, StatusTold, SystemClock, WorkEnded, WorkerLost
+from fod_bench.runs.executor import Event, StatusReport, SystemClock, WorkEnded, WorkerLost
 from fod_bench.runs.messages import Attempt, SetTask
 from fod_bench.runs.resources import NodeResources, Share
 
@@ -178,7 +178,7 @@ class RayPool:
                 self._lose(member, error)
             return
         member.asked = None
-        self._events.append(StatusTold(member.number, statuses, member.node_id or member.asked_for))
+        self._events.append(StatusReport(member.number, statuses, member.node_id or member.asked_for))
 
     def _lose(self, member: _Member, error: RayError) -> None:
         node = member.node_id or member.asked_for

@@ -10,7 +10,7 @@ The workers are an executor's, and so is the time: the same scheduler runs on a 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 from fod_bench.errors import ClusterError
@@ -18,13 +18,14 @@ from fod_bench.features.request import Wanted
 from fod_bench.plan import TrialJob
 from fod_bench.records.failures import Failure
 from fod_bench.records.record import KeepScores
-from fod_bench.runs.backlog import Backlog, Seat, Work
+from fod_bench.runs.backlog import Backlog, Work
 from fod_bench.runs.budget import Allowance
-from fod_bench.runs.executor import Event, Executor, StatusTold, WorkEnded, WorkerLost
+from fod_bench.runs.executor import Event, Executor, StatusReport, WorkEnded, WorkerLost
 from fod_bench.runs.messages import Attempt, Done, SetTask, Stopped
 from fod_bench.runs.order import Order
-from fod_bench.runs.placement import workers_to_end, workers_to_start
+from fod_bench.runs.placement import at_most, workers_to_end, workers_to_start
 from fod_bench.runs.progress import Progress
+from fod_bench.runs.queues import Seat
 from fod_bench.runs.resources import NodeResources, Share, Shares
 from fod_bench.runs.retries import Attempts, Cause, StartupFailures, cause_of
 from fod_bench.runs.settle import Settlement
@@ -77,7 +78,7 @@ class Scheduler:
         """By node: keys of the sets that its workers have used."""
         self._events: deque[Event] = deque()
         self._looked = self._clock.now()
-        self._asked: dict[Share, int] = {}
+        self._requested: dict[Share, int] = {}
         self._unpriced: dict[str, str] = {}
         """By name of a node that is given no work: why."""
 
@@ -135,9 +136,9 @@ class Scheduler:
             return False
         if self._unpriced and not self._slots and not any(share.fit(nodes.values()) for share in needed):
             raise ClusterError(f"no node that is left has a price: {next(iter(self._unpriced.values()))}")
-        if needed != self._asked:
-            self._executor.ask_for(_at_most(needed, self._most))
-            self._asked = needed
+        if needed != self._requested:
+            self._executor.ask_for(at_most(needed, self._most))
+            self._requested = needed
         for slot in workers_to_end(self._slots.values(), needed):
             self._drop(slot)
         for share, node in (
@@ -216,11 +217,11 @@ class Scheduler:
         slot = self._slots.get(event.worker)
         if slot is None:  # given up meanwhile
             return
-        if isinstance(event, StatusTold):
+        if isinstance(event, StatusReport):
             if not slot.started:
                 self._startup.forget()
             slot.node = event.node
-            slot.told(self._clock.now(), event.statuses)
+            slot.note_status(self._clock.now(), event.statuses)
             self._progress.status(slot.worker, [work for work, _ in slot.work], event.statuses)
         elif isinstance(event, WorkEnded):
             self._ended(slot, event)
@@ -293,7 +294,7 @@ class Scheduler:
     def _heed_stopping(self, event: Event) -> None:
         """What ended well by itself counts; all else is for the next run."""
         slot = self._slots.get(event.worker)
-        if slot is None or isinstance(event, StatusTold):
+        if slot is None or isinstance(event, StatusReport):
             return
         outcomes = event.outcomes if isinstance(event, WorkEnded) else ()
         for (work, _), outcome in zip(
@@ -305,7 +306,7 @@ class Scheduler:
     def _dismiss(self) -> None:
         for slot in list(self._slots.values()):
             self._drop(slot)
-        if self._asked:
+        if self._requested:
             with suppress(ClusterError):
                 self._executor.ask_for({})
 
@@ -314,12 +315,3 @@ class Scheduler:
         del self._slots[slot.worker]
         self._executor.kill(slot.worker)
         self._progress.status(slot.worker, [])
-
-
-def _at_most(needed: Mapping[Share, int], most: int | None) -> dict[Share, int]:
-    """As many workers as are needed, those with GPUs first, but not more than that in all."""
-    left, asked = most, dict[Share, int]()
-    for share in sorted(needed, key=lambda share: (-share.gpus, -share.cpus)):
-        asked[share] = needed[share] if left is None else min(left, needed[share])
-        left = None if left is None else left - asked[share]
-    return asked

@@ -112,10 +112,10 @@ class TestScheduled:
     ) -> None:
         trials = list(plan_of(seeds=[1, 2, 3, 4]).trials.values())
         simulation, asked = Simulation(trials, [NodeResources(3)]), []
-        simulation.every(1.0, lambda: asked.append(sum(simulation.cluster.asked.values())))
+        simulation.every(1.0, lambda: asked.append(sum(simulation.cluster.requested.values())))
         assert simulation.run().done == 4
         assert asked[20] == 4 and asked[110] == 1, "one is left in the second round"
-        assert simulation.cluster.asked == {}
+        assert simulation.cluster.requested == {}
 
     def test_a_node_that_is_lost_before_its_workers_have_started_is_no_fault_of_theirs(
         self, plan_of: Callable[..., Plan]

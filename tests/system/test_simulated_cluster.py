@@ -14,7 +14,7 @@ from fod_bench.cluster.session import ray_session
 from fod_bench.plan import Plan, TrialJob
 from fod_bench.plan.durations import Durations
 from fod_bench.records.record import Trial
-from fod_bench.runs.executor import Event, StatusTold
+from fod_bench.runs.executor import Event, StatusReport
 from fod_bench.runs.messages import Attempt, Done, Prepared, SetTask, Status
 from fod_bench.runs.order import Order
 from fod_bench.runs.progress import Progress
@@ -105,7 +105,7 @@ def test_a_simulation_takes_as_long_as_a_real_cluster_within_fifteen_percent(
                     return events
                 self.held += events
                 assert self.clock.now() < given_up, f"the workers did not all start: {self.held}"
-                if len({event.worker for event in self.held if isinstance(event, StatusTold)}) < NODES:
+                if len({event.worker for event in self.held if isinstance(event, StatusReport)}) < NODES:
                     return []
                 self.began = self.clock.now()
                 return self.held
