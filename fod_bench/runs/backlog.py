@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from itertools import islice
 from typing import TypeAlias
@@ -21,6 +21,8 @@ Work: TypeAlias = TrialJob | SetRequest
 """A piece of it."""
 
 
+_FEWER = 0.95
+"""Part of the trainings that still waits when it is reckoned again what is left."""
 IDLE_PART = 0.05
 """A worker waits for the sets of a longer training, instead of beginning a shorter one, for this part of its time at most."""
 
@@ -37,6 +39,9 @@ class Backlog:
         self._waiting: set[str] = set()
         self._again: set[str] = set()
         self._open = Counter[Share]()
+        self._workers: Mapping[Share, int] = {}
+        self._counted = 0
+        """Workers of each share, and trainings waiting, when last it was reckoned what is left."""
 
     def __bool__(self) -> bool:
         return bool(self._queues)
@@ -55,10 +60,20 @@ class Backlog:
             self._open[share] += 1
         self._sort()
 
-    def reorder(self) -> None:
-        """Heed what trainings are expected to take by now; those of equal turns stay as they were."""
-        if self._order.moved():
+    def reorder(self, workers: Mapping[Share, int]) -> None:
+        """Heed what trainings are expected to take by now, and how much is left for each of so many workers; those of equal turns
+        stay as they were."""
+        moved = self._order.moved()
+        if moved:
             self._sort()
+        if moved or workers != self._workers or len(self._waiting) < _FEWER * self._counted:
+            self._workers, self._counted = dict(workers), len(self._waiting)
+            left = Counter[Share]()
+            for queue in self._queues.values():
+                for share, waiting in queue.waiting.items():
+                    left[share] += sum(self._order.seconds(trial, share) for trial in waiting)
+            for share, number in workers.items():
+                self._order.left(share, left[share] / number)
 
     def _sort(self) -> None:
         for queue in self._queues.values():

@@ -107,7 +107,7 @@ class Scheduler:
         while self._backlog:
             now = self._clock.now()
             if now - reordered > REORDER_SECONDS:
-                self._backlog.reorder()
+                self._backlog.reorder(Counter(slot.share for slot in self._slots.values()))
                 reordered = now
             if now - scaled > SCALE_SECONDS:
                 if not self._scale():
