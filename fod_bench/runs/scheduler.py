@@ -81,6 +81,7 @@ class Scheduler:
         self._requested: dict[Share, int] = {}
         self._unpriced: dict[str, str] = {}
         """By name of a node that is given no work: why."""
+        self._noted: set[str] = set()
 
     def run(self, trials: list[TrialJob]) -> list[TrialJob]:
         """Do all of `trials`, or what the allowance holds; failures are kept in the store and told to the progress. Those that the
@@ -149,14 +150,14 @@ class Scheduler:
         return True
 
     def _usable_nodes(self) -> dict[str, NodeResources]:
-        """The nodes that are there, but those that joined without a price where the allowance is money: a worker that Ray has put
+        """The nodes that are there, but those that have joined without a price where the allowance is money. A worker that was put
         there all the same ends what it has begun, and is given no more."""
         nodes = self._executor.nodes()
-        before = set(self._unpriced.values())
         self._unpriced = {} if self._allowance is None else self._allowance.look(nodes)
         for why in dict.fromkeys(self._unpriced.values()):
-            if why not in before:
+            if why not in self._noted:
                 self._progress.note(f"node      gets no work: {why}")
+                self._noted.add(why)
         for slot in [slot for slot in self._slots.values() if slot.idle and slot.node in self._unpriced]:
             self._drop(slot)
         return {name: node for name, node in nodes.items() if name not in self._unpriced}

@@ -118,7 +118,7 @@ ONE_CPU = PriceList(
 
 @dataclass
 class Joined(Clusters):
-    """Of one node with a price, which two others join that have none, and on which one worker is put all the same."""
+    """Of one node with a price; one without joins, gets a worker all the same, goes, and is followed by another."""
 
     cpus: float = 1.0
 
@@ -131,12 +131,13 @@ class Joined(Clusters):
                 return begin(share, next(nodes, node))
 
             def join() -> None:
-                for _ in range(2):
-                    cluster.add_node(NodeResources(3))
+                cluster.add_node(NodeResources(3))
 
             cluster.start = start  # type: ignore[method-assign]
             cluster.at(40.0, join)
             cluster.at(50.0, lambda: cluster.lose(cluster.working()[0], "killed"))
+            cluster.at(80.0, lambda: cluster.lose_node("node1"))
+            cluster.at(100.0, join)
             yield cluster
 
 
