@@ -27,6 +27,7 @@ from fod_bench.runs.order import Order
 from fod_bench.runs.progress import stderr_console
 from fod_bench.runs.resources import NodeResources, Share, Shares
 from fod_bench.runs.scheduler import Scheduler
+from fod_bench.runs.simulate import disturb
 from fod_bench.store import Store, open_store
 from tests.helpers.simulation import Scripted, Simulation
 
@@ -71,7 +72,7 @@ def run() -> list[Result]:
 def _simulated(plan: Plan) -> Result:
     """Processor seconds for five hours on 32 simulated workers, one of which is lost, or its node, every half minute."""
     simulation = Simulation(plan.trials.values(), [NodeResources(8)] * 4, Scripted(60.0), tick_seconds=1.0, quiet=True)
-    simulation.cluster.disturb(Random(7), 30.0)
+    disturb(simulation.cluster, Random(7), 30.0)
     start = time.process_time()
     counts = simulation.run()
     assert counts.left == 0

@@ -14,12 +14,12 @@ from fod_bench.records.record import Trial
 from fod_bench.runs.prices import read_prices
 from fod_bench.runs.resources import Share
 from fod_bench.runs.simulate.cluster_form import parse_cluster
-from fod_bench.runs.simulate.simulate import Planned, Simulated, simulate
+from fod_bench.runs.simulate.simulate import ExpectedBehaviour, Simulated, simulate
 
 USE, OVER, SCATTERED_OVER = 95.0, 1.10, 1.20
 
 
-class Scattered(Planned):
+class Scattered(ExpectedBehaviour):
     """Every training takes up to a third more or less than is expected of it, by chance; one seed is one course."""
 
     def train_seconds(self, trial: Trial, share: Share) -> float:
@@ -59,6 +59,8 @@ def _plan(seeds: list[int]) -> Plan:
     return make_plan(load_job(named_job(Path("paper")), [f"seeds={seeds}"]), download=False)
 
 
-def _done(form: str, plan: Plan, trials: list[TrialJob], behaviour: type[Planned] = Planned) -> Simulated:
+def _done(
+    form: str, plan: Plan, trials: list[TrialJob], behaviour: type[ExpectedBehaviour] = ExpectedBehaviour
+) -> Simulated:
     groups = parse_cluster(form, read_prices())
     return simulate(plan, trials, frozenset(), Durations(), groups, behaviour=behaviour)

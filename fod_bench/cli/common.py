@@ -40,6 +40,15 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="a.b=c", help="Set a key of the job file, e.g. settings.epochs=2; may be repeated."),
 ]
+Budget = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME|COST", help="What the run may take: 90min, 3h, 2d, or 50USD; the most valuable trainings first."
+    ),
+]
+Prices = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Price list of machines; default: the one in clusters/prices.yaml.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results and failures.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more; show tracebacks of errors.")]
 

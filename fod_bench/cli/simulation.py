@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from fod_bench.errors import FodBenchError, UsageError
+from fod_bench.errors import UsageError
+from fod_bench.machine.files import write_whole
 from fod_bench.machine.terminal import say, show
 from fod_bench.plan import Plan
 from fod_bench.plan.durations import recorded_durations
@@ -26,7 +28,7 @@ from fod_bench.text import counted, format_seconds
 
 
 @dataclass(frozen=True)
-class Asked:
+class SimulationRequest:
     """A simulation as the command line asks for it."""
 
     form: str
@@ -45,23 +47,22 @@ class Asked:
         durations = recorded_durations(left, recorded, plan.trials.keys())
         found = simulate(plan, left, stored, durations, self.groups, budget=self.budget)
         if self.timeline is not None:
-            try:
-                self.timeline.write_text(timeline_svg(found, f"{plan.job.name} on {self.form}: {_told(found)}"))
-            except OSError as error:
-                raise FodBenchError(
-                    f"--timeline {self.timeline}: cannot be written: {error.strerror or error}"
-                ) from None
+            drawing = timeline_svg(found, f"{plan.job.name} on {self.form}: {_summary(found)}")
+            write_whole(self.timeline, [drawing], "the timeline")
         return found
 
     def as_json(self, plan: Plan, store: Store) -> dict[str, Any]:
         """What it comes to as plain data."""
         found = self.run(plan, store)
+        nodes = Counter[str]()
+        for group in found.groups:  # several may be of one machine
+            nodes[group.machine] += group.nodes
         return {
             "cluster": self.form,
-            "nodes": {group.machine: group.nodes for group in found.groups},
+            "nodes": dict(nodes),
             "trainings": found.trainings,
             "trainings_uncounted": found.uncounted,
-            "trainings_told_by_records": found.told,
+            "trainings_measured": found.measured,
             "left_out": found.left_out,
             "seconds": round(found.seconds, 1),
             "bound_seconds": round(found.bound, 1),
@@ -84,7 +85,7 @@ class Asked:
         uncounted = f"; {counted(found.uncounted, 'training')} left out, whose images are not counted" * (
             found.uncounted > 0
         )
-        table.add_row("trainings", f"{found.trainings}, {found.told} of a time that records tell{uncounted}")
+        table.add_row("trainings", f"{found.trainings}, {found.measured} of a time that records tell{uncounted}")
         table.add_row(
             "time", f"{format_seconds(found.seconds)}; no order takes less than {format_seconds(found.bound)}"
         )
@@ -106,8 +107,12 @@ class Asked:
         return "; ".join(dict.fromkeys(f"{machine.source}, read on {machine.date}" for machine in used))
 
 
-def ask_simulation(form: str | None, timeline: Path | None, budget: str | None, prices: Path | None) -> Asked | None:
+def simulation_request(
+    form: str | None, timeline: Path | None, budget: str | None, prices: Path | None, force: bool
+) -> SimulationRequest | None:
     """What the options of `plan` ask for; None without a simulation. Raises `UsageError`, `FodBenchError`."""
+    if force and timeline is None:
+        raise UsageError("--force replaces the file of a timeline; give --timeline FILE too")
     if form is None:
         for name, given in (("--timeline", timeline), ("--budget", budget), ("--prices", prices)):
             if given is not None:
@@ -115,8 +120,12 @@ def ask_simulation(form: str | None, timeline: Path | None, budget: str | None, 
         return None
     if timeline is not None and not timeline.absolute().parent.is_dir():
         raise UsageError(f"--timeline {timeline}: there is no folder {timeline.parent}")
+    if timeline is not None and (timeline.exists() or timeline.is_symlink()) and not force:
+        raise UsageError(f"--timeline {timeline}: is there already; --force replaces it")
     listed = read_prices(prices)
-    return Asked(form, parse_cluster(form, listed), listed, timeline, parse_budget(budget) if budget else None)
+    return SimulationRequest(
+        form, parse_cluster(form, listed), listed, timeline, parse_budget(budget) if budget else None
+    )
 
 
 def _has(group: Group) -> str:
@@ -124,6 +133,6 @@ def _has(group: Group) -> str:
     return f"{gpus}{group.node.cpus:g} CPUs"
 
 
-def _told(found: Simulated) -> str:
+def _summary(found: Simulated) -> str:
     what = "GPUs" if found.gpus else "CPUs"
     return f"{counted(found.trainings, 'training')}, {format_seconds(found.seconds)}, {what} at work {found.use:.0%}"

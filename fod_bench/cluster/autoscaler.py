@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from itertools import islice
 
 from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS
 from ray.autoscaler.sdk import request_resources
@@ -32,9 +33,9 @@ def has_autoscaler() -> bool:
 
 def request_workers(workers: Mapping[Share, int]) -> None:
     """Ask for room for so many workers of each share, instead of what was asked for before; none lets all idle nodes go."""
-    bundles = [
+    bundles = (
         {"CPU": share.cpus, **({"GPU": share.gpus} if share.gpus else {})}
         for share, number in workers.items()
         for _ in range(number)
-    ]
-    request_resources(bundles=bundles[:MOST_ASKED])
+    )
+    request_resources(bundles=list(islice(bundles, MOST_ASKED)))

@@ -14,14 +14,14 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from fod_bench.cluster.actor import RemoteWorker
 from fod_bench.cluster.autoscaler import has_autoscaler, request_workers
-from fod_bench.cluster.gpus import GpuMemory
+from fod_bench.cluster.gpus import ANSWER_SECONDS, GpuMemory
 from fod_bench.cluster.losses import loss_kind
 from fod_bench.cluster.metrics import DriverMetrics
 from fod_bench.cluster.watch import Watch
 from fod_bench.errors import ClusterError
 from fod_bench.records.record import Trial
 from fod_bench.records.state import DriverState
-from fod_bench.runs.executor import Event, StatusTold, SystemClock, WorkEnded, WorkerLost
+from fod_bench.runs.executor import Event, StatusReport, SystemClock, WorkEnded, WorkerLost
 from fod_bench.runs.messages import Attempt, SetTask
 from fod_bench.runs.resources import NodeResources, Share
 
@@ -60,8 +60,9 @@ class RayPool:
         self._watch = watch
         remote: Any = ray.remote  # its stubs lack concurrency groups
         self._worker = remote(concurrency_groups={"control": 1})(worker)
-        self._gpus = GpuMemory()
         self.clock = SystemClock()
+        self._gpus = GpuMemory(self.clock)
+        self._gpus_wait = ANSWER_SECONDS
         self._numbers = count()
         self._members: dict[int, _Member] = {}
         self._events: list[Event] = []
@@ -71,7 +72,11 @@ class RayPool:
         """See `Executor`."""
         self._check()
         alive = {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
-        memory = self._gpus.of([name for name, has in alive.items() if has.get("GPU")])
+        with_gpus = [name for name, has in alive.items() if has.get("GPU")]
+        memory, self._gpus_wait = (
+            self._gpus.of(with_gpus, self._gpus_wait),
+            0.0,
+        )  # before the run begins, by which shares are cut
         return {name: _resources(has, memory.get(name, 0.0)) for name, has in alive.items()}
 
     def grows(self) -> bool:
@@ -173,7 +178,7 @@ class RayPool:
                 self._lose(member, error)
             return
         member.asked = None
-        self._events.append(StatusTold(member.number, statuses, member.node_id or member.asked_for))
+        self._events.append(StatusReport(member.number, statuses, member.node_id or member.asked_for))
 
     def _lose(self, member: _Member, error: RayError) -> None:
         node = member.node_id or member.asked_for

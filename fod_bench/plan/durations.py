@@ -51,7 +51,7 @@ class Durations:
             }
         )
 
-    def is_told(self, trial: TrialJob, *, gpu: bool) -> bool:
+    def is_measured(self, trial: TrialJob, *, gpu: bool) -> bool:
         """Whether records tell how long it takes, and nothing is assumed."""
         if trial.counts is None or trial.measures_cost:
             return False

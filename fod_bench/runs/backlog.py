@@ -4,77 +4,25 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 from functools import partial
 from itertools import islice
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from fod_bench.features.request import SetRequest
 from fod_bench.methods.settings import Reference
 from fod_bench.plan import TrialJob
 from fod_bench.runs.executor import Clock
 from fod_bench.runs.order import Order, Turn
+from fod_bench.runs.queues import Queue, Seat, Waiting, WantedSet, distance
 from fod_bench.runs.resources import Share, Shares
 
 Work: TypeAlias = TrialJob | SetRequest
 """A piece of it."""
 
 
-@dataclass
-class _Set:
-    """A set that trainings need."""
-
-    request: SetRequest
-    ready: bool = False
-    """Whether the store has it."""
-    preparing: bool = False
-    not_before: float = 0.0
-    """When preparing may be tried again."""
-
-
-@dataclass
-class _Queue:
-    """Trainings to do on the same sets."""
-
-    sets: list[_Set]
-    waiting: dict[Share, list[TrialJob]] = field(default_factory=dict)
-    """By the share that they run on, the next one last."""
-    open: dict[str, TrialJob] = field(default_factory=dict)
-    """All that are not finished, by key."""
-
-    @property
-    def ready(self) -> bool:
-        return all(one.ready for one in self.sets)
-
-    def all_waiting(self) -> Iterator[TrialJob]:
-        """Of every share, in no order."""
-        return (trial for trials in self.waiting.values() for trial in trials)
-
-
-class Waiting(NamedTuple):
-    """A training put off."""
-
-    until: float
-    trial: TrialJob
-    elsewhere: bool
-    """Whether somebody else may have done it by then."""
-
-
-class Seat(NamedTuple):
-    """An idle worker, as far as it matters for what it is given."""
-
-    share: Share
-    holds: str | None = None
-    """Key of what it worked on last: of all that a training wanted, or of a set."""
-    node_holds: Collection[str] = ()
-    """Keys of the sets that workers of its node have used."""
-    seconds: float = float("inf")
-    """In which a training has to end."""
-    idle: float = float("inf")
-    """Seconds for which the worker has had nothing to do."""
-
-
+_FEWER = 0.95
+"""Part of the trainings that still waits when it is reckoned again what is left."""
 IDLE_PART = 0.05
 """A worker waits for the sets of a longer training, instead of beginning a shorter one, for this part of its time at most."""
 
@@ -84,13 +32,16 @@ class Backlog:
 
     def __init__(self, clock: Clock, order: Order, shares: Shares) -> None:
         self._clock, self._order, self._shares = clock, order, shares
-        self._queues: dict[str, _Queue] = {}  # by the key of all that is wanted
-        self._sets: dict[str, _Set] = {}
+        self._queues: dict[str, Queue] = {}  # by the key of all that is wanted
+        self._sets: dict[str, WantedSet] = {}
         self._put_off: dict[str, Waiting] = {}
         self._never_packed: set[str] = set()
         self._waiting: set[str] = set()
         self._again: set[str] = set()
         self._open = Counter[Share]()
+        self._workers: Mapping[Share, int] = {}
+        self._counted = 0
+        """Workers of each share, and trainings waiting, when last it was reckoned what is left."""
 
     def __bool__(self) -> bool:
         return bool(self._queues)
@@ -100,8 +51,8 @@ class Backlog:
         for trial in trials:
             assert trial.wanted is not None
             if trial.wanted.key not in self._queues:
-                sets = [self._sets.setdefault(one.key, _Set(one)) for one in trial.wanted.sets]
-                self._queues[trial.wanted.key] = _Queue(sets)
+                sets = [self._sets.setdefault(one.key, WantedSet(one)) for one in trial.wanted.sets]
+                self._queues[trial.wanted.key] = Queue(sets)
             share, queue = self._shares.of(trial), self._queue(trial)
             queue.open[trial.key] = trial
             queue.waiting.setdefault(share, []).insert(0, trial)
@@ -109,10 +60,20 @@ class Backlog:
             self._open[share] += 1
         self._sort()
 
-    def reorder(self) -> None:
-        """Heed what trainings are expected to take by now; those of equal turns stay as they were."""
-        if self._order.moved():
+    def reorder(self, workers: Mapping[Share, int]) -> None:
+        """Heed what trainings are expected to take by now, and how much is left for each of so many workers; those of equal turns
+        stay as they were."""
+        moved = self._order.moved()
+        if moved:
             self._sort()
+        if moved or workers != self._workers or len(self._waiting) < _FEWER * self._counted:
+            self._workers, self._counted = dict(workers), len(self._waiting)
+            left = Counter[Share]()
+            for queue in self._queues.values():
+                for share, waiting in queue.waiting.items():
+                    left[share] += sum(self._order.seconds(trial, share) for trial in waiting)
+            for share, number in workers.items():
+                self._order.left(share, left[share] / number)
 
     def _sort(self) -> None:
         for queue in self._queues.values():
@@ -179,20 +140,20 @@ class Backlog:
             coming += len(waiting) - bisect_left(waiting, True, key=worth)
         return coming
 
-    def _next_queue(self, seat: Seat) -> _Queue | None:
+    def _next_queue(self, seat: Seat) -> Queue | None:
         """The one whose next training is to begin on this seat."""
-        best: tuple[tuple[bool, Turn], _Queue] | None = None
+        best: tuple[tuple[bool, Turn], Queue] | None = None
         for wanted, queue in self._queues.items():
             if not queue.ready:
                 continue
             trial = self._head(queue, seat)
             if trial is not None:
-                turn = self._turn(trial, seat.share, _distance(seat, wanted, queue))
+                turn = self._turn(trial, seat.share, distance(seat, wanted, queue))
                 if best is None or turn < best[0]:
                     best = turn, queue
         return None if best is None else best[1]
 
-    def _head(self, queue: _Queue, seat: Seat) -> TrialJob | None:
+    def _head(self, queue: Queue, seat: Seat) -> TrialJob | None:
         waiting = queue.waiting.get(seat.share, ())
         return next((trial for trial in reversed(waiting) if self._ends_in(trial, seat)), None)
 
@@ -203,7 +164,7 @@ class Backlog:
         """What has been begun before goes first."""
         return trial.key not in self._again, self._order.turn(trial, share, elsewhere)
 
-    def _begin(self, queue: _Queue, share: Share, place: int) -> TrialJob:
+    def _begin(self, queue: Queue, share: Share, place: int) -> TrialJob:
         trial = queue.waiting[share].pop(place)
         self._waiting.discard(trial.key)
         return trial
@@ -266,7 +227,7 @@ class Backlog:
         missing = self._missing(seat.seconds) if head is not None else []
         return head is not None and any(turn[1].rank < self._turn(head, seat.share)[1].rank for turn, _ in missing)
 
-    def _missing(self, seconds: float) -> list[tuple[tuple[bool, Turn], list[_Set]]]:
+    def _missing(self, seconds: float) -> list[tuple[tuple[bool, Turn], list[WantedSet]]]:
         """Sets that can be prepared now, and the turn of the training that waits for them."""
         now, missing = self._clock.now(), []
         for queue in self._queues.values():
@@ -346,14 +307,6 @@ class Backlog:
             needed = {one.request.key for other in self._queues.values() for one in other.sets}
             self._sets = {key: one for key, one in self._sets.items() if key in needed}
 
-    def _queue(self, trial: TrialJob) -> _Queue:
+    def _queue(self, trial: TrialJob) -> Queue:
         assert trial.wanted is not None
         return self._queues[trial.wanted.key]
-
-
-def _distance(seat: Seat, wanted: str, queue: _Queue) -> int:
-    """How far what the queue works on is from the seat; see `Turn.elsewhere`."""
-    keys = [one.request.key for one in queue.sets]
-    if seat.holds is not None and (seat.holds == wanted or seat.holds in keys):
-        return 0
-    return 1 if all(key in seat.node_holds for key in keys) else 2

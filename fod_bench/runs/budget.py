@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
-from fod_bench.errors import UsageError
+from fod_bench.errors import FodBenchError, UsageError
 from fod_bench.plan import TrialJob
 from fod_bench.runs.executor import Clock
 from fod_bench.runs.resources import NodeResources
@@ -54,17 +55,25 @@ class Allowance:
     """How much of a budget is left."""
 
     def __init__(self, budget: Budget, clock: Clock, per_hour: Callable[[NodeResources], float] | None = None) -> None:
-        """`per_hour`: what a node costs, in dollars; needed of an amount of money."""
+        """`per_hour`: what a node costs, in dollars; raises `FodBenchError` without a price. An amount of money needs it."""
         assert per_hour is not None or math.isinf(budget.dollars)
         self._budget, self._clock, self._per_hour = budget, clock, per_hour
         self._began = self._looked = clock.now()
         self._spent = self._rate = 0.0
 
-    def look(self, nodes: Collection[NodeResources]) -> None:
-        """Take note of the nodes that are there, from now until the next look."""
+    def look(self, nodes: Mapping[str, NodeResources]) -> dict[str, str]:
+        """Take note of the nodes that are there, from now until the next look; by name those that have no price, and why.
+
+        What these cost is not known, so it does not count, and nothing may be done on them.
+        """
         self._spent, self._looked = self.dollars, self._clock.now()
-        if self._per_hour is not None:
-            self._rate = sum(map(self._per_hour, nodes)) / 3600
+        self._rate, unpriced = 0.0, {}
+        for name, node in nodes.items() if self._per_hour is not None else ():
+            try:
+                self._rate += self._per_hour(node) / 3600
+            except FodBenchError as error:
+                unpriced[name] = str(error)
+        return unpriced
 
     @property
     def dollars(self) -> float:
@@ -91,13 +100,18 @@ def check_holds(budget: Budget, seconds: float, estimates: Iterable[float]) -> N
         )
 
 
-def left_out(left: Iterable[TrialJob], planned: Iterable[TrialJob]) -> list[str]:
-    """The trainings that a budget left out, a line for each row and seed: which of the row's categories have no number."""
+def left_out(left: Iterable[TrialJob], planned: Iterable[TrialJob], only: str | None = None) -> list[str]:
+    """The trainings that a budget left out, a line for each row and seed: which of the row's categories have no number.
+
+    `only`: shell pattern on `row/dataset/category` of the cells that were asked for; None: all.
+    """
     wanted: dict[tuple[str, int], set[str]] = {}
     missing: dict[tuple[str, int], set[str]] = {}
     for trials, found in ((planned, wanted), (left, missing)):
         for trial in trials:
             for cell in trial.cells:
+                if only is not None and not fnmatchcase(cell, only):
+                    continue
                 row, *where = cell.rsplit("/", 2)
                 found.setdefault((row, trial.seed), set()).add("/".join(where))
     lines = []

@@ -31,7 +31,7 @@ _REASONS: dict[LossKind, str] = {
 
 
 @dataclass(frozen=True)
-class StatusTold:
+class StatusReport:
     """A worker has said how far it is; the first time, that it has started."""
 
     worker: int
@@ -65,7 +65,7 @@ class WorkerLost:
         return _REASONS.get(self.kind) or (self.details.strip().splitlines() or ["no reason is known"])[-1].strip()
 
 
-Event: TypeAlias = StatusTold | WorkEnded | WorkerLost
+Event: TypeAlias = StatusReport | WorkEnded | WorkerLost
 
 
 class Clock(Protocol):

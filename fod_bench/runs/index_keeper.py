@@ -9,6 +9,7 @@ from types import TracebackType
 from fod_bench.errors import StoreError
 from fod_bench.records.names import TRIALS, kind_of
 from fod_bench.store import Store
+from fod_bench.store.reading import describe
 
 KEEP_SECONDS = 300.0
 """Time between two generations: until then readers look up in the store what has changed."""
@@ -17,7 +18,7 @@ MOST_READ = 10_000
 
 
 class IndexKeeper:
-    """Context manager around a run; what is recorded when it ends well is in the index then."""
+    """Context manager around a run; what is recorded when it ends well is in the index then. Whatever goes wrong fails no run."""
 
     def __init__(self, store: Store, note: Callable[[str], None]) -> None:
         """`note`: told in a line when the index cannot be kept, once."""
@@ -40,21 +41,24 @@ class IndexKeeper:
 
     def keep(self) -> None:
         """One generation of what has changed, or a small store's first."""
+        try:
+            self._append()
+        except StoreError as error:
+            self._tell(str(error))
+        except Exception as error:  # an index can be made anew at any time, what the run trains cannot
+            self._tell(f"{describe(error)}; `fod-bench store index` makes it anew")
+
+    def _append(self) -> None:
         from fod_bench.records.index.append import append_changes, refresh
         from fod_bench.records.index.generations import UnusableError
 
         try:
             append_changes(self._store)
-        except StoreError as error:
-            self._tell(str(error))
         except UnusableError as unusable:
-            try:
-                if not self._large and self._is_small():
-                    refresh(self._store, anew=True)
-                else:
-                    self._tell(f"{unusable}; `fod-bench store index` makes it anew")
-            except StoreError as error:
-                self._tell(str(error))
+            if not self._large and self._is_small():
+                refresh(self._store, anew=True)
+            else:
+                self._tell(f"{unusable}; `fod-bench store index` makes it anew")
 
     def _keep_going(self) -> None:
         while not self._ended.wait(KEEP_SECONDS):

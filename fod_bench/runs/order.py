@@ -16,6 +16,9 @@ Rank = tuple[int, ...]
 _LAST: Rank = (1 << 62,)
 _ALIKE = 1.1
 """Factor within which trainings take about the same. Those of one category and method mostly do."""
+SHORT_PART = 0.1
+"""Trainings that take a worker no more than this part of all that is left for it are alike too: in whichever order they go, those
+that take longer than that part of what is left by then are still begun before the others, so the last to end are short."""
 _MOVED = 1.2
 """Factor between two estimates that makes it worth while to order anew."""
 
@@ -25,7 +28,7 @@ class Turn(NamedTuple):
 
     rank: Rank
     band: int
-    """Trainings of one band take about the same, within a tenth; the longest have the least."""
+    """Trainings of one band take about the same, within a tenth, or are all short; the longest have the least."""
     elsewhere: int
     """0: the worker has its features; 1: its node has; 2: they come from the store."""
     seconds: float
@@ -35,14 +38,15 @@ class Turn(NamedTuple):
 class Order:
     """The longest first, so that the last to end are short; in a rank of its own whatever was given one.
 
-    Among trainings that take about the same, a worker goes on with the features that it or its node has. It never waits for
-    those of its node: they are in the store, from which any node reads them in seconds.
+    Among trainings that take about the same, and those that are short against what is left, a worker goes on with the features
+    that it or its node has. It never waits for those of its node: they are in the store, from which any node reads them in seconds.
     """
 
     def __init__(self, durations: Durations, ranks: Mapping[str, Rank] | None = None) -> None:
         """`ranks`: of trainings by their keys; those that have none come after all others."""
         self._durations, self._ranks = durations, ranks or {}
         self._factors = durations.factors()
+        self._short: dict[Share, float] = {}
 
     def seconds(self, trial: TrialJob, share: Share) -> float:
         """How long it is expected to take a worker of this share; what shares a GPU is taken to take turns."""
@@ -60,10 +64,15 @@ class Order:
         self._factors = factors
         return True
 
+    def left(self, share: Share, seconds: float) -> None:
+        """So much is left for each worker of a share, by which turns are reckoned from now on."""
+        self._short[share] = SHORT_PART * seconds
+
     def turn(self, trial: TrialJob, share: Share, elsewhere: int = 0) -> Turn:
         """See `Turn`."""
         seconds = self.seconds(trial, share)
-        band = -math.floor(math.log(seconds, _ALIKE)) if seconds > 0 else 1 << 30
+        alike = max(seconds, self._short.get(share, 0.0))
+        band = -math.floor(math.log(alike, _ALIKE)) if alike > 0 else 1 << 30
         return Turn(self._ranks.get(trial.key, _LAST), band, elsewhere, -seconds)
 
 

@@ -83,6 +83,15 @@ def _best(rooms: Mapping[str, Room], nodes: Mapping[str, NodeResources], share: 
     return None
 
 
+def at_most(needed: Mapping[Share, int], most: int | None) -> dict[Share, int]:
+    """As many workers as are needed, those with GPUs first, but not more than that in all."""
+    left, requested = most, dict[Share, int]()
+    for share in sorted(needed, key=lambda share: (-share.gpus, -share.cpus)):
+        requested[share] = needed[share] if left is None else min(left, needed[share])
+        left = None if left is None else left - requested[share]
+    return requested
+
+
 def workers_to_end(slots: Iterable[Slot], needed: Mapping[Share, int]) -> list[Slot]:
     """Workers that nothing is left for: those that have not started first, then idle ones of the nodes that have least to do, so
     that whole nodes fall idle and the cluster can give them back."""

@@ -140,14 +140,15 @@ def shares_of(
 
     What the job says holds for all. Where it leaves the GPUs open, a training whose method gains nothing from one runs on CPUs; the
     others have a GPU each, or share one where there are many for each GPU and its memory holds several, as the method reckons it.
-    What measures costs has a GPU to itself. Raises `ClusterError` as `share_of` does.
+    A node whose GPUs are not known is taken to have such as the others: what they are too small for gets a whole one. What
+    measures costs has a GPU to itself. Raises `ClusterError` as `share_of` does.
     """
     base = share_of(resources, nodes, grows)
     if resources.gpus != "auto" or base.gpus < 1:
         return Shares(lambda trial: base)
     with_gpus = [node for node in nodes if node.gpus >= 1]
     gpus = sum(int(node.gpus) for node in with_gpus)
-    memory = _FILLED * min(node.gpu_memory for node in with_gpus)
+    memory = _FILLED * min((node.gpu_memory for node in with_gpus if node.gpu_memory), default=0.0)
     by_cpus = min(node.cpus / node.gpus for node in with_gpus) / base.cpus
     wanting = [durations.seconds(trial, gpu=True, threads=base.threads) for trial in trials if _wants_gpu(trial)]
     most = min(MOST_PER_GPU, by_cpus, len(wanting) / gpus / ROUNDS)

@@ -170,12 +170,13 @@ def _work(
             open_executor(store.uri, plan_name(plan.run.run_id), progress.note) as executor,
             states.told_to(executor),
         ):
-            nodes = list(executor.nodes().values())
+            by_name = executor.nodes()
+            nodes = list(by_name.values())
             shares = shares_of(plan.job.resources, nodes, work, durations, executor.grows())
             work = _fitting(work, shares, nodes, progress)
             progress.expect(work)
             order = Order(durations, ranks_of(plan.job, work, by_value=options.budget is not None))
-            allowance = _allowance(options, executor, nodes, order, shares, work)
+            allowance = _allowance(options, executor, by_name, order, shares, work)
             with progress:
                 left = Scheduler(
                     executor,
@@ -191,7 +192,7 @@ def _work(
                     keep_scores=plan.job.keep_scores,
                     lease_seconds=plan.job.lease_seconds,
                 ).run(work)
-            progress.counts.left_out += left_out(left, plan.trials.values())
+            progress.counts.left_out += left_out(left, plan.trials.values(), options.only)
     except KeyboardInterrupt:
         return True
     return False
@@ -200,7 +201,7 @@ def _work(
 def _allowance(
     options: RunOptions,
     executor: Executor,
-    nodes: list[NodeResources],
+    nodes: Mapping[str, NodeResources],
     order: Order,
     shares: Shares,
     work: list[TrialJob],
@@ -211,7 +212,8 @@ def _allowance(
     prices = options.prices or read_prices()
     per_hour = prices.per_hour if isfinite(options.budget.dollars) else None
     allowance = Allowance(options.budget, executor.clock, per_hour)
-    allowance.look(nodes)
+    if unpriced := allowance.look(nodes):
+        raise FodBenchError(next(iter(unpriced.values())))
     check_holds(options.budget, allowance.seconds, (order.seconds(trial, shares.of(trial)) for trial in work))
     return allowance
 

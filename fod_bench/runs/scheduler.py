@@ -10,7 +10,7 @@ The workers are an executor's, and so is the time: the same scheduler runs on a 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 from fod_bench.errors import ClusterError
@@ -18,14 +18,15 @@ from fod_bench.features.request import Wanted
 from fod_bench.plan import TrialJob
 from fod_bench.records.failures import Failure
 from fod_bench.records.record import KeepScores
-from fod_bench.runs.backlog import Backlog, Seat, Work
+from fod_bench.runs.backlog import Backlog, Work
 from fod_bench.runs.budget import Allowance
-from fod_bench.runs.executor import Event, Executor, StatusTold, WorkEnded, WorkerLost
+from fod_bench.runs.executor import Event, Executor, StatusReport, WorkEnded, WorkerLost
 from fod_bench.runs.messages import Attempt, Done, SetTask, Stopped
 from fod_bench.runs.order import Order
-from fod_bench.runs.placement import workers_to_end, workers_to_start
+from fod_bench.runs.placement import at_most, workers_to_end, workers_to_start
 from fod_bench.runs.progress import Progress
-from fod_bench.runs.resources import Share, Shares
+from fod_bench.runs.queues import Seat
+from fod_bench.runs.resources import NodeResources, Share, Shares
 from fod_bench.runs.retries import Attempts, Cause, StartupFailures, cause_of
 from fod_bench.runs.settle import Settlement
 from fod_bench.runs.slot import Slot
@@ -77,7 +78,10 @@ class Scheduler:
         """By node: keys of the sets that its workers have used."""
         self._events: deque[Event] = deque()
         self._looked = self._clock.now()
-        self._asked: dict[Share, int] = {}
+        self._requested: dict[Share, int] = {}
+        self._unpriced: dict[str, str] = {}
+        """By name of a node that is given no work: why."""
+        self._noted: set[str] = set()
 
     def run(self, trials: list[TrialJob]) -> list[TrialJob]:
         """Do all of `trials`, or what the allowance holds; failures are kept in the store and told to the progress. Those that the
@@ -104,7 +108,7 @@ class Scheduler:
         while self._backlog:
             now = self._clock.now()
             if now - reordered > REORDER_SECONDS:
-                self._backlog.reorder()
+                self._backlog.reorder(Counter(slot.share for slot in self._slots.values()))
                 reordered = now
             if now - scaled > SCALE_SECONDS:
                 if not self._scale():
@@ -127,15 +131,15 @@ class Scheduler:
     def _scale(self) -> bool:
         """As many workers as the cluster holds, the work can keep busy and were asked for; False when nothing is left that may
         be begun."""
-        nodes = self._executor.nodes()
-        if self._allowance is not None:
-            self._allowance.look(nodes.values())
+        nodes = self._usable_nodes()
         needed = self._backlog.needed(self._seconds_left())
         if not needed:
             return False
-        if needed != self._asked:
-            self._executor.ask_for(_at_most(needed, self._most))
-            self._asked = needed
+        if self._unpriced and not self._slots and not any(share.fit(nodes.values()) for share in needed):
+            raise ClusterError(f"no node that is left has a price: {next(iter(self._unpriced.values()))}")
+        if needed != self._requested:
+            self._executor.ask_for(at_most(needed, self._most))
+            self._requested = needed
         for slot in workers_to_end(self._slots.values(), needed):
             self._drop(slot)
         for share, node in (
@@ -145,11 +149,25 @@ class Scheduler:
             self._slots[worker] = Slot(worker, share, node)
         return True
 
+    def _usable_nodes(self) -> dict[str, NodeResources]:
+        """The nodes that are there, but those that have joined without a price where the allowance is money. A worker that was put
+        there all the same ends what it has begun, and is given no more."""
+        nodes = self._executor.nodes()
+        self._unpriced = {} if self._allowance is None else self._allowance.look(nodes)
+        for why in dict.fromkeys(self._unpriced.values()):
+            if why not in self._noted:
+                self._progress.note(f"node      gets no work: {why}")
+                self._noted.add(why)
+        for slot in [slot for slot in self._slots.values() if slot.idle and slot.node in self._unpriced]:
+            self._drop(slot)
+        return {name: node for name, node in nodes.items() if name not in self._unpriced}
+
     def _assign_all(self) -> None:
         """Give idle workers work, those with GPUs first, since they make features sooner."""
         served: set[Share] = set()  # for which nothing more is there
         waiting = Counter[Share]()  # for longer trainings, whose sets are being prepared
-        for slot in sorted((slot for slot in self._slots.values() if slot.idle), key=lambda slot: -slot.share.gpus):
+        idle = (slot for slot in self._slots.values() if slot.idle and slot.node not in self._unpriced)
+        for slot in sorted(idle, key=lambda slot: -slot.share.gpus):
             if slot.share in served:
                 continue
             seat = self._seat(slot)
@@ -200,11 +218,11 @@ class Scheduler:
         slot = self._slots.get(event.worker)
         if slot is None:  # given up meanwhile
             return
-        if isinstance(event, StatusTold):
+        if isinstance(event, StatusReport):
             if not slot.started:
                 self._startup.forget()
             slot.node = event.node
-            slot.told(self._clock.now(), event.statuses)
+            slot.note_status(self._clock.now(), event.statuses)
             self._progress.status(slot.worker, [work for work, _ in slot.work], event.statuses)
         elif isinstance(event, WorkEnded):
             self._ended(slot, event)
@@ -277,7 +295,7 @@ class Scheduler:
     def _heed_stopping(self, event: Event) -> None:
         """What ended well by itself counts; all else is for the next run."""
         slot = self._slots.get(event.worker)
-        if slot is None or isinstance(event, StatusTold):
+        if slot is None or isinstance(event, StatusReport):
             return
         outcomes = event.outcomes if isinstance(event, WorkEnded) else ()
         for (work, _), outcome in zip(
@@ -289,7 +307,7 @@ class Scheduler:
     def _dismiss(self) -> None:
         for slot in list(self._slots.values()):
             self._drop(slot)
-        if self._asked:
+        if self._requested:
             with suppress(ClusterError):
                 self._executor.ask_for({})
 
@@ -298,12 +316,3 @@ class Scheduler:
         del self._slots[slot.worker]
         self._executor.kill(slot.worker)
         self._progress.status(slot.worker, [])
-
-
-def _at_most(needed: Mapping[Share, int], most: int | None) -> dict[Share, int]:
-    """As many workers as are needed, those with GPUs first, but not more than that in all."""
-    left, asked = most, dict[Share, int]()
-    for share in sorted(needed, key=lambda share: (-share.gpus, -share.cpus)):
-        asked[share] = needed[share] if left is None else min(left, needed[share])
-        left = None if left is None else left - asked[share]
-    return asked

@@ -59,7 +59,7 @@ class Slot:
         """The trainings at hand."""
         return [work for work, _ in self.work if isinstance(work, TrialJob)]
 
-    def told(self, now: float, statuses: Sequence[Status]) -> None:
+    def note_status(self, now: float, statuses: Sequence[Status]) -> None:
         """Note what it has said of itself."""
         self.idle_since = self.idle_since if self.started else now
         self.started, self.silent = True, 0.0

@@ -13,13 +13,24 @@ from typer.testing import CliRunner
 
 from fod_bench.cli.app import app
 from fod_bench.errors import StoreError
-from fod_bench.records.names import kind_of
+from fod_bench.records.names import kind_of, normal_name, state_name
+from fod_bench.records.normal import NormalScores
 from fod_bench.records.record import train_key
 from fod_bench.store import Store, open_store
 from fod_bench.store.s3.store import S3Store
 from tests.helpers.report_builders import SCORE
 from tests.helpers.s3_servers import BUCKET, Server
-from tests.helpers.store_builders import CLAIM, call, collected, damage, names, save_plan, save_trial, whole_store
+from tests.helpers.store_builders import (
+    CLAIM,
+    call,
+    collected,
+    damage,
+    names,
+    save_plan,
+    save_state,
+    save_trial,
+    whole_store,
+)
 
 
 @pytest.fixture
@@ -109,6 +120,22 @@ class TestVerify:
         whole.delete(part)
         said = call("verify", "--store", whole.uri, code=1).stdout
         assert said == f"{head}: a part of it is missing: {part}\n"
+
+    def test_scores_of_another_trials_training_images_are_named(self, whole: Store) -> None:
+        mine, others = (normal_name(key, CLAIM, "last", "rec_div@8+16") for key in ("a1", "a2"))
+        for name in (mine, others):
+            whole.put(
+                name, NormalScores(key="a2", scores=[1.0], medians=[0.0], maxima=[2.0]).model_dump_json().encode()
+            )
+        said = call("verify", "--store", whole.uri, code=1).stdout
+        assert said.startswith(f"{mine}: these are scores of another trial, a2; delete it") and said.count("\n") == 1
+
+    def test_a_state_of_another_run_is_named(self, whole: Store) -> None:
+        save_state(whole, "tiny-1", "d1")
+        assert "no fault found" in call("verify", "--store", whole.uri).stderr
+        whole.put(state_name("tiny-1", "d2"), whole.get(state_name("tiny-1", "d1")))
+        said = call("verify", "--store", whole.uri, code=1).stdout
+        assert "tiny-1/state/d2.json: this is the state of another run, tiny-1, by driver d1" in said
 
     @pytest.mark.parametrize("part", ["best_image", "best_pixel", "last"])
     def test_kept_weights_that_are_gone_or_another_trials_are_named(self, whole: Store, part: str) -> None:

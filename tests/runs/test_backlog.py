@@ -12,8 +12,9 @@ from fod_bench.methods.fod.references.specs import MeanReference
 from fod_bench.methods.settings import Reference
 from fod_bench.plan import Plan, TrialJob
 from fod_bench.plan.durations import Durations
-from fod_bench.runs.backlog import Backlog, Seat
+from fod_bench.runs.backlog import Backlog
 from fod_bench.runs.order import Order
+from fod_bench.runs.queues import Seat
 from fod_bench.runs.resources import Share, Shares
 from fod_bench.runs.simulate import SimulatedClock
 

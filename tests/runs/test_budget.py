@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
-from fod_bench.errors import FodBenchError, UsageError
-from fod_bench.plan import Plan
+from fod_bench.cli.app import app
+from fod_bench.errors import ClusterError, FodBenchError, UsageError
+from fod_bench.plan import Plan, TrialJob
+from fod_bench.plan.durations import Durations
+from fod_bench.records.record import Trial
+from fod_bench.runs import run
 from fod_bench.runs.budget import Allowance, Budget, check_holds, left_out, parse_budget
-from fod_bench.runs.prices import OWN, read_prices
-from fod_bench.runs.resources import NodeResources
+from fod_bench.runs.prices import OWN, Machine, PriceList, read_prices
+from fod_bench.runs.resources import NodeResources, Share
 from fod_bench.runs.run import RunOptions, run_plan
-from fod_bench.runs.simulate import SimulatedClock
+from fod_bench.runs.simulate import SimulatedClock, SimulatedExecutor
 from fod_bench.store import open_store
 from tests.helpers.simulation import Scripted
 from tests.runs.test_run import Clusters
@@ -43,12 +52,12 @@ def test_another_form_is_refused_with_what_would_be_right(text: str) -> None:
 def test_money_lasts_as_long_as_the_nodes_that_are_there_let_it() -> None:
     clock = SimulatedClock()
     allowance = Allowance(Budget(dollars=1.0), clock, lambda node: 3.6)
-    allowance.look([L4])
+    allowance.look({"a": L4})
     assert allowance.seconds == pytest.approx(1000)
     clock.sleep(400)
-    allowance.look([L4, L4])
+    allowance.look({"a": L4, "b": L4})
     assert (allowance.dollars, allowance.seconds) == (pytest.approx(0.4), pytest.approx(300))
-    allowance.look([])
+    allowance.look({})
     assert allowance.seconds == math.inf, "nothing is spent"
 
 
@@ -92,6 +101,48 @@ class TestPrices:
             read_prices(tmp_path / "none.yaml")
 
 
+def test_a_node_without_a_price_does_not_count_and_is_named() -> None:
+    allowance = Allowance(Budget(dollars=1.0), SimulatedClock(), read_prices().per_hour)
+    allowance.look({"a": L4})
+    lasts = allowance.seconds
+    unpriced = allowance.look({"a": L4, "b": NodeResources(3)})
+    assert allowance.seconds == lasts < math.inf
+    assert list(unpriced) == ["b"] and "no price for a machine of the cluster, with 3 CPUs and 0 GPUs" in unpriced["b"]
+    of_time = Allowance(Budget(seconds=60), SimulatedClock())
+    assert of_time.look({"b": NodeResources(3)}) == {}, "a time needs no price"
+
+
+ONE_CPU = PriceList(
+    currency="USD",
+    machines={"small": Machine(cpus=1, memory=4, per_hour=1.0, source="https://example.org", date=date(2026, 1, 1))},
+)
+
+
+@dataclass
+class Joined(Clusters):
+    """Of one node with a price; one without joins, gets a worker all the same, goes, and is followed by another."""
+
+    cpus: float = 1.0
+
+    @contextmanager
+    def open(self, store_uri: str, expected_object: str, note: Callable[[str], None]) -> Iterator[SimulatedExecutor]:
+        with super().open(store_uri, expected_object, note) as cluster:
+            begin, nodes = cluster.start, iter(["node0", "node1"])
+
+            def start(share: Share, node: str) -> int:
+                return begin(share, next(nodes, node))
+
+            def join() -> None:
+                cluster.add_node(NodeResources(3))
+
+            cluster.start = start  # type: ignore[method-assign]
+            cluster.at(40.0, join)
+            cluster.at(50.0, lambda: cluster.lose(cluster.working()[0], "killed"))
+            cluster.at(80.0, lambda: cluster.lose_node("node1"))
+            cluster.at(100.0, join)
+            yield cluster
+
+
 class TestRun:
     """Of two rows on two categories, a minute each, on one worker."""
 
@@ -112,14 +163,60 @@ class TestRun:
         again, _ = run_plan(plan, store, RunOptions(quiet=True), clusters.open)
         assert (again.reused, again.done, again.left_out) == (2, 2, [])
 
-    def test_what_would_not_end_in_time_is_not_begun(self, plan: Plan, tmp_path: Path) -> None:
+    def test_what_would_not_end_in_time_is_not_begun(
+        self, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def seconds(trial: Trial) -> float:
+            return 20.0 if trial.setting["epochs"] == 3 else 60.0
+
+        class Known(Durations):
+            def estimate(self, trial: TrialJob, *, gpu: bool, threads: float) -> float:
+                return seconds(trial.trial(10.0))
+
+        class Timed(Scripted):
+            def train_seconds(self, trial: Trial, share: Share) -> float:
+                return seconds(trial)
+
+        monkeypatch.setattr(run, "recorded_durations", lambda *_: Known())
         store = open_store(str(tmp_path / "store"))
-        clusters = Clusters(store, Scripted(60.0), cpus=1.0)
-        first = next(iter(plan.trials.values()))
+        clusters = Clusters(store, Timed(), cpus=1.0)
         counts, _ = run_plan(plan, store, RunOptions(budget=parse_budget("130s"), quiet=True), clusters.open)
         (cluster,) = clusters.opened
-        begun = [key for _, keys in cluster.handed_out for key in keys if key in plan.trials]
-        assert counts.done == 1 and len(begun) <= 2 and first.key in plan.trials
+        begun = [plan.trials[key].rows for _, keys in cluster.handed_out for key in keys if key in plan.trials]
+        assert begun == [["A"], ["B"]], "of the 42 s left after the first, the next of A would take 60"
+        assert counts.done == 2
+
+    def test_a_node_that_joins_without_a_price_gets_no_work_and_nothing_is_lost(
+        self, plan: Plan, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        store = open_store(str(tmp_path / "store"))
+        clusters = Joined(store, Scripted(60.0))
+        counts, _ = run_plan(plan, store, RunOptions(budget=Budget(dollars=1.0), prices=ONE_CPU), clusters.open)
+        assert (counts.done, counts.left_out) == (4, [])
+        (cluster,) = clusters.opened
+        assert {span.node for span in cluster.spans} == {"node0"}
+        said = capsys.readouterr().err
+        assert said.count("gets no work: no price for a machine of the cluster, with 3 CPUs and 0 GPUs") == 1
+
+    def test_where_no_node_with_a_price_is_left_the_run_ends_with_the_reason(self, plan: Plan, tmp_path: Path) -> None:
+        store = open_store(str(tmp_path / "store"))
+        clusters = Joined(store, Scripted(60.0))
+
+        @contextmanager
+        def replaced(*given: Any) -> Iterator[SimulatedExecutor]:
+            with clusters.open(*given) as cluster:
+                cluster.at(60.0, lambda: cluster.lose_node("node0"))
+                yield cluster
+
+        with pytest.raises(ClusterError, match=r"no node that is left has a price: no price .* with 3 CPUs"):
+            run_plan(plan, store, RunOptions(budget=Budget(dollars=1.0), prices=ONE_CPU, quiet=True), replaced)
+
+    def test_of_a_part_of_the_plan_only_that_part_is_counted(self, plan: Plan, tmp_path: Path) -> None:
+        store = open_store(str(tmp_path / "store"))
+        clusters = Clusters(store, Scripted(60.0), cpus=1.0)
+        options = RunOptions(only="*/drawn/weave", budget=parse_budget("60s"), quiet=True)
+        counts, _ = run_plan(plan, store, options, clusters.open)
+        assert counts.left_out == [f"{row} · seed 1: 1 of 1 categories (drawn/weave)" for row in "AB"]
 
     def test_one_that_holds_nothing_is_refused_before_anything_is_started(self, plan: Plan, tmp_path: Path) -> None:
         store = open_store(str(tmp_path / "store"))
@@ -139,11 +236,23 @@ class TestRun:
         assert all(one.handed_out == [] for one in clusters.opened)
 
 
+def test_a_price_list_for_a_budget_of_time_is_refused(tmp_path: Path) -> None:
+    command = ["run", "job.yaml", "--prices", str(OWN), "--budget"]
+    result = CliRunner().invoke(app, [*command, "3h"])
+    assert result.exit_code == 2 and "--prices is for a budget of money, and --budget 3h is a time" in result.output
+    result = CliRunner().invoke(app, [*command, "50USD"])
+    assert "--prices" not in result.output and "job.yaml" in result.output, "the job is what is missing"
+
+
 def test_what_is_left_out_is_named_by_row_and_seed(plan_of: Callable[..., Plan]) -> None:
     names = ["weave", "board", "tray"]
     plan = plan_of(names, variants={"A": {}, "B": {"epochs": 3}}, seeds=[1, 2])
     left = [
         trial for trial in plan.trials.values() if trial.rows == ["B"] and (trial.seed == 2 or trial.category == "tray")
+    ]
+    assert left_out(left, plan.trials.values(), "*/drawn/?ra*") == [
+        "B · seed 1: 1 of 1 categories (drawn/tray)",
+        "B · seed 2: 1 of 1 categories (drawn/tray)",
     ]
     assert sorted(left_out(left, plan.trials.values())) == [
         "B · seed 1: 1 of 3 categories (drawn/tray)",

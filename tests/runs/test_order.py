@@ -11,8 +11,9 @@ import yaml
 from fod_bench.job import load_job
 from fod_bench.plan import Plan, TrialJob, make_plan
 from fod_bench.plan.durations import Durations
-from fod_bench.runs.backlog import Backlog, Seat
+from fod_bench.runs.backlog import Backlog
 from fod_bench.runs.order import Order, ranks_of
+from fod_bench.runs.queues import Seat
 from fod_bench.runs.resources import Share, Shares
 from fod_bench.runs.simulate import SimulatedClock
 from tests.helpers.commands import DRAWN, TINY

@@ -70,6 +70,10 @@ class TestShares:
         assert found == {"FOD": Share(1, 1 / MOST_PER_GPU), "PaDiM": CPU, "cost": GPU}
         unknown = (NodeResources(64, 2), NodeResources(16))
         assert self._shares(plan, unknown)["FOD"] == GPU
+        silent = (*self.LARGE, NodeResources(64, 2))
+        assert self._shares(plan, silent)["FOD"] == Share(1, 1 / MOST_PER_GPU), (
+            "one that has not answered changes nothing"
+        )
 
     def test_and_not_where_memory_or_cpus_do_not_hold_several_or_there_are_few(
         self, plan: Plan, plan_of: Callable[..., Plan]
@@ -108,10 +112,10 @@ class TestScheduled:
     ) -> None:
         trials = list(plan_of(seeds=[1, 2, 3, 4]).trials.values())
         simulation, asked = Simulation(trials, [NodeResources(3)]), []
-        simulation.every(1.0, lambda: asked.append(sum(simulation.cluster.asked.values())))
+        simulation.every(1.0, lambda: asked.append(sum(simulation.cluster.requested.values())))
         assert simulation.run().done == 4
         assert asked[20] == 4 and asked[110] == 1, "one is left in the second round"
-        assert simulation.cluster.asked == {}
+        assert simulation.cluster.requested == {}
 
     def test_a_node_that_is_lost_before_its_workers_have_started_is_no_fault_of_theirs(
         self, plan_of: Callable[..., Plan]

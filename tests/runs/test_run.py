@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from typer.testing import CliRunner, Result
 
 from fod_bench.cli.app import app
 from fod_bench.errors import ClusterError, FodBenchError, UsageError
+from fod_bench.features.request import SetRequest
 from fod_bench.plan import Plan
 from fod_bench.records.failures import Failure, kept_failure
 from fod_bench.records.index.changes import note_change, noted
@@ -22,10 +24,12 @@ from fod_bench.records.names import plan_name, record_name
 from fod_bench.records.run import RunPlan
 from fod_bench.records.state import DriverState
 from fod_bench.runs import index_keeper
+from fod_bench.runs.messages import Prepared
 from fod_bench.runs.resources import NodeResources, Share
 from fod_bench.runs.run import RunOptions, repair, run_plan
 from fod_bench.runs.simulate import Behaviour, SimulatedExecutor
 from fod_bench.store import Store, open_store
+from tests.helpers.commands import wait_for
 from tests.helpers.simulation import Scripted
 
 QUIET = RunOptions(quiet=True)
@@ -116,6 +120,31 @@ def test_an_index_that_cannot_be_kept_is_told_and_fails_nothing(
     counts, _ = run_plan(plan_of(), store, RunOptions(), clusters.open)
     assert counts.done == 1
     assert "not kept up to date: there is none; `fod-bench store index` makes it anew" in capsys.readouterr().err
+
+
+def test_an_index_that_fails_in_an_unforeseen_way_is_told_once_and_fails_nothing(
+    store: Store,
+    clusters: Clusters,
+    plan_of: Callable[..., Plan],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def broken(_store: Store) -> None:
+        tried.append(threading.current_thread().name)
+        raise OverflowError("a column is too large")
+
+    def prepare(_request: SetRequest) -> Prepared:
+        wait_for(lambda: len(tried) > 2, "several tries")
+        return Prepared(True, 0)
+
+    tried: list[str] = []
+    monkeypatch.setattr("fod_bench.records.index.append.append_changes", broken)
+    monkeypatch.setattr(index_keeper, "KEEP_SECONDS", 0.001)
+    clusters.behaviour = Scripted(prepares=prepare)
+    counts, _ = run_plan(plan_of(), store, RunOptions(), clusters.open)
+    assert counts.done == 1 and "index" in tried, "the thread goes on"
+    said = capsys.readouterr().err
+    assert said.count("is not kept up to date: OverflowError: a column is too large; `fod-bench store index`") == 1
 
 
 def test_what_no_machine_has_the_memory_for_is_refused_with_its_size(

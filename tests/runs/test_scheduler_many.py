@@ -11,6 +11,7 @@ import pytest
 from fod_bench.plan import Plan
 from fod_bench.records.names import record_name
 from fod_bench.runs.resources import NodeResources
+from fod_bench.runs.simulate import disturb
 from tests.helpers.simulation import Scripted, Simulation
 
 GRID = {"lambda1": [0.1, 0.5, 1, 3, 5], "lambda2": [0.1, 0.5, 1, 3, 5], "heads": [1, 2]}
@@ -22,7 +23,7 @@ def sweep(plan: Plan, seed: int, pack: int = 1) -> Simulation:
     """A sweep on four nodes of eight CPUs, of which something is lost every half minute."""
     nodes = [NodeResources(8)] * 4
     made = Simulation(plan.trials.values(), nodes, Scripted(60.0), pack=pack, tick_seconds=5.0)
-    made.cluster.disturb(Random(seed), 30.0)
+    disturb(made.cluster, Random(seed), 30.0)
     for moment in (500, 5000, 9000):
         made.at(moment, lambda: made.cluster.work.lose_store(120.0))
     return made

@@ -10,7 +10,7 @@ import pytest
 from fod_bench.plan import Plan, TrialJob
 from fod_bench.records.failures import Failure
 from fod_bench.records.names import record_name
-from fod_bench.runs.executor import StatusTold, WorkEnded, WorkerLost
+from fod_bench.runs.executor import StatusReport, WorkEnded, WorkerLost
 from fod_bench.runs.messages import Attempt, Done, SetTask, Taken
 from fod_bench.runs.resources import NodeResources, Share
 from fod_bench.runs.simulate import SimulatedExecutor
@@ -47,7 +47,7 @@ class Cluster(SimulatedExecutor):
         """Everything but statuses, for so long."""
         end, found = self.clock.now() + seconds, []
         while self.clock.now() < end:
-            found += [event for event in self.wait(end - self.clock.now()) if not isinstance(event, StatusTold)]
+            found += [event for event in self.wait(end - self.clock.now()) if not isinstance(event, StatusReport)]
         return found
 
 
@@ -64,7 +64,7 @@ def test_a_status_says_how_far_it_is(trial: TrialJob) -> None:
     cluster = Cluster(trial)
     cluster.begin(1, "first")
     events = cluster.wait(75.0)
-    told = {event.worker: event.statuses for event in events if isinstance(event, StatusTold)}
+    told = {event.worker: event.statuses for event in events if isinstance(event, StatusReport)}
     assert told[0][0].doing == "idle"
     (status,) = told[1]
     assert (status.key, status.epoch, status.epochs, status.step, status.steps) == (trial.key, 1, 2, 50, 100)

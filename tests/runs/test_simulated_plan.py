@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 from collections.abc import Callable
@@ -154,8 +155,28 @@ class TestCommand:
         assert "Simulated on 1xc7i.8xlarge" in result.output and "no order takes less than" in result.output
         assert "until the last tenth" in result.output and "aws.amazon.com/ec2/pricing" in result.output
         ElementTree.parse(tmp_path / "t.svg")
-        told = json.loads(CliRunner().invoke(app, ["plan", job, *options, "--json"]).stdout)["simulation"]
+        again = CliRunner().invoke(app, ["plan", job, *options])
+        assert again.exit_code == 2 and "t.svg: is there already; --force replaces it" in again.output
+        told = json.loads(CliRunner().invoke(app, ["plan", job, *options, "--force", "--json"]).stdout)["simulation"]
         assert (told["trainings"], told["nodes"], told["left_out"]) == (2, {"c7i.8xlarge": 1}, [])
+
+    def test_nodes_of_one_machine_are_counted_together(self, job: str, tmp_path: Path) -> None:
+        options = ["--simulate", "2xc7i.8xlarge+1x1+3xc7i.8xlarge", "--store", str(tmp_path / "store"), "--json"]
+        told = json.loads(CliRunner().invoke(app, ["plan", job, *options]).stdout)["simulation"]
+        assert told["nodes"] == {"c7i.8xlarge": 5, PRICES.with_gpus(1): 1}
+
+    def test_a_timeline_is_whole_or_what_was_there_before(
+        self, job: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fails(*_: object) -> Path:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(Path, "replace", fails)
+        (tmp_path / "t.svg").write_text("before")
+        options = ["--simulate", "1xc7i.8xlarge", "--timeline", str(tmp_path / "t.svg"), "--force"]
+        result = CliRunner().invoke(app, ["plan", job, *options, "--store", str(tmp_path / "store")])
+        assert result.exit_code == 1 and "the timeline cannot be written to" in result.output
+        assert (tmp_path / "t.svg").read_text() == "before"
 
     def test_with_nothing_left_it_says_so(self, job: str, tmp_path: Path) -> None:
         store = open_store(str(tmp_path / "store"))
@@ -173,6 +194,7 @@ class TestCommand:
             (["--simulate", "1x8", "--timeline", "nowhere/t.svg"], 2, "there is no folder nowhere"),
             (["--simulate", "1x8", "--prices", "none.yaml"], 1, "cannot be read"),
             (["--timeline", "t.svg"], 2, "give --simulate too"),
+            (["--simulate", "1x8", "--force"], 2, "give --timeline FILE too"),
             (["--budget", "3h"], 2, "give --simulate too"),
         ],
     )

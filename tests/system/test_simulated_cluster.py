@@ -14,7 +14,7 @@ from fod_bench.cluster.session import ray_session
 from fod_bench.plan import Plan, TrialJob
 from fod_bench.plan.durations import Durations
 from fod_bench.records.record import Trial
-from fod_bench.runs.executor import Event, StatusTold
+from fod_bench.runs.executor import Event, StatusReport
 from fod_bench.runs.messages import Attempt, Done, Prepared, SetTask, Status
 from fod_bench.runs.order import Order
 from fod_bench.runs.progress import Progress
@@ -105,7 +105,7 @@ def test_a_simulation_takes_as_long_as_a_real_cluster_within_fifteen_percent(
                     return events
                 self.held += events
                 assert self.clock.now() < given_up, f"the workers did not all start: {self.held}"
-                if len({event.worker for event in self.held if isinstance(event, StatusTold)}) < NODES:
+                if len({event.worker for event in self.held if isinstance(event, StatusReport)}) < NODES:
                     return []
                 self.began = self.clock.now()
                 return self.held
@@ -120,10 +120,3 @@ def test_a_simulation_takes_as_long_as_a_real_cluster_within_fifteen_percent(
     scheduled(cluster, trials)
     simulated = max(span.until for span in cluster.spans)
     assert simulated == pytest.approx(real, rel=0.15)
-
-
-def test_nodes_tell_how_much_memory_their_gpus_have(tmp_path: Path) -> None:
-    from fod_bench.cluster.gpus import smallest_gpu
-
-    assert smallest_gpu("24576\n16384\n") == 16384 * 2**20
-    assert smallest_gpu("") == smallest_gpu("[N/A]\n") == 0.0

@@ -8,7 +8,7 @@ from typing import Any
 
 from fod_bench.records.claims import Entry
 from fod_bench.records.fit import curves_faults, key_faults
-from fod_bench.records.names import is_plan, key_of, kind_of
+from fod_bench.records.names import is_plan, key_of, kind_of, state_name
 from fod_bench.records.normal import NormalScores
 from fod_bench.records.record import SELECTED_WEIGHTS, Record
 from fod_bench.records.state import DriverState
@@ -53,10 +53,16 @@ def check_content(store: Store, name: str, content: bytes) -> Checked:
             )
     elif kind == "normal":
         with reading(name, "scores of the training images"):
-            NormalScores.model_validate_json(content)
+            normal = NormalScores.model_validate_json(content)
+        if normal.key != key_of(name):
+            return Checked(faults=[f"these are scores of another trial, {normal.key}; delete it to have it made anew"])
     elif kind == "states":
         with reading(name, "state of a run"):
-            DriverState.model_validate_json(content)
+            state = DriverState.model_validate_json(content)
+        if state_name(state.run_id, state.driver) != name:
+            return Checked(
+                faults=[f"this is the state of another run, {state.run_id}, by driver {state.driver}; delete it"]
+            )
     elif kind == "claims" and name.endswith(".json"):
         with reading(name, "claim"):
             Entry.model_validate_json(content)

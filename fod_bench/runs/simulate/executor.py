@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from heapq import heappop, heappush
 from itertools import count
-from random import Random
 from typing import NamedTuple
 
 from fod_bench.records.record import Trial
-from fod_bench.runs.executor import Event, LossKind, StatusTold, WorkEnded, WorkerLost
+from fod_bench.runs.executor import Event, LossKind, StatusReport, WorkEnded, WorkerLost
 from fod_bench.runs.messages import Attempt, SetTask, Status
 from fod_bench.runs.placement import Room
 from fod_bench.runs.resources import NodeResources, Share
@@ -87,7 +86,7 @@ class SimulatedExecutor:
         """Every piece of work, or pack, that a worker was given: its number, and the keys."""
         self.spans: list[Span] = []
         """What workers were at work on, as it ended."""
-        self.asked: Mapping[Share, int] = {}
+        self.requested: Mapping[Share, int] = {}
         """What nodes were asked for last."""
         self.growing = False
         self._behaviour = behaviour or Behaviour()
@@ -96,7 +95,7 @@ class SimulatedExecutor:
         self._worker_numbers, self._turns = count(), count()
         self._agenda: list[tuple[float, int, Callable[[], object]]] = []
         self._events: list[Event] = []
-        self._told = float("-inf")
+        self._reported_at = float("-inf")
         for node in nodes:
             self.add_node(node)
 
@@ -107,12 +106,12 @@ class SimulatedExecutor:
         return {name: node.resources for name, node in self._nodes.items() if node.alive}
 
     def grows(self) -> bool:
-        """See `Executor`; what was asked for is seen in `asked`."""
+        """See `Executor`; what was asked for is seen in `requested`."""
         return self.growing
 
     def ask_for(self, workers: Mapping[Share, int]) -> None:
         """See `Executor`."""
-        self.asked = dict(workers)
+        self.requested = dict(workers)
 
     def start(self, share: Share, node: str) -> int:
         """See `Executor`."""
@@ -160,10 +159,10 @@ class SimulatedExecutor:
             action()
         if not self._events:
             self.clock.sleep(end - self.clock.now())
-        if self.clock.now() - self._told >= self._behaviour.status_seconds:
-            self._told = self.clock.now()
+        if self.clock.now() - self._reported_at >= self._behaviour.status_seconds:
+            self._reported_at = self.clock.now()
             heard = [worker for worker in self._workers.values() if worker.started and not worker.silent]
-            self._events += map(self._told_by, heard)
+            self._events += map(self._report_of, heard)
         events, self._events = self._events, []
         return events
 
@@ -213,28 +212,6 @@ class SimulatedExecutor:
         """Name of a worker's node; None while no node has room for it."""
         return self._workers[worker].node
 
-    def disturb(self, random: Random, mean_seconds: float) -> None:
-        """From now on, lose or cut off working workers and their nodes by chance; a lost node is replaced after a minute."""
-
-        def strike() -> None:
-            working = self.working()
-            if working:
-                self._strike(random.choice(working), random.randrange(10))
-            self.disturb(random, mean_seconds)
-
-        self.at(self.clock.now() + random.expovariate(1 / mean_seconds), strike)
-
-    def _strike(self, worker: int, number: int) -> None:
-        name = self._workers[worker].node
-        if number == 9 and name is not None:
-            self.lose_node(name)
-            self.at(self.clock.now() + 60.0, partial(self.add_node, self._nodes[name].resources))
-        elif number == 8:
-            self.silence(worker)
-        else:
-            kinds: list[LossKind] = ["killed", "killed", "memory", "unreachable"]
-            self.lose(worker, kinds[number % 4])
-
     # What workers do.
 
     def _place(self) -> None:
@@ -255,7 +232,7 @@ class SimulatedExecutor:
             loss = self._behaviour.startup_loss(worker.number)
             if loss is None:
                 worker.started = True
-                self._events.append(self._told_by(worker))
+                self._events.append(self._report_of(worker))
             else:
                 self._lose(worker, loss)
 
@@ -315,8 +292,8 @@ class SimulatedExecutor:
                 Span(worker.number, worker.node, worker.share, keys, training, worker.since, self.clock.now())
             )
 
-    def _told_by(self, worker: _Worker) -> StatusTold:
-        return StatusTold(worker.number, self._statuses(worker), worker.node or worker.preferred)
+    def _report_of(self, worker: _Worker) -> StatusReport:
+        return StatusReport(worker.number, self._statuses(worker), worker.node or worker.preferred)
 
     def _statuses(self, worker: _Worker) -> list[Status]:
         node, now = worker.node or "", self.clock.now()

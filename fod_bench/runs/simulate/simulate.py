@@ -36,7 +36,7 @@ STEADY = 0.9
 """Part of a run after which workers may fall idle since nothing is left for them."""
 
 
-class Planned(Behaviour):
+class ExpectedBehaviour(Behaviour):
     """Everything takes as long as it is expected to, and ends well."""
 
     status_seconds = 60.0
@@ -81,7 +81,7 @@ class Simulated:
     """Of all nodes, to the end."""
     dollars_given_back: float
     """Of each node until the last of its work has ended, and it has been idle for as long as an autoscaler waits."""
-    told: int
+    measured: int
     """Trainings whose time records tell; that of the others is assumed."""
     spans: list[Span]
     trials: dict[str, TrialJob]
@@ -101,7 +101,7 @@ def simulate(
     groups: list[Group],
     *,
     budget: Budget | None = None,
-    behaviour: type[Planned] = Planned,
+    behaviour: type[ExpectedBehaviour] = ExpectedBehaviour,
 ) -> Simulated:
     """Do what is `left` of a plan on a cluster of these groups.
 
@@ -130,7 +130,7 @@ def simulate(
     if budget is not None:
         each = per_hour / len(nodes)
         allowance = Allowance(budget, executor.clock, (lambda node: each) if isfinite(budget.dollars) else None)
-        allowance.look(nodes)
+        allowance.look(executor.nodes())
         check_holds(budget, allowance.seconds, (order.seconds(trial, shares.of(trial)) for trial in trials))
     rest = Scheduler(
         executor,
@@ -165,7 +165,7 @@ def simulate(
         use_of_needed=_busy(executor.spans, groups, steady) / _needed(executor.spans, groups, steady),
         dollars=per_hour * seconds / 3600,
         dollars_given_back=_given_back(executor, seconds, per_hour_of),
-        told=sum(durations.is_told(trial, gpu=shares.of(trial).gpus > 0) for trial in done),
+        measured=sum(durations.is_measured(trial, gpu=shares.of(trial).gpus > 0) for trial in done),
         spans=executor.spans,
         trials={trial.key: trial for trial in trials},
     )
