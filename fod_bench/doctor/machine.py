@@ -33,10 +33,15 @@ _LITTLE_DISK = 5 * 2**30
 
 def python() -> Iterator[Finding]:
     """The interpreter."""
+    from packaging.specifiers import SpecifierSet
+
     said = f"{platform.python_version()}, {sys.executable}; fod-bench {__version__}"
-    needed = (3, 10)
-    fits = sys.version_info >= needed
-    yield Finding("Python", "ok" if fits else "missing", said, "" if fits else "Python 3.10 or newer is needed")
+    try:
+        needed = metadata.metadata(_PACKAGE)["Requires-Python"] or ""
+    except metadata.PackageNotFoundError:
+        needed = ""  # nothing says so
+    fits = SpecifierSet(needed).contains(platform.python_version(), prereleases=True)
+    yield Finding("Python", "ok" if fits else "missing", said, "" if fits else f"Python {needed} is needed")
     try:
         require_file_locks("a run")
     except FodBenchError as error:

@@ -66,6 +66,12 @@ class Needs(NamedTuple):
     network: NetworkNeed | None = None
     """A network that the method runs itself, on images."""
 
+    @property
+    def weights(self) -> tuple[tuple[str, str], ...]:
+        """`(backbone, weights)` of all of these, as the settings have them."""
+        networks = (*self.features, *([self.network] if self.network else ()))
+        return tuple(dict.fromkeys((need.backbone, need.weights) for need in networks))
+
 
 class Reference(Protocol):
     """Settings of reference features, which are made of a feature set and shared by the trials that name the same."""
