@@ -13,6 +13,7 @@ from fod_bench.errors import DatasetError, FodBenchError, UsageError
 from fod_bench.machine.files import write_whole
 from fod_bench.machine.system import NVIDIA_DRIVER
 from fod_bench.machine.terminal import say
+from fod_bench.text import counted
 
 if TYPE_CHECKING:
     from fod_bench.datasets.recognise import FoundImages, Proposal
@@ -94,7 +95,7 @@ def init(
 
 def _what(proposal: Proposal) -> str:
     names = proposal.names
-    return f"{proposal.root}: {proposal.layout}, {len(names)} categories: {', '.join(names)}"
+    return f"{proposal.root}: {proposal.layout}, {counted(len(names), 'category')}: {', '.join(names)}"
 
 
 def _beside(proposal: Proposal) -> list[str]:

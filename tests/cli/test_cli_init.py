@@ -138,7 +138,7 @@ def test_what_lies_beside_a_published_set_is_not_dropped_without_a_word() -> Non
     folder_category(Path("sets"), "my-part")
     part = RUNNER.invoke(app, ["init", "sets"])
     assert part.stdout.splitlines() == [
-        "sets: mvtec3d, 1 categories: bagel",
+        "sets: mvtec3d, 1 category: bagel",
         "left out: my-part, of no category of mvtec3d: `fod-bench init` of each makes a job of its own",
     ]
 
