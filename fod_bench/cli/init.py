@@ -39,7 +39,8 @@ def init(
         str, typer.Option(metavar="WHICH", help="pretrained, random, or a .safetensors file.")
     ] = "pretrained",
     epochs: Annotated[
-        int | None, typer.Option(metavar="NUMBER", min=1, help="Epochs of FOD; default: 5, with a GPU 100.")
+        int | None,
+        typer.Option(metavar="NUMBER", min=1, help="Epochs of what is trained; default: few, with a GPU as published."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a job file that is there already.")] = False,
     verbose: Verbose = False,

@@ -14,10 +14,9 @@ from fod_bench.errors import DatasetError, WeightsError
 from fod_bench.features.weights import hub_out_of_reach, resolve_weights
 from fod_bench.job.datasets import DatasetSpec
 from fod_bench.job.schema import Job
+from fod_bench.methods.settings import PAPER_BACKBONE, SMALL_BACKBONE
 from fod_bench.text import counted
 
-_BACKBONES = ("tf_efficientnet_b6.aa_in1k", "mobilenetv2_100")
-"""Of the paper's jobs, and of those that `init` writes."""
 _SECONDS = 60.0
 
 
@@ -25,7 +24,7 @@ def weights(job: Job | None) -> Iterator[Finding]:
     """Weights that the rows of a job need; without a job those of two common backbones."""
     wanted: dict[tuple[str, str], None] = {}
     if job is None:
-        wanted = {(backbone, "pretrained"): None for backbone in _BACKBONES}
+        wanted = {(backbone, "pretrained"): None for backbone in (PAPER_BACKBONE, SMALL_BACKBONE)}
     else:
         for part in job.parts():
             for _, settings in part.rows():
