@@ -104,7 +104,7 @@ def overlay(store: Store, found: dict[tuple[str, str], Record], categories: dict
 
 def report_page(place: str) -> bytes:
     """The top of the page of one category's images, down to the first of a method."""
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import FloatRect, sync_playwright
 
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
         page = Path(folder, "page")
@@ -118,8 +118,7 @@ def report_page(place: str) -> bytes:
         shown.wait_for_load_state("networkidle")
         first = shown.locator(".item").locator("visible=true").first.bounding_box()
         assert first is not None
-        clip = {"x": 0, "y": 0, "width": _WIDTH, "height": first["y"] + first["height"] + 16}
-        drawn = shown.screenshot(clip=clip)  # type: ignore[arg-type]
+        drawn = shown.screenshot(clip=FloatRect(x=0, y=0, width=_WIDTH, height=first["y"] + first["height"] + 16))
         browser.close()
     colours = Image.open(io.BytesIO(drawn)).convert("RGB")
     # The median cut would spend all colours on greys, and none on the few pixels of maps.

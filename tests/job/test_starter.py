@@ -17,9 +17,8 @@ from fod_bench.methods.settings import BackboneSettings, FirstRow
 
 
 def written(tmp_path: Path, **changes: Any) -> str:
-    return starter_job(
-        Starter(**{"name": "mine", "full": False} | changes), Proposal("mvtec", tmp_path), [], "fod-bench run x"
-    )
+    given: dict[str, Any] = {"name": "mine", "full": False, **changes}
+    return starter_job(Starter(**given), Proposal("mvtec", tmp_path), [], "fod-bench run x")
 
 
 @pytest.mark.parametrize("method", method_names())
