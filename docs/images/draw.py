@@ -2,13 +2,18 @@
 
 fod-bench run quickstart --store /tmp/quickstart
 python docs/images/draw.py /tmp/quickstart
+
+The report's page is shown by a Chromium that is installed, which the extra `dev` has Playwright for.
 """
 
 from __future__ import annotations
 
 import io
 import re
+import shutil
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import matplotlib
@@ -39,6 +44,8 @@ _SHOWN = {"weave": "global_direction", "board": "logical_missing", "tray": "logi
 """Category to the kind of defect of which an image is shown."""
 _ROWS = ("FOD", "PatchCore")
 _COLOURS = 160
+_PAGE, _METHOD, _WIDTH = "weave", "PatchCore", 1080
+"""Category and method whose page of images is shown, and how many pixels wide."""
 
 
 def main(place: str) -> None:
@@ -55,6 +62,7 @@ def main(place: str) -> None:
     spec = job.dataset("synthetic")
     categories = {name: open_category("synthetic", None, name, synthetic=spec.synthetic) for name in _SHOWN}
     (HERE / "overlay.png").write_bytes(overlay(store, found, categories))
+    (HERE / "report.png").write_bytes(report_page(place))
 
 
 def table(results: Results) -> str:
@@ -91,9 +99,36 @@ def overlay(store: Store, found: dict[tuple[str, str], Record], categories: dict
     figure.tight_layout(pad=0.4)
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png")
-    small = Image.open(drawn).convert("RGB").quantize(_COLOURS)
+    return reduced(Image.open(drawn).convert("RGB").quantize(_COLOURS))
+
+
+def report_page(place: str) -> bytes:
+    """The top of the page of one category's images, down to the first of a method."""
+    from playwright.sync_api import FloatRect, sync_playwright
+
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
+        page = Path(folder, "page")
+        command = ("report", "quickstart", "--store", place, "--format", "html", "--out", str(page))
+        subprocess.run([sys.executable, "-m", "fod_bench", *command], check=True)
+        browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        shown = browser.new_context(viewport={"width": _WIDTH, "height": 1400}, color_scheme="light").new_page()
+        shown.goto((page / "galleries.html").as_uri())
+        shown.get_by_role("link", name=_PAGE).first.click()
+        shown.get_by_label("Method").select_option(label=_METHOD)
+        shown.wait_for_load_state("networkidle")
+        first = shown.locator(".item").locator("visible=true").first.bounding_box()
+        assert first is not None
+        drawn = shown.screenshot(clip=FloatRect(x=0, y=0, width=_WIDTH, height=first["y"] + first["height"] + 16))
+        browser.close()
+    colours = Image.open(io.BytesIO(drawn)).convert("RGB")
+    # The median cut would spend all colours on greys, and none on the few pixels of maps.
+    return reduced(colours.quantize(256, Image.Quantize.MAXCOVERAGE))
+
+
+def reduced(image: Image.Image) -> bytes:
+    """An image of few colours as a PNG."""
     written = io.BytesIO()
-    small.save(written, format="png", optimize=True)
+    image.save(written, format="png", optimize=True)
     return written.getvalue()
 
 

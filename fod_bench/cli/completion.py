@@ -8,21 +8,19 @@ from pathlib import Path
 
 def job_names(incomplete: str) -> Iterator[str]:
     """Names of the job files that come with fod-bench, and job files and folders that begin with what was typed."""
-    from fod_bench.job.shipped import shipped_jobs
-
-    yield from (name for name in shipped_jobs() if name.startswith(incomplete))
-    typed = Path(incomplete)
-    folder, start = (typed, "") if incomplete.endswith("/") else (typed.parent, typed.name)
+    yield from shipped_names(incomplete)
+    folder, slash, start = incomplete.rpartition("/")
     try:
-        entries = sorted(folder.iterdir()) if incomplete or folder == Path() else []
-    except OSError:
+        entries = sorted(Path(folder + slash).expanduser().iterdir())
+    except (OSError, RuntimeError):  # no such folder, or home of nobody
         return
     for entry in entries:
         if entry.name.startswith(start) and not (entry.name.startswith(".") and not start):
+            name = f"{folder}{slash}{entry.name}"  # shells take only what begins as it was typed
             if entry.is_dir():
-                yield f"{entry}/"
+                yield f"{name}/"
             elif entry.suffix in (".yaml", ".yml"):
-                yield str(entry)
+                yield name
 
 
 def shipped_names(incomplete: str) -> Iterator[str]:

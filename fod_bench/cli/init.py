@@ -10,12 +10,13 @@ import typer
 
 from fod_bench.cli.common import Verbose, guarded
 from fod_bench.errors import DatasetError, FodBenchError, UsageError
+from fod_bench.machine.files import write_whole
+from fod_bench.machine.system import NVIDIA_DRIVER
 from fod_bench.machine.terminal import say
+from fod_bench.text import counted
 
 if TYPE_CHECKING:
     from fod_bench.datasets.recognise import FoundImages, Proposal
-
-_GPU_DRIVER = Path("/proc/driver/nvidia/version")
 
 
 @guarded
@@ -38,7 +39,8 @@ def init(
         str, typer.Option(metavar="WHICH", help="pretrained, random, or a .safetensors file.")
     ] = "pretrained",
     epochs: Annotated[
-        int | None, typer.Option(metavar="NUMBER", min=1, help="Epochs of FOD; default: 5, with a GPU 100.")
+        int | None,
+        typer.Option(metavar="NUMBER", min=1, help="Epochs of what is trained; default: few, with a GPU as published."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a job file that is there already.")] = False,
     verbose: Verbose = False,
@@ -51,7 +53,7 @@ def init(
     Example: `fod-bench init photos --bad 'NG_*'`
     """
     from fod_bench.datasets.recognise import arrange, arranged, as_it_lies, published, recognise
-    from fod_bench.job import load_job
+    from fod_bench.job.load import parse_job
     from fod_bench.job.starter import Starter, job_name, starter_job
 
     root = folder.expanduser()
@@ -61,9 +63,12 @@ def init(
         raise UsageError(f"--out: {target} should end with .yaml")
     if (target.exists() or target.is_symlink()) and not force:
         raise FodBenchError(f"{target} is there already; --force replaces it, --out names another")
+    if target.is_dir():
+        raise FodBenchError(f"{target} is a folder: --out names a file")
     proposal = None if good or bad or not root.is_dir() else published(root)
+    links = None
     if proposal is not None:
-        lines = [_what(proposal)]
+        lines = [_what(proposal), *_beside(proposal)]
     else:
         found = recognise(root, good or (), bad or ())
         lines = found.described()
@@ -71,27 +76,40 @@ def init(
         proposal = as_it_lies(found)
         if proposal is None:
             links = target.with_name(f"{target.stem}-images")
-            arrange(found, links)
             proposal = arranged(found, links)
             lines.append(f"no layout reads them as they lie: {links} has links to them, sorted")
-    proposal.require()
+    starter = Starter(name, NVIDIA_DRIVER.exists(), backbone, weights, epochs)
+    command = f"fod-bench run {shlex.quote(str(target))}"
+    text = starter_job(starter, proposal, lines, command)
+    # Nothing is written, nor replaced, before all is known to be right.
+    parse_job(text, str(target), fill=True)
+    if links is None:
+        proposal.require()
+    else:
+        arrange(found, links)
+    write_whole(target, [text], "the job file")
     for line in lines:
         say(line)
-    starter = Starter(name, _GPU_DRIVER.exists(), backbone, weights, epochs)
-    command = f"fod-bench run {shlex.quote(str(target))}"
-    _write(target, starter_job(starter, proposal, lines, command))
-    try:
-        load_job(target, [])
-    except FodBenchError:
-        target.unlink()
-        raise
     say(f"wrote     {target}", err=True)
     say(f"next      {command.replace(' run ', ' plan ', 1)}   how long it will take; `{command}` does it", err=True)
 
 
 def _what(proposal: Proposal) -> str:
     names = proposal.names
-    return f"{proposal.root}: {proposal.layout}, {len(names)} categories: {', '.join(names)}"
+    return f"{proposal.root}: {proposal.layout}, {counted(len(names), 'category')}: {', '.join(names)}"
+
+
+def _beside(proposal: Proposal) -> list[str]:
+    from fod_bench.datasets.names import listed, printable
+
+    if not proposal.left_out:
+        return []
+    names = listed(proposal.left_out)
+    return [
+        printable(
+            f"left out: {names}, of no category of {proposal.layout}: `fod-bench init` of each makes a job of its own"
+        )
+    ]
 
 
 def _require_enough(found: FoundImages, root: Path) -> None:
@@ -102,14 +120,3 @@ def _require_enough(found: FoundImages, root: Path) -> None:
                 f"{root}: {category.name} has {category.described()}: at least two normal images are needed, better sixty; "
                 "--good names their folder or files"
             )
-
-
-def _write(target: Path, text: str) -> None:
-    """Write the file whole or not at all."""
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = target.with_name(f".{target.name}.unfinished")
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(target)
-    except OSError as error:
-        raise FodBenchError(f"{target} cannot be written: {error.strerror or error}") from error

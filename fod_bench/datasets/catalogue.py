@@ -27,6 +27,8 @@ from fod_bench.text import has_control
 
 _LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in (MVTEC, BTAD, MVTEC3D, FOLDER)}
 """Layouts of files on disk; a new one is a file of its own and a name here."""
+PUBLISHED: dict[str, Layout] = {name: layout for name, layout in _LAYOUTS.items() if layout.published}
+"""Those of published sets."""
 FILE_LAYOUTS: tuple[str, ...] = tuple(_LAYOUTS)
 LAYOUT_NAMES: tuple[str, ...] = (*_LAYOUTS, "synthetic")
 if TYPE_CHECKING:

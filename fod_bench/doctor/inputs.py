@@ -12,11 +12,11 @@ from fod_bench.datasets.fetch import SOURCES
 from fod_bench.doctor.finding import Finding, within
 from fod_bench.errors import DatasetError, WeightsError
 from fod_bench.features.weights import hub_out_of_reach, resolve_weights
+from fod_bench.job.datasets import DatasetSpec
 from fod_bench.job.schema import Job
+from fod_bench.methods.settings import PAPER_BACKBONE, SMALL_BACKBONE
 from fod_bench.text import counted
 
-_BACKBONES = ("tf_efficientnet_b6.aa_in1k", "mobilenetv2_100")
-"""Of the paper's jobs, and of those that `init` writes."""
 _SECONDS = 60.0
 
 
@@ -24,13 +24,11 @@ def weights(job: Job | None) -> Iterator[Finding]:
     """Weights that the rows of a job need; without a job those of two common backbones."""
     wanted: dict[tuple[str, str], None] = {}
     if job is None:
-        wanted = {(backbone, "pretrained"): None for backbone in _BACKBONES}
+        wanted = {(backbone, "pretrained"): None for backbone in (PAPER_BACKBONE, SMALL_BACKBONE)}
     else:
         for part in job.parts():
             for _, settings in part.rows():
-                backbone = getattr(settings, "backbone", None)
-                if backbone is not None:
-                    wanted[backbone, str(getattr(settings, "weights", "pretrained"))] = None
+                wanted |= dict.fromkeys(settings.needs().weights)
     if job is not None and not wanted:
         yield Finding("weights", "ok", "no row has a backbone")
     for backbone, which in wanted:
@@ -64,13 +62,12 @@ def data(job: Job | None) -> Iterator[Finding]:
     if job is None:
         yield from _published(Path(os.environ.get("FOD_DATA") or "data").expanduser())
         return
-    seen = set()
+    seen: list[DatasetSpec] = []
     for part in job.parts():
         for name in part.datasets:
-            spec = part.dataset(name)
-            key = spec.layout, str(spec.root)
-            if key not in seen:
-                seen.add(key)
+            spec = part.dataset(name).model_copy(update={"limit": None})  # all that is looked at
+            if spec not in seen:
+                seen.append(spec)
                 yield from within(_SECONDS, "data", partial(_dataset, part, name))
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from fod_bench import __version__
 from fod_bench.doctor.finding import Finding
 from fod_bench.errors import FodBenchError
-from fod_bench.machine.system import cores, require_file_locks
+from fod_bench.machine.system import NVIDIA_DRIVER, cores, require_file_locks
 from fod_bench.text import counted, format_bytes
 
 _PACKAGE = "fod-bench"
@@ -27,17 +27,21 @@ there = torch.cuda.is_available()
 gpus = [(torch.cuda.get_device_name(n), torch.cuda.get_device_properties(n).total_memory) for n in range(torch.cuda.device_count())]
 print(json.dumps({"version": torch.__version__, "cuda": torch.version.cuda, "gpus": gpus if there else []}))
 """
-_DRIVER = Path("/proc/driver/nvidia/version")
 _LITTLE_MEMORY = 4 * 2**30
 _LITTLE_DISK = 5 * 2**30
 
 
 def python() -> Iterator[Finding]:
     """The interpreter."""
+    from packaging.specifiers import SpecifierSet
+
     said = f"{platform.python_version()}, {sys.executable}; fod-bench {__version__}"
-    needed = (3, 10)
-    fits = sys.version_info >= needed
-    yield Finding("Python", "ok" if fits else "missing", said, "" if fits else "Python 3.10 or newer is needed")
+    try:
+        needed = metadata.metadata(_PACKAGE)["Requires-Python"] or ""
+    except metadata.PackageNotFoundError:
+        needed = ""  # nothing says so
+    fits = SpecifierSet(needed).contains(platform.python_version(), prereleases=True)
+    yield Finding("Python", "ok" if fits else "missing", said, "" if fits else f"Python {needed} is needed")
     try:
         require_file_locks("a run")
     except FodBenchError as error:
@@ -109,7 +113,7 @@ def _memory() -> int | None:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
 
 
-def torch(driver: Path = _DRIVER, seconds: float = _TORCH_SECONDS) -> Iterator[Finding]:
+def torch(driver: Path = NVIDIA_DRIVER, seconds: float = _TORCH_SECONDS) -> Iterator[Finding]:
     """PyTorch and the GPUs that it sees, asked in a process of its own: a build that does not fit the machine ends it."""
     try:
         done = subprocess.run([sys.executable, "-c", _TORCH], capture_output=True, text=True, timeout=seconds)

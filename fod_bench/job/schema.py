@@ -38,6 +38,7 @@ from fod_bench.schema.fields import (
     without_repeats,
 )
 from fod_bench.schema.problems import KeyPath, Problem, problems_of, refusal, unknown
+from fod_bench.store import DEFAULT_STORE
 from fod_bench.store.address import parse_address
 from fod_bench.text import shortened
 
@@ -67,7 +68,7 @@ class Job(Frozen):
     and numbers are taken: `report --table` has them for other tables."""
     description: str = ""
     """What the job is for."""
-    store: str = "results/store"
+    store: str = DEFAULT_STORE
     """What keeps features, references, checkpoints and records: a folder, relative to the working directory, or a place in
     a bucket, `s3://bucket/prefix?endpoint=https://host:port&region=us-east-1`, all but the bucket optional. Never holds
     credentials: boto3 finds them in the environment or in `~/.aws`."""

@@ -14,7 +14,8 @@ import yaml
 from fod_bench.datasets.folder import FolderSettings
 from fod_bench.datasets.recognise import Proposal
 from fod_bench.job.schema import RESERVED_NAMES
-from fod_bench.methods.registry import settings_class
+from fod_bench.methods.registry import DEFAULT, settings_class
+from fod_bench.methods.settings import PAPER_BACKBONE, SMALL_BACKBONE
 from fod_bench.text import escaped
 
 _SETTINGS = """\
@@ -28,20 +29,13 @@ settings:
 
 # Rows of the table: name -> what each sets differently. `fod-bench methods` lists the methods, and their keys.
 variants:
-  # Trains nothing: it keeps a well spread part of all normal patches, and looks how far a new one is from them.
-  PatchCore: {patchcore}
+{rows}
 """
-_SMALL_ROW = """\
-  # The paper's method, reduced for a processor. Published: widths 256 and 512, 8 heads, 100 epochs at 1e-4.
-  FOD: {fod}
-"""
-_FULL_ROW = """\
-  # The paper's method with its settings; begin with `--set epochs=10` for a first look.
-  FOD: {fod}
-"""
-_SMALL_REMARK = "A small backbone, since no GPU was found. With one, the paper's is tf_efficientnet_b6.aa_in1k."
+_METHODS = ("patchcore", "fod")
+"""What a first job compares: something that trains nothing, and the paper's."""
+_SMALL_REMARK = f"A small backbone, since no GPU was found. With one, the paper's is {PAPER_BACKBONE}."
 _FULL_REMARK = (
-    "The paper's backbone, for the GPU of this machine. On a processor mobilenetv2_100 takes minutes, not hours."
+    f"The paper's backbone, for the GPU of this machine. On a processor {SMALL_BACKBONE} takes minutes, not hours."
 )
 
 
@@ -51,7 +45,7 @@ class Starter:
 
     name: str
     full: bool
-    """The paper's sizes; else small ones."""
+    """Published sizes; else small ones."""
     backbone: str | None = None
     weights: str = "pretrained"
     epochs: int | None = None
@@ -65,20 +59,11 @@ def job_name(text: str) -> str:
 
 def starter_job(starter: Starter, proposal: Proposal, found: Sequence[str], command: str) -> str:
     """The text of the job file. `found` are lines on what lies in the folder, `command` is what to type to run it."""
-    template = _SETTINGS + (_FULL_ROW if starter.full else _SMALL_ROW)
-    epochs = starter.epochs or (100 if starter.full else 5)
-    settings = template.format(
+    settings = _SETTINGS.format(
         remark=_FULL_REMARK if starter.full else _SMALL_REMARK,
-        backbone=starter.backbone or ("tf_efficientnet_b6.aa_in1k" if starter.full else "mobilenetv2_100"),
+        backbone=starter.backbone or (PAPER_BACKBONE if starter.full else SMALL_BACKBONE),
         weights=_weights(starter.weights),
-        patchcore=_inline({"method": "patchcore", **settings_class("patchcore").small}),
-        fod=_inline(
-            {
-                **({} if starter.full else settings_class("fod").small),
-                "epochs": epochs,
-                "evaluate_every": max(1, epochs // 5),
-            }
-        ),
+        rows="\n".join(_row(method, starter) for method in _METHODS),
     )
     plan = command.replace("fod-bench run", "fod-bench plan", 1)
     report = command.replace("fod-bench run", "fod-bench report", 1)
@@ -98,6 +83,12 @@ def starter_job(starter: Starter, proposal: Proposal, found: Sequence[str], comm
         f"{head}\n\nname: {starter.name}\n\n{_dataset(proposal)}\n{settings}\n"
         "# Several seeds show how much of a difference is luck, at that many times the cost: [3407, 1, 2].\nseeds: [3407]\n"
     )
+
+
+def _row(method: str, starter: Starter) -> str:
+    row = settings_class(method).first_row(starter.full, starter.epochs)
+    keys = row.keys if method == DEFAULT else {"method": method, **row.keys}
+    return f"  # {row.remark}\n  {row.name}: {_inline(keys)}"
 
 
 def _dataset(proposal: Proposal) -> str:

@@ -19,6 +19,8 @@ except ImportError:  # Windows
 EXCLUSIVE = fcntl.LOCK_EX if fcntl else 2
 SHARED = fcntl.LOCK_SH if fcntl else 1
 
+NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
+"""There where the driver of an NVIDIA GPU is loaded, whatever PyTorch makes of it; of Linux alone."""
 _CGROUPS = Path("/sys/fs/cgroup")
 
 

@@ -66,6 +66,12 @@ class Needs(NamedTuple):
     network: NetworkNeed | None = None
     """A network that the method runs itself, on images."""
 
+    @property
+    def weights(self) -> tuple[tuple[str, str], ...]:
+        """`(backbone, weights)` of all of these, as the settings have them."""
+        networks = (*self.features, *([self.network] if self.network else ()))
+        return tuple(dict.fromkeys((need.backbone, need.weights) for need in networks))
+
 
 class Reference(Protocol):
     """Settings of reference features, which are made of a feature set and shared by the trials that name the same."""
@@ -126,6 +132,16 @@ class Work(NamedTuple):
     """Bytes of the scores of the test images at one epoch that is kept."""
 
 
+class FirstRow(NamedTuple):
+    """The row of a method in somebody's first job file."""
+
+    name: str
+    remark: str
+    """What a reader should know of it, in a line."""
+    keys: Mapping[str, Any]
+    """What the row sets, as a job has it."""
+
+
 class MethodSettings(Frozen):
     """Settings of a method: keys, each documented and checked by itself, and the answers that the program needs of them."""
 
@@ -148,8 +164,6 @@ class MethodSettings(Frozen):
     wants_gpu: ClassVar[bool] = True
     """Whether a GPU is worth having for it; without one a method runs on CPUs beside those that want one, where a cluster has
     both and the job leaves it open."""
-    small: ClassVar[Mapping[str, Any]] = {}
-    """Keys for a first look on a processor, as a job has them."""
     mappings: ClassVar[Mapping[str, type[BaseModel]]] = {}
     """Titles and models of the forms that keys of its own can take as mappings, for the reference page."""
 
@@ -217,6 +231,14 @@ class MethodSettings(Frozen):
         if not self.measures_cost and self.scoring not in ("auto", *self.rules()):
             yield Problem(("scoring",), self.no_rule(self.scoring))
 
+    @classmethod
+    def first_row(cls, full: bool, epochs: int | None) -> FirstRow:
+        """What it proposes for a first job: its published settings where `full`, else sizes for a first look on a processor.
+
+        `epochs` is what somebody asked for, without effect on a method that has none.
+        """
+        return FirstRow(str(cls.model_fields["method"].default), cls.summary, {})
+
     def rules(self) -> tuple[str, ...]:
         """The scoring rules that one training is evaluated under; the last is the method's own."""
         return ("score",)
@@ -252,10 +274,14 @@ class MethodSettings(Frozen):
         return Work(0.0, 0.0)
 
 
+PAPER_BACKBONE, SMALL_BACKBONE = "tf_efficientnet_b6.aa_in1k", "mobilenetv2_100"
+"""What the paper takes, and what gives features of an image within a second on a processor."""
+
+
 class BackboneSettings(MethodSettings):
     """Settings of a method that works on the features of a frozen backbone."""
 
-    backbone: str = "tf_efficientnet_b6.aa_in1k"
+    backbone: str = PAPER_BACKBONE
     """Frozen timm backbone that gives the features, with or without its weights' tag."""
     weights: str = "pretrained"
     """Weights of the backbone: `pretrained` (timm's published ones), `random`, or the path of a local file."""

@@ -16,7 +16,7 @@ from fod_bench.report.results import SELECTIONS
 from fod_bench.report.selection import job_results
 from fod_bench.report.words import nearest
 from fod_bench.schema.problems import unknown
-from fod_bench.store import Store, open_existing
+from fod_bench.store import DEFAULT_STORE, Store, store_to_read
 
 
 class ResultFrame(pandas.DataFrame):
@@ -68,7 +68,7 @@ class ResultFrame(pandas.DataFrame):
 
 
 def load_results(
-    store: str | Path | Store = "results/store", job: str | Path | None = None, run: str | None = None
+    store: str | Path | Store = DEFAULT_STORE, job: str | Path | None = None, run: str | None = None
 ) -> ResultFrame:
     """The numbers of all runs of a store, of one run, or of the cells of exactly one job.
 
@@ -78,7 +78,7 @@ def load_results(
 
     Raises `FodBenchError` where there is no run, or the store or job cannot be read; `UsageError` for an unknown run.
     """
-    opened = open_existing(str(store)) if isinstance(store, str | Path) else store
+    opened = store_to_read(store)
     if job is not None and run is not None:
         raise UsageError("give a job or a run, not both: a job is shown as it is given, a run as it was")
     if job is not None:

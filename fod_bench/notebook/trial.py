@@ -27,7 +27,7 @@ from fod_bench.records.curves import read_curves
 from fod_bench.records.record import Record
 from fod_bench.records.scores import EPOCHS, load_scores
 from fod_bench.report.words import nearest
-from fod_bench.store import Store, open_existing
+from fod_bench.store import DEFAULT_STORE, Store, store_to_read
 from fod_bench.trials.scores import as_tensors, scorings
 
 if TYPE_CHECKING:
@@ -268,7 +268,7 @@ class StoredTrial:
 
 
 def load_trial(
-    name: str, store: str | Path | Store = "results/store", *, seed: int | None = None, run: str | None = None
+    name: str, store: str | Path | Store = DEFAULT_STORE, *, seed: int | None = None, run: str | None = None
 ) -> StoredTrial:
     """A finished trial by `row/dataset/category`.
 
@@ -280,5 +280,5 @@ def load_trial(
         UsageError: there is no such trial, or several; the message names those there are.
         FodBenchError: it has no record.
     """
-    opened = open_existing(str(store)) if isinstance(store, str | Path) else store
+    opened = store_to_read(store)
     return StoredTrial(find_trial(opened, name, run, seed))

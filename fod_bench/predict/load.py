@@ -18,7 +18,7 @@ from fod_bench.predict.predictor import Predictor
 from fod_bench.records.normal import NormalScores, keep_normal, load_normal
 from fod_bench.records.record import Record
 from fod_bench.records.scores import EPOCHS
-from fod_bench.store import ObjectMissingError, Store, open_existing
+from fod_bench.store import DEFAULT_STORE, ObjectMissingError, Store, store_to_read
 from fod_bench.trials.detect import stored_anchors, stored_detector, stored_splits
 from fod_bench.trials.scores import BATCH
 
@@ -27,7 +27,7 @@ DeviceName = Literal["auto", "cpu", "cuda"]
 
 def load_detector(
     name: str,
-    store: str | Path | Store = "results/store",
+    store: str | Path | Store = DEFAULT_STORE,
     *,
     epoch: str = "last",
     seed: int | None = None,
@@ -52,7 +52,7 @@ def load_detector(
         UsageError: there is no such trial, or several; the message names those there are.
         FodBenchError: it has no record, weights or references, they are damaged, or the backbone's weights cannot be had.
     """
-    opened = open_existing(str(store)) if isinstance(store, str | Path) else store
+    opened = store_to_read(store)
     if epoch not in EPOCHS:
         raise UsageError(f"no epoch {epoch!r}: weights are kept of {', '.join(EPOCHS)}")
     found = find_trial(opened, name, run, seed)
@@ -169,9 +169,7 @@ def _source(found: FoundTrial) -> str:
     """Where the job has the weights: a path, or `pretrained`."""
     if found.settings is None:
         return "pretrained"
-    needs = found.settings.needs()
-    need = needs.features[0] if needs.features else needs.network
-    return "pretrained" if need is None else need.weights
+    return next((weights for _, weights in found.settings.needs().weights), "pretrained")
 
 
 def _training_scores(found: FoundTrial, predictor: Predictor) -> NormalScores:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from fod_bench.paper.discrepancies import DATASET_TITLES
 from fod_bench.paper.forms import FORMS
 from fod_bench.paper.tables import printed_tables
 from fod_bench.text import counted
@@ -24,7 +25,6 @@ fod-bench report jobs/table12_heads.yaml --table 12    # ours, the printed numbe
 
 `fod-bench report --table 12` shows the printed numbers where nothing has been run yet.
 """
-_DATASETS = {"mvtec": "MVTec AD", "btad": "BTAD", "mvtec3d": "MVTec 3D-AD (RGB)"}
 _AXES = {
     "row": "rows", "parameter": "what is varied", "value": "its values", "dataset": "data sets", "category": "categories",
     "metric": "metrics",
@@ -39,7 +39,7 @@ def tables_markdown() -> str:
 
 def _section(number: int) -> str:
     form, printed = FORMS[number], printed_tables()[number]
-    datasets = ", ".join(_DATASETS.get(name, name) for name in printed.datasets)
+    datasets = ", ".join(DATASET_TITLES[name] for name in printed.datasets)
     jobs = " and ".join(f"[`jobs/{job}.yaml`](../fod_bench/jobs/{job}.yaml)" for job in form.jobs)
     axes = (" and ".join(_AXES[axis] for axis in each) for each in (form.lines, form.columns))
     down, across = axes

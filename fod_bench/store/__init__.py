@@ -4,6 +4,6 @@ Tensors are saved and loaded by `fod_bench.store.tensors`, which is imported on 
 """
 
 from fod_bench.store.base import ObjectInfo, ObjectMissingError, Store
-from fod_bench.store.open import open_existing, open_store
+from fod_bench.store.open import DEFAULT_STORE, open_existing, open_store, store_to_read
 
-__all__ = ["ObjectInfo", "ObjectMissingError", "Store", "open_existing", "open_store"]
+__all__ = ["DEFAULT_STORE", "ObjectInfo", "ObjectMissingError", "Store", "open_existing", "open_store", "store_to_read"]

@@ -7,6 +7,8 @@ from pathlib import Path
 from fod_bench.errors import StoreError
 from fod_bench.store.base import Store
 
+DEFAULT_STORE = "results/store"
+"""Where a job that names no store keeps its results, and where they are looked for."""
 RUN_PATIENCE = 300.0
 """Patience of a run under way and its workers, who have hours of work to lose."""
 
@@ -47,3 +49,8 @@ def open_existing(uri: str, remedy: str = "") -> Store:
     if isinstance(address, Path) and not address.exists():
         raise StoreError(f"there is no folder {address}, so no store to read; {remedy or '--store names another'}")
     return open_store(uri)
+
+
+def store_to_read(store: str | Path | Store) -> Store:
+    """The store itself, or the one at an address. Raises as `open_existing` does."""
+    return open_existing(str(store)) if isinstance(store, str | Path) else store

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from fod_bench.cli.app import app
 from fod_bench.job import load_job
 from fod_bench.job.starter import job_name
-from tests.helpers.dataset_builders import folder_category, image
+from tests.helpers.dataset_builders import folder_category, image, mvtec3d_category
 
 RUNNER = CliRunner()
 
@@ -101,6 +101,46 @@ def test_what_cannot_be_done_is_said(arguments: list[str], code: int, said: str)
     result = RUNNER.invoke(app, ["init", *arguments])
     assert result.exit_code == code and said in result.stderr
     assert "Traceback" not in result.stderr and not list(Path().glob("*.yaml"))
+
+
+@pytest.mark.parametrize("bad", ["bad/{}.png", "{}-NG.png"])
+def test_what_is_refused_leaves_everything_as_it_was(bad: str) -> None:
+    photos(bad=bad, good="good/{}.png" if "/" in bad else "{}.png")
+    fresh = RUNNER.invoke(app, ["init", "photos", "--backbone", "resnet18x"])
+    assert fresh.exit_code == 1 and "photos.yaml" in fresh.stderr
+    assert [path.name for path in Path().iterdir()] == ["photos"]
+    assert RUNNER.invoke(app, ["init", "photos"]).exit_code == 0
+
+    def there() -> dict[Path, int]:
+        return {path: path.lstat().st_ino for path in Path().rglob("*")}
+
+    before, job = there(), Path("photos.yaml").read_text()
+    assert RUNNER.invoke(app, ["init", "photos", "--force", "--backbone", "resnet18x"]).exit_code == 1
+    assert there() == before and Path("photos.yaml").read_text() == job
+
+
+def test_a_folder_in_the_place_of_the_job_file_stays() -> None:
+    photos("odd", good="{}.png", bad="{}-NG.png")
+    Path("odd.yaml").mkdir()
+    result = RUNNER.invoke(app, ["init", "odd", "--force"])
+    assert result.exit_code == 1 and "odd.yaml is a folder" in result.stderr
+    assert sorted(path.name for path in Path().iterdir()) == ["odd", "odd.yaml"]
+
+
+def test_what_lies_beside_a_published_set_is_not_dropped_without_a_word() -> None:
+    folder_category(Path("mine"), "bottle")
+    folder_category(Path("mine"), "my-part")
+    own = RUNNER.invoke(app, ["init", "mine"])
+    assert own.exit_code == 0, own.stderr
+    assert load_job(Path("mine.yaml"), []).datasets["images"].layout == "folder"
+    assert "bottle: 5 normal" in own.stdout and "my-part: 5 normal" in own.stdout
+    mvtec3d_category(Path("sets"), "bagel")
+    folder_category(Path("sets"), "my-part")
+    part = RUNNER.invoke(app, ["init", "sets"])
+    assert part.stdout.splitlines() == [
+        "sets: mvtec3d, 1 category: bagel",
+        "left out: my-part, of no category of mvtec3d: `fod-bench init` of each makes a job of its own",
+    ]
 
 
 @pytest.mark.parametrize(

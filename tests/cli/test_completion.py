@@ -51,6 +51,30 @@ def test_job_files_are_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert list(job_names("none/x")) == []
 
 
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("./pa", ["./part.yaml", "./parts/"]),
+        (".//pa", [".//part.yaml", ".//parts/"]),
+        ("parts/../pa", ["parts/../part.yaml", "parts/../parts/"]),
+        ("./parts/", ["./parts/bolt.yml"]),
+        ("parts/.", ["parts/.old.yaml"]),
+        ("~/pa", ["~/part.yaml", "~/parts/"]),
+        ("{here}/part.", ["{here}/part.yaml"]),
+        ("~nobody-of-that-name/x", []),
+    ],
+)
+def test_what_is_completed_begins_as_it_was_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: str, completed: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("part.yaml", "parts/bolt.yml", "parts/.old.yaml"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert list(job_names(typed.format(here=tmp_path))) == [name.format(here=tmp_path) for name in completed]
+
+
 def test_other_names() -> None:
     assert list(shipped_names("table12")) == ["table12_heads"]
     assert {"patchcore", "padim"} <= set(method_names("pa"))

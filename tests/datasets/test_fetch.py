@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
+import urllib3
 
 from fod_bench.datasets import category_names, open_category
 from fod_bench.datasets.fetch import SOURCES, fetch
-from fod_bench.datasets.fetch.download import shown
+from fod_bench.datasets.fetch.download import reason, shown
 from fod_bench.datasets.fetch.sources import Source
 from fod_bench.errors import DatasetError
 from fod_bench.machine.system import try_lock
@@ -311,6 +314,77 @@ def test_one_at_a_time(tmp_path: Path, log: Log) -> None:
 def test_an_address_that_is_none(tmp_path: Path, log: Log, url: str) -> None:
     with pytest.raises(DatasetError, match="no http or https address"):
         fetched(source_of(ARCHIVE, "https://127.0.0.1/btad.zip"), tmp_path, log, url=url)
+
+
+@pytest.mark.parametrize(
+    ("leads_to", "said"),
+    [
+        ("ftp://me:SECRET@host/a.zip?token=SECRET", "leads to what is no http or https address"),
+        ("http://[SECRET/a.zip?token=SECRET", "leads to what is no http or https address"),
+        ("http://.SECRET/a.zip?token=SECRET", "leads to what is no http or https address"),
+        ("http://host:SECRET/a.zip?token=SECRET", "leads to what is no http or https address"),
+        (None, "the server refuses the connection"),
+    ],
+)
+def test_why_a_download_failed_is_said_without_its_address(
+    tmp_path: Path, log: Log, leads_to: str | None, said: str
+) -> None:
+    with serving(lambda request: Answer(302, {"Location": leads_to or "http://127.0.0.1:9/?token=SECRET"})) as url:
+        address = f"{url}/btad.zip?token=SECRET"
+        with pytest.raises(DatasetError, match=said) as refused:
+            fetched(source_of(ARCHIVE, url), tmp_path, log, url=address)
+    told = "\n".join([str(refused.value), *log.notes, *log.done])
+    assert "SECRET" not in told and "token" not in told
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            requests.ConnectionError(urllib3.exceptions.MaxRetryError(
+                None,  # type: ignore[arg-type]
+                "/a.zip?token=SECRET",
+                urllib3.exceptions.SSLError(ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number")),
+            )),
+            "SSLError: [SSL: WRONG_VERSION_NUMBER] wrong version number",
+        ),
+        (
+            requests.ConnectionError(urllib3.exceptions.MaxRetryError(
+                None,  # type: ignore[arg-type]
+                "/a.zip?token=SECRET",
+                urllib3.exceptions.ProxyError("no proxy", OSError("Tunnel connection failed: 403 Forbidden")),
+            )),
+            "OSError: Tunnel connection failed: 403 Forbidden",
+        ),
+        (requests.ConnectionError("http://host/a.zip?token=SECRET: odd"), "ConnectionError"),
+        (requests.ConnectionError(OSError(113, "No route to host")), "OSError: No route to host"),
+    ],
+)  # fmt: skip
+def test_the_innermost_cause_is_said(error: Exception, said: str) -> None:
+    assert reason(error) == said
+
+
+def test_the_mark_tells_what_is_known_of_the_archive(tmp_path: Path, log: Log) -> None:
+    def origin(folder: Path) -> str:
+        return str(json.loads((folder / ".fod-bench.json").read_text())["origin"])
+
+    (tmp_path / "mine.zip").write_bytes(ARCHIVE)
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there/btad.zip").write_bytes(ARCHIVE)
+    with serving(lambda request: sends(request, ARCHIVE)) as url:
+        source = source_of(ARCHIVE, f"{url}/btad.zip")
+        mirror = f"{url}/mirror/btad.zip"
+        loaded = fetched(source, tmp_path / "loaded", log, url=f"{mirror}?token=SECRET")
+    assert origin(loaded) == f"downloaded from {mirror}"
+    assert origin(fetched(source, tmp_path / "given", log, archive=tmp_path / "mine.zip")) == "given by --archive"
+    assert origin(fetched(source, tmp_path / "there", log)) == "was there already"
+
+
+@pytest.mark.parametrize("url", ["ftp://me:SECRET@host/a.zip?token=SECRET", "http://[::1?token=SECRET"])
+def test_an_address_that_is_none_is_refused_without_its_secrets(tmp_path: Path, log: Log, url: str) -> None:
+    with pytest.raises(DatasetError, match="is no http or https address") as refused:
+        fetched(source_of(ARCHIVE, "http://h/btad.zip"), tmp_path, log, url=url)
+    assert "SECRET" not in str(refused.value)
 
 
 def test_secrets_of_an_address_are_not_shown() -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
-from fod_bench.datasets import open_category
+from fod_bench.datasets import category_names, open_category
 from fod_bench.datasets.recognise import Proposal, arrange, arranged, as_it_lies, published, recognise
 from fod_bench.datasets.words import is_masks, says_good, unmasked
 from fod_bench.errors import DatasetError
@@ -191,6 +191,40 @@ def test_published_sets_are_known(tmp_path: Path, layout: str, make: Callable[[P
     proposal = published(tmp_path)
     assert proposal is not None
     assert (proposal.layout, proposal.root, proposal.names) == (layout, tmp_path / below, [category.name])
+
+
+@pytest.mark.parametrize("below", ["", "mvtec"])
+def test_a_whole_set_is_known_beside_others(tmp_path: Path, below: str) -> None:
+    for name in category_names("mvtec"):
+        folder_category(tmp_path / below, name)
+    folder_category(tmp_path, "my-part")
+    (tmp_path / "notes").mkdir()
+    proposal = published(tmp_path)
+    assert proposal is not None and not proposal.categories and proposal.left_out == ("my-part",)
+
+
+@pytest.mark.parametrize(("set_in", "other_in"), [("", ""), ("sets", ""), ("sets", "sets")])
+def test_some_names_of_a_set_beside_others_are_somebodys_own(tmp_path: Path, set_in: str, other_in: str) -> None:
+    folder_category(tmp_path / set_in, "screw")
+    folder_category(tmp_path / other_in, "bolt")
+    assert published(tmp_path) is None
+    found = recognise(tmp_path)
+    proposal = as_it_lies(found)
+    assert len(found.categories) == 2 and (proposal is None or len(proposal.names) == 2)
+
+
+def test_links_that_make_no_data_set_are_not_left(tmp_path: Path) -> None:
+    root, links = tmp_path / "parts", tmp_path / "links"
+    images(root, *many("{}_ok.png", 4), "0_ng.png")
+    found = recognise(root)
+    arrange(found, links)
+    before = links.stat().st_ino
+    for image_of in found.categories[0].good:
+        image_of.path.unlink()
+    found.categories[0].images = found.categories[0].bad
+    with pytest.raises(DatasetError):
+        arrange(found, links)
+    assert links.stat().st_ino == before and sorted(path.name for path in tmp_path.iterdir()) == ["links", "parts"]
 
 
 def test_own_images_are_no_published_set(tmp_path: Path) -> None:

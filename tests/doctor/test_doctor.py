@@ -21,6 +21,9 @@ from fod_bench.doctor.finding import within
 from fod_bench.errors import DatasetError, StoreError
 from fod_bench.job import load_job
 from fod_bench.job.schema import Job
+from fod_bench.methods.settings import BackboneSettings, FeatureNeed, MethodSettings, Needs, NetworkNeed
+from fod_bench.records.names import record_name
+from fod_bench.store import open_store
 from tests.helpers.commands import DRAWN, TINY
 from tests.helpers.dataset_builders import folder_category
 
@@ -73,6 +76,49 @@ def test_without_a_job_nothing_is_missing_that_nobody_asked_for() -> None:
     folder_category(Path("data/mvtec"), "bottle")
     mvtec = next(inputs.data(None))
     assert "has 1 of 15 categories" in mvtec.said
+
+
+def test_every_part_on_one_folder_is_looked_at() -> None:
+    folder_category(Path("mine"), "bolt")
+    Path("mine/nut/OK").mkdir(parents=True)
+    base = {"layout": "folder", "root": "mine"}
+    parts = {
+        "first": base | {"categories": ["bolt"]},
+        "again": base | {"categories": ["bolt"], "limit": {"train": 1}},
+        "second": base | {"categories": ["nut"]},
+        "third": base | {"categories": ["bolt"], "good": ["OK"]},
+    }
+    found = list(inputs.data(job(datasets=parts)))
+    assert [one.state for one in found] == ["ok", "missing", "missing"]
+    assert found[1].said.startswith("second: ") and found[2].said.startswith("third: ")
+
+
+def test_weights_are_what_the_methods_say_that_they_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not what their keys are called."""
+
+    class Own(MethodSettings):
+        def needs(self) -> Needs:
+            return Needs(
+                features=(FeatureNeed("resnet18", "none.safetensors", 0, "float32", (8,)),),
+                network=NetworkNeed("resnet50", "random", 0, (8,)),
+            )
+
+    class Idle(BackboneSettings):
+        def needs(self) -> Needs:
+            return Needs(images=True)
+
+    given = job()
+    monkeypatch.setattr(Job, "rows", lambda self: [("own", Own()), ("idle", Idle())])
+    first, second = inputs.weights(given)
+    assert first.state == "missing" and "none.safetensors" in first.said
+    assert second.state == "ok" and second.said.startswith("resnet50: random")
+
+
+def test_a_python_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert next(machine.python()).state == "ok"
+    monkeypatch.setattr(metadata, "metadata", lambda name: {"Requires-Python": ">=99"})
+    found = next(machine.python())
+    assert (found.state, found.remedy) == ("missing", "Python >=99 is needed")
 
 
 def test_wrong_calls_are_refused() -> None:
@@ -155,6 +201,11 @@ def test_gpus(
 def test_stores(tmp_path: Path) -> None:
     assert states(results.store("results/store")) == {"store": "ok"}
     assert not Path("results").exists()
+    (found,) = results.store(".")
+    assert found.said.startswith("., no results yet; ")
+    open_store(".").put(record_name("k1"), b"{}")
+    (found,) = results.store(".")
+    assert found.said.startswith("., with results in it; ")
     Path("file").write_text("x")
     (found,) = results.store("file/store")
     assert found.state == "missing" and "is no folder" in found.said

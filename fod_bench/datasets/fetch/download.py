@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -115,13 +116,11 @@ class Download:
         except (
             requests.exceptions.SSLError,
             requests.exceptions.TooManyRedirects,
-            requests.exceptions.InvalidSchema,
-            requests.exceptions.InvalidURL,
-            requests.exceptions.MissingSchema,
+            ValueError,  # an address that is none, here or where it leads to
         ) as error:
-            raise DatasetError(f"{shown(self.url)} cannot be downloaded: {_reason(error)}") from None
+            raise DatasetError(f"{shown(self.url)} cannot be downloaded: {reason(error)}") from None
         except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
-            raise _AgainError(_reason(error)) from None
+            raise _AgainError(reason(error)) from None
 
     def _take(self, response: Any, file: BinaryIO, have: int) -> None:
         """Write what the server answers behind the `have` bytes that are there, or in their place."""
@@ -203,13 +202,16 @@ def require_web(url: str) -> None:
         sound = False
     if not sound:
         raise DatasetError(
-            f"{escaped(url)!r} is no http or https address; a file on this machine is named by --archive FILE"
+            f"{shown(url)!r} is no http or https address; a file on this machine is named by --archive FILE"
         )
 
 
 def shown(url: str) -> str:
     """An address without what may be a secret in it: name, password, query."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # such as half of an IPv6 address
+        return "the address"
     host = parts.netloc.rpartition("@")[2]
     return escaped(urlunsplit((parts.scheme, host, parts.path, "", "")))
 
@@ -227,8 +229,8 @@ def _retry_after(response: Any) -> float:
     return min(float(told), 60.0) if told.isdigit() else 0.0
 
 
-def _reason(error: Exception) -> str:
-    """What went wrong in a few words: the innermost cause that says something."""
+def reason(error: Exception) -> str:
+    """What went wrong in a few words: the innermost cause, never an address, which may have a secret in it."""
     text = str(error)
     for known, words in (
         ("Name or service not known", "its name cannot be looked up; is there a network?"),
@@ -246,4 +248,20 @@ def _reason(error: Exception) -> str:
     ):
         if known in text:
             return words
-    return f"{type(error).__name__}: {escaped(text.splitlines()[0] if text else 'no reason given')[:200]}"
+    inner = _innermost(error)
+    if isinstance(inner, ValueError) and not isinstance(inner, ssl.SSLError):  # a strange address, which it quotes
+        return "it leads to what is no http or https address"
+    text = str(getattr(inner, "strerror", None) or inner).partition("\n")[0]
+    if not text or re.search(r"[/?@]|url", text, re.IGNORECASE):  # addresses have secrets in them
+        return type(inner).__name__
+    return f"{type(inner).__name__}: {escaped(text)[:200]}"
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """What an error was raised for, as requests and urllib3 tell it: as a reason, as an argument or as Python's own cause."""
+    while True:
+        told = (getattr(error, "reason", None), *reversed(error.args), error.__cause__)
+        inner = next((each for each in told if isinstance(each, BaseException)), None)
+        if inner is None:
+            return error
+        error = inner

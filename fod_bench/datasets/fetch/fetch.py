@@ -85,8 +85,8 @@ def fetch(
                 raise DatasetError(f"another fetch is at work in {to}: wait for it, or give another folder by --to")
             if _made_before(folder, source):  # meanwhile
                 return Fetched(folder, None)
-            packed = _archive(source, to, url, archive, told, sleep)
-            _unpack(source, packed, folder, told, shown(url or source.url))
+            packed, origin = _archive(source, to, url, archive, told, sleep)
+            _unpack(source, packed, folder, told, origin)
             return Fetched(folder, packed)
     except OSError as error:
         raise DatasetError(f"{error.filename or to} cannot be used: {error.strerror or error}") from error
@@ -115,18 +115,18 @@ def _archive(
     given: Path | None,
     told: Reporter,
     sleep: Callable[[float], None] | None,
-) -> Path:
-    """The archive on this machine, its checksum compared."""
+) -> tuple[Path, str]:
+    """The archive on this machine, its checksum compared, and where it is known to come from."""
     if given is not None:
         if not given.is_file():
             raise DatasetError(f"--archive: there is no file {given}; {_by_hand(source)}")
         _require_checksum(source, given, told)
-        return given
+        return given, "given by --archive"
     archive = to / source.file_name
     if archive.exists():
         told.note(f"{archive} is there already")
         _require_checksum(source, archive, told)
-        return archive
+        return archive, "was there already"
     address = url or source.url
     download = Download(
         address, archive, source.magic, source.max_archive, told.doing(f"fetch {shown(address)}"), told.note
@@ -146,7 +146,7 @@ def _archive(
             f"{shown(address)} sent another file ({format_bytes(size)}) than the archive with {source.algorithm} "
             f"{source.checksum}; nothing is kept of it; {_by_hand(source)}"
         ) from None
-    return archive
+    return archive, f"downloaded from {shown(address)}"
 
 
 def _by_hand(source: Source) -> str:
@@ -168,7 +168,7 @@ def _require_checksum(source: Source, archive: Path, told: Reporter) -> None:
         )
 
 
-def _unpack(source: Source, archive: Path, folder: Path, told: Reporter, address: str) -> None:
+def _unpack(source: Source, archive: Path, folder: Path, told: Reporter, origin: str) -> None:
     """Unpack beside the folder, look whether it is the set, and rename."""
     unfinished = folder.with_name(f".{folder.name}.unpacking")
     shutil.rmtree(unfinished, ignore_errors=True)  # of a call that died
@@ -180,7 +180,7 @@ def _unpack(source: Source, archive: Path, folder: Path, told: Reporter, address
             "checksum": source.checksum,
             "algorithm": source.algorithm,
             "archive": archive.name,
-            "url": address,
+            "origin": origin,
             "unpacked": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         }
         (top / _MARK).write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")

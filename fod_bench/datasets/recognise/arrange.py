@@ -10,6 +10,7 @@ from pathlib import Path
 from fod_bench.datasets.base import GOOD
 from fod_bench.datasets.folder import held_out
 from fod_bench.datasets.recognise.found import FoundCategory, FoundImage, FoundImages
+from fod_bench.datasets.recognise.proposal import arranged
 from fod_bench.errors import DatasetError
 
 _MARK = ".fod-bench-links"
@@ -21,7 +22,8 @@ def arrange(found: FoundImages, target: Path) -> None:
 
     Normal images that are not divided into train and test are divided by name, as that layout does it.
 
-    Raises DatasetError where something else is in the target's place, or links cannot be made. The images are not touched.
+    Raises DatasetError where something else is in the target's place, or links cannot be made, or read as a data set; then there is
+    what there was before. The images are not touched.
     """
     if target.is_symlink() or (target.exists() and not (target / _MARK).is_file()):
         raise DatasetError(f"{target} is there already and is no folder of links made by this command: move it away")
@@ -35,6 +37,7 @@ def arrange(found: FoundImages, target: Path) -> None:
                 link = unfinished / category.name / place
                 link.parent.mkdir(parents=True, exist_ok=True)
                 link.symlink_to(source.resolve())
+        arranged(found, unfinished).require()
         if target.exists():
             shutil.rmtree(target)
         unfinished.rename(target)

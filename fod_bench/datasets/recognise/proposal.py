@@ -6,14 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fod_bench.datasets.catalogue import category_names, open_category
+from fod_bench.datasets.catalogue import PUBLISHED, category_names, open_category
 from fod_bench.datasets.files import FileCategory
-from fod_bench.datasets.folder import FolderSettings
+from fod_bench.datasets.folder import FOLDER, FolderSettings
 from fod_bench.datasets.recognise.found import FoundImages
-from fod_bench.datasets.walk import folders
+from fod_bench.datasets.walk import folders, subfolders, visible_files
 from fod_bench.errors import DatasetError
-
-_PUBLISHED = ("mvtec", "btad", "mvtec3d")
 
 
 @dataclass(frozen=True)
@@ -25,6 +23,8 @@ class Proposal:
     categories: tuple[str, ...] = ()
     """Empty for all that are there."""
     own: FolderSettings = field(default_factory=FolderSettings)
+    left_out: tuple[str, ...] = ()
+    """Folders of images beside it, as paths below the folder that was looked at."""
 
     @property
     def names(self) -> list[str]:
@@ -37,14 +37,33 @@ class Proposal:
 
 
 def published(root: Path) -> Proposal | None:
-    """One of the published sets, or some of its categories, if that is what lies in `root` or one folder below it."""
+    """One of the published sets, or some of its categories, if that is what lies in `root` or one folder below it.
+
+    Some categories beside other folders of images are somebody's own: a product may be called `screw` as one of MVTec AD's is.
+    A set that is whole, or lies as its publisher alone has it, is taken all the same, and what lies beside it is named.
+    """
     for place in (root, *(root / name for name in folders(root))):
-        for layout in _PUBLISHED:
-            there = [name for name in category_names(layout) if name in folders(place)]
-            proposal = Proposal(layout, place, () if there == category_names(layout) else tuple(there))
-            if there and _opens(proposal):
+        for layout, form in PUBLISHED.items():
+            there = [name for name in form.published if name in folders(place)]
+            whole = there == list(form.published)
+            proposal = Proposal(layout, place, () if whole else tuple(there), left_out=_beside(root, place, there))
+            own_form = not form.images.endswith("{type}")
+            if there and (whole or own_form or not proposal.left_out) and _opens(proposal):
                 return proposal
     return None
+
+
+def _beside(root: Path, place: Path, names: list[str]) -> tuple[str, ...]:
+    """Folders with images in `place`, but for those of these names, and in `root`, where `place` lies below it."""
+    found = [place / name for name in folders(place) if name not in names]
+    if place != root:
+        found += [root / name for name in folders(root) if root / name != place]
+    return tuple(path.relative_to(root).as_posix() for path in found if _has_images(path))
+
+
+def _has_images(folder: Path) -> bool:
+    places = (folder, *(folder / name for name in subfolders(folder)))
+    return any(path.suffix.lower() in FOLDER.image_types for place in places for path in visible_files(place))
 
 
 def as_it_lies(found: FoundImages) -> Proposal | None:

@@ -11,7 +11,7 @@ from fod_bench.features.offered import backbone_strides
 from fod_bench.methods.fod.cost import forward_flops, parameter_count, step_flops
 from fod_bench.methods.fod.references.specs import MAKER, REFERENCES, MeanReference, ReferenceSpec, reference_spec
 from fod_bench.methods.fod.rules import View, rules, uses_reference
-from fod_bench.methods.settings import BackboneSettings, Levels, Needs, Precision, Work
+from fod_bench.methods.settings import BackboneSettings, FirstRow, Levels, Needs, Precision, Work
 from fod_bench.records.record import Counts
 from fod_bench.records.scores import kept_bytes
 from fod_bench.schema.fields import NonNegativeNumber, PositiveNumber, PositiveWholeNumber, Switch, WholeNumber
@@ -40,7 +40,6 @@ class FodSettings(BackboneSettings):
     licence: ClassVar[str] = "authors' code: none stated; written here from the paper and measured against it"
     reference_maker: ClassVar[str] = MAKER
     costed: ClassVar[bool] = True
-    small: ClassVar[Mapping[str, Any]] = {"d_model": {8: 64, 16: 128}, "heads": 2, "learning_rate": 5e-4}
     mappings: ClassVar[Mapping[str, type[BaseModel]]] = {
         f"`reference`, kind `{kind}`": model for kind, model in REFERENCES.items()
     }
@@ -162,6 +161,21 @@ class FodSettings(BackboneSettings):
         if self.measures_cost:
             return {key: value for key, value in setting.items() if key not in _NO_COST} | {"measure": "cost"}
         return setting
+
+    @classmethod
+    def first_row(cls, full: bool, epochs: int | None) -> FirstRow:
+        published = cls()
+        epochs = epochs or (published.epochs if full else 5)
+        keys = {"epochs": epochs, "evaluate_every": max(1, epochs // 5)}
+        if full:
+            remark = "The paper's method with its settings; begin with `--set epochs=10` for a first look."
+            return FirstRow("FOD", remark, keys)
+        widths = " and ".join(str(published.d_model[level]) for level in published.levels)
+        remark = (
+            f"The paper's method, reduced for a processor. Published: widths {widths}, {published.heads} heads, "
+            f"{published.epochs} epochs at {published.learning_rate}."
+        )
+        return FirstRow("FOD", remark, {"d_model": {8: 64, 16: 128}, "heads": 2, "learning_rate": 5e-4} | keys)
 
     def needs(self) -> Needs:
         return Needs((self.features(pooled=True),), reference=self.reference if self.uses_reference else None)

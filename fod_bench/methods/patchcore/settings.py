@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
 from fod_bench.features.offered import backbone_strides
 from fod_bench.methods.patchcore.stages import Stages, coreset_size, no_row
-from fod_bench.methods.settings import BackboneSettings, Needs, Work
+from fod_bench.methods.settings import BackboneSettings, FirstRow, Needs, Work
 from fod_bench.records.record import Counts
 from fod_bench.records.scores import kept_bytes
 from fod_bench.schema.fields import PositiveWholeNumber, WholeNumber
@@ -27,7 +27,6 @@ class PatchCoreSettings(BackboneSettings):
     summary: ClassVar[str] = "distance of a patch to the nearest of a memory of normal ones, a greedy coreset"
     works_on: ClassVar[str] = "features after a 3×3 mean; for `embedding: official` features as the backbone gives them"
     wants_gpu: ClassVar[bool] = False
-    small: ClassVar[Mapping[str, Any]] = {"coreset_ratio": 0.02, "reweight": 9}
     source: ClassVar[str] = "Roth et al., Towards Total Recall in Industrial Anomaly Detection, CVPR 2022"
     licence: ClassVar[str] = "official code (amazon-science/patchcore-inspection): Apache-2.0; written anew here"
     costed: ClassVar[bool] = True
@@ -122,6 +121,11 @@ class PatchCoreSettings(BackboneSettings):
         if self.backbone_precision != "float32":
             setting["backbone_precision"] = self.backbone_precision
         return setting | ({"measure": "cost"} if self.measures_cost else {})
+
+    @classmethod
+    def first_row(cls, full: bool, epochs: int | None) -> FirstRow:
+        remark = "Trains nothing: it keeps a well spread part of all normal patches, and looks how far a new one is from them."
+        return FirstRow("PatchCore", remark, {"coreset_ratio": 0.02, "reweight": 9})
 
     def needs(self) -> Needs:
         return Needs((self.features(pooled=self.embedding == "concat"),))
