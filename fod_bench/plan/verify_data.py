@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from fod_bench.datasets import Category
+from fod_bench.datasets import Category, open_category
 from fod_bench.errors import DamagedObjectError, DatasetError
 from fod_bench.job import Job, expand, run_id
 from fod_bench.records.names import IMAGES, manifest_name, record_name
@@ -89,7 +89,9 @@ def _read(job: Job, exact: bool, fault: Callable[[str], None]) -> dict[tuple[str
     blamed = {problem.split(":", 1)[0] for problem in expansion.problems}
     for (data, name), dataset in places.items():
         try:
-            category = data.open_category(name)
+            category = open_category(
+                data.layout, data.root, name, limit=data.limit, synthetic=data.synthetic, own=data.own
+            )
             fingerprint, wrong = category.fingerprint_anew()
         except DatasetError as error:
             if f"datasets.{dataset}" not in blamed:

@@ -247,9 +247,10 @@ def largest_difference(path: Path, checks: Iterable[Check]) -> float:
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         for check in checks:
+            wanted: tuple[NDArray[np.floating], ...] = (check.scores, check.maps)
             for count in (len(check.pixels), 1):
                 found = session.run(["score", "map"], {"images": check.pixels[:count]})
-                for values, expected in zip(found, (check.scores, check.maps), strict=True):
+                for values, expected in zip(found, wanted, strict=True):
                     largest = max(np.abs(expected).max(), np.finfo(np.float32).tiny)
                     shares.append(np.abs(values - expected[:count]).max() / largest)
     except Exception as error:  # onnxruntime raises its own kinds
