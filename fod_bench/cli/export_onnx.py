@@ -32,7 +32,8 @@ def onnx(
     """Write a trial's detector as ONNX: a batch of RGB images of uint8 in, scores and maps out.
 
     The file holds the backbone, and what the method has learned. It is run by onnxruntime before it is kept, and has to give what
-    torch gives, within a thousandth of the largest value. A method that cannot be written is refused, with the reason.
+    torch gives of squares and of images of another size, within a thousandth of the largest value. A method that cannot be
+    written is refused, with the reason.
 
     Example: `fod-bench export onnx FOD/mvtec/bottle bottle.onnx`
     """

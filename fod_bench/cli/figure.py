@@ -18,7 +18,9 @@ NUMBERS = (1, 3, 4, 5, 6)
 def figure(
     number: Annotated[int, typer.Argument(metavar="1|3|4|5|6", help="Number of the figure in the paper.")],
     job: JobFile,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for figure-NUMBER.png and so on.")] = Path("figures"),
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder for figure-NUMBER.png and so on; figure-lambda.png for 5.")
+    ] = Path("figures"),
     format_: Annotated[
         list[str] | None, typer.Option("--format", help="png, pdf or svg; may be repeated. Default: png and pdf.")
     ] = None,

@@ -11,7 +11,7 @@ import typer
 
 from fod_bench.cli.common import SOME_FAILED, Verbose, default_store, guarded
 from fod_bench.cli.store_common import StoreOption
-from fod_bench.errors import UsageError
+from fod_bench.errors import DatasetError, UsageError
 from fod_bench.machine.terminal import say
 
 if TYPE_CHECKING:
@@ -94,9 +94,9 @@ def predict(
 
     Example: `fod-bench predict FOD/mvtec/bottle photos/ --maps maps`
     """
-    from fod_bench.predict.inputs import STDIN, Asked, images_from_lines, images_of
+    from fod_bench.predict.inputs import STDIN, InputImage, images_from_lines, images_of
     from fod_bench.predict.outputs import MapFiles, json_line, require_formats, text_line
-    from fod_bench.predict.prediction import Unreadable
+    from fod_bench.predict.prediction import Prediction, Unreadable
 
     formats = format_ or ["overlay"]
     require_formats(formats)
@@ -107,28 +107,30 @@ def predict(
     streaming = images == [STDIN]
     if STDIN in images and not streaming:
         raise UsageError("- stands for paths on standard input, and goes with no other images")
-    asked: Iterator[Asked] = iter(()) if streaming else iter(known := images_of(images))
+    known = [] if streaming else images_of(images)
     files = MapFiles(maps, formats, full_size=full_size, force=force) if maps is not None else None
-    if not streaming and files is not None:
-        files.refuse_collisions(known)
+    if files is not None:
+        files.expect(known)
     good_images = [image.path for image in images_of([good])] if good is not None else None
 
     predictor = _loaded(cell, store, run_, seed, epoch, device, weights)
     predictor.max_pixels = max_pixels
     _decide(predictor, threshold, good_images, good, quantile, drawn=files is not None)
-    if streaming:
-        asked = images_from_lines(iter(sys.stdin.readline, ""))
-    unread, waiting = 0, list[Asked]()
+    unread, waiting = 0, list[InputImage]()
 
     def paths() -> Iterator[str]:
-        for image in asked:
+        for image in images_from_lines(iter(sys.stdin.readline, "")) if streaming else known:
             waiting.append(image)
             yield image.path
 
     for found in predictor.try_each(paths(), batch, ahead=0 if streaming else 2):
-        image = waiting.pop(0)
+        image, written = waiting.pop(0), list[Path]()
+        if files is not None and isinstance(found, Prediction):
+            try:
+                written = files.write(image, found)
+            except DatasetError as error:  # an overlay reads the image again
+                found = Unreadable(found.name, str(error))
         unread += isinstance(found, Unreadable)
-        written = files.write(image, found) if files is not None and not isinstance(found, Unreadable) else []
         if as_json:
             say(json_line(found, written))
         else:
@@ -166,15 +168,15 @@ def _decide(
     """Settle the threshold, and say what it is and where from."""
     from fod_bench.records.normal import QUANTILE
 
-    caveat = ""
+    caveat, share = "", QUANTILE if quantile is None else quantile
     if threshold is not None:
         predictor.threshold = threshold
         if drawn and not predictor.show_on_training_scale():
             say("maps      each on a scale of its own: the training images' scores cannot be had", err=True)
     elif good_images is not None:
-        predictor.take_good_images(good_images, quantile or QUANTILE, f"images of {good}")
+        predictor.take_good_images(good_images, share, f"images of {good}")
     else:
-        predictor.take_training_images(quantile or QUANTILE)
+        predictor.take_training_images(share)
         caveat = ": other normal images score higher, so expect more false alarms; --good FOLDER takes it from others"
     say(f"detector  {predictor.name}, {predictor.score_name}, epoch {predictor.epoch}, on {predictor.device}", err=True)
     say(f"threshold {predictor.threshold:.6g}, {predictor.threshold_from}{caveat}", err=True)

@@ -17,7 +17,7 @@ from fod_bench.datasets.words import GOOD_WORDS
 
 _MASKS = "ground_truth"
 _SPLITS = ("train", "test")
-_TYPES = (*IMAGE_TYPES, ".webp", ".jfif", ".jpe", ".dib")
+FOLDER_TYPES = (*IMAGE_TYPES, ".webp", ".jfif", ".jpe", ".dib")
 _NORMAL = (*GOOD_WORDS, "positive")
 """What folders of normal images tend to be called, in lower case: for advice alone."""
 
@@ -219,8 +219,8 @@ FOLDER = FolderLayout(
     images="{split}/{type}",
     masks=_MASKS + "/{type}",
     mask_stems=("{stem}_mask", "{stem}"),
-    image_types=_TYPES,
-    mask_types=_TYPES,
+    image_types=FOLDER_TYPES,
+    mask_types=FOLDER_TYPES,
     mask_folders=True,
 )
 

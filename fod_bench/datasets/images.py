@@ -6,6 +6,7 @@ import io
 import logging
 import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
@@ -83,6 +84,11 @@ def read_rgb(path: ImageFile, max_pixels: int = MAX_PIXELS) -> Image.Image:
     return read_rgb_and_depth(path, max_pixels)[0]
 
 
+def rgb_of(image: Image.Image, name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """An image of Pillow's as `read_rgb` gives one of a file. Raises DatasetError naming it."""
+    return _decode(image, _to_rgb, max_pixels, name)[0]
+
+
 def read_rgb_and_depth(path: ImageFile, max_pixels: int = MAX_PIXELS) -> tuple[Image.Image, Depth]:
     """`read_rgb`, and the range of the file's values."""
     return _decode(path, _to_rgb, max_pixels)
@@ -117,10 +123,12 @@ def upright_size(path: Path) -> tuple[int, int]:
     return read_header(path)[:2]
 
 
-def _decode(path: ImageFile, convert: Callable[[Image.Image], Value], max_pixels: int) -> Value:
+def _decode(
+    source: ImageFile | Image.Image, convert: Callable[[Image.Image], Value], max_pixels: int, name: str = ""
+) -> Value:
     Image.MAX_IMAGE_PIXELS = None  # here, since other libraries set it too: the limit is the data set's, below
     try:
-        with Image.open(path if isinstance(path, Path) else io.BytesIO(path.content)) as image:
+        with _opened(source) as image:
             width, height = image.size
             if width * height > max_pixels:
                 raise ValueError(
@@ -132,7 +140,13 @@ def _decode(path: ImageFile, convert: Callable[[Image.Image], Value], max_pixels
         raise
     except Exception as error:  # decoders of damaged files raise anything from OSError to SyntaxError
         reason = "it is not an image of a known type, or is damaged" if "cannot identify" in str(error) else str(error)
-        raise DatasetError(f"image {path} cannot be read: {reason}") from error
+        raise DatasetError(f"{name or f'image {source}'} cannot be read: {reason}") from error
+
+
+def _opened(source: ImageFile | Image.Image) -> AbstractContextManager[Image.Image]:
+    if isinstance(source, Image.Image):
+        return nullcontext(source)  # it stays open
+    return Image.open(source if isinstance(source, Path) else io.BytesIO(source.content))
 
 
 def _orientation(image: Image.Image) -> int:

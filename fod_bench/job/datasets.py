@@ -6,7 +6,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationInfo, field_validator
 
-from fod_bench.datasets import FolderSettings, LayoutName, SyntheticSettings, category_names
+from fod_bench.datasets import (
+    Category,
+    FolderSettings,
+    LayoutName,
+    SyntheticSettings,
+    absolute_root,
+    category_names,
+    open_category,
+)
 from fod_bench.errors import StoreError
 from fod_bench.schema.fields import (
     Frozen,
@@ -131,6 +139,11 @@ class DatasetSpec(Frozen):
             return None
         given = {key: getattr(self, key) for key in FolderSettings.__dataclass_fields__}
         return FolderSettings(**{key: value for key, value in given.items() if value is not None})
+
+    def open_category(self, name: str) -> Category:
+        """One of its categories, with the root as a process with another working folder finds it. Raises `DatasetError`."""
+        root = absolute_root(self.root)
+        return open_category(self.layout, root, name, limit=self.limit, synthetic=self.synthetic, own=self.own)
 
     @field_validator("synthetic")
     @classmethod

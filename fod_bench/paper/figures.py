@@ -54,6 +54,9 @@ IMAGE_FIGURES = {
     6: ImageFigure(10, True, "mvtec3d"),
 }
 
+CORRELATIONS_DATASET = "mvtec3d"
+"""Layout of the data set of Figure 4; as `ImageFigure.dataset`."""
+
 FIGURES = {
     "lambda": DrawnFigure(
         11,

@@ -11,7 +11,7 @@ from collections.abc import Hashable
 from dataclasses import replace
 from typing import Any
 
-from fod_bench.datasets import Category, Resize, absolute_root, expected_counts, open_category
+from fod_bench.datasets import Category, Resize, expected_counts
 from fod_bench.errors import DatasetError, WeightsError
 from fod_bench.features.offered import map_distinction
 from fod_bench.features.request import FeatureRequest, ImageRequest, SetRequest, Wanted
@@ -119,10 +119,7 @@ class Planner:
         if place not in self._categories:
             data = spec.part.dataset(spec.dataset)
             try:
-                root = absolute_root(data.root)  # workers may have another working folder
-                opened = open_category(
-                    data.layout, root, spec.category, limit=data.limit, synthetic=data.synthetic, own=data.own
-                )
+                opened = data.open_category(spec.category)
                 self._categories[place] = (opened, opened.fingerprint())
                 told = [opened.found(), *opened.notes()]
                 self.data.setdefault((spec.dataset, spec.category), []).extend(line for line in told if line)

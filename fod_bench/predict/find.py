@@ -66,9 +66,9 @@ def find_trial(store: Store, name: str, run_id: str | None = None, seed: int | N
     if run_id is not None and run_id not in [plan.run_id for plan in plans]:
         known = ", ".join(plan.run_id for plan in plans)
         raise UsageError(f"no run {run_id!r} in store {store.uri}; there are: {known}")
-    asked = name.strip().strip("/").casefold()
+    folded = name.strip().strip("/").casefold()
     cells = [(plan, cell) for plan in plans if run_id in (None, plan.run_id) for cell in plan.cells]
-    named = [(plan, cell) for plan, cell in cells if name_of(cell).casefold() == asked]
+    named = [(plan, cell) for plan, cell in cells if name_of(cell).casefold() == folded]
     named = [(plan, cell) for plan, cell in named if cell.score != COST_SCORE] or named  # a paper's job has both
     if not named:
         names = list(dict.fromkeys(name_of(cell) for _, cell in cells))
@@ -106,9 +106,10 @@ def _the_one(store: Store, named: list[tuple[RunPlan, Cell]], name: str) -> tupl
     done = [(plan, cell) for plan, cell in distinct.values() if cell.key and store.exists(record_name(cell.key))]
     if len(done) == 1:
         return done[0]
-    told = RunJobs(store).differences(plan for plan, _ in distinct.values())
+    differing = RunJobs(store).differences(plan for plan, _ in distinct.values())
     runs = "; ".join(
-        f"--run {plan.run_id}{_in_brackets(told.get(plan.run_id, {}))}" for plan, _ in (done or list(distinct.values()))
+        f"--run {plan.run_id}{_in_brackets(differing.get(plan.run_id, {}))}"
+        for plan, _ in (done or list(distinct.values()))
     )
     raise UsageError(f"{name} is the name of several trials; choose one: {runs}")
 

@@ -143,8 +143,8 @@ def _backbone(record: Record, weights: Weights) -> Backbone:
     return backbone
 
 
-def _weights(found: FoundTrial, given: str | Path | None) -> Weights:
-    """The backbone's weights that the record names by their digest: from the file given, else from where the job has them.
+def _weights(found: FoundTrial, file: str | Path | None) -> Weights:
+    """The backbone's weights that the record names by their digest: from `file`, else from where the job has them.
 
     Raises `WeightsError`: they cannot be had, or are others.
     """
@@ -152,7 +152,7 @@ def _weights(found: FoundTrial, given: str | Path | None) -> Weights:
     backbone, digest = str(features["backbone"]), str(features["weights"])
     if digest.startswith("random:"):
         return resolve_weights(backbone, "random", int(digest.partition(":")[2]), download=False)
-    where = str(given) if given is not None else _source(found)
+    where = str(file) if file is not None else _source(found)
     try:
         weights = resolve_weights(backbone, where, 0, download=True)
     except WeightsError as error:

@@ -6,7 +6,7 @@ import json
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from importlib.util import find_spec
 from io import StringIO
@@ -52,6 +52,17 @@ class Exported(NamedTuple):
     """What they are."""
 
 
+class Check(NamedTuple):
+    """Images of one size, and what torch gives of them."""
+
+    pixels: NDArray[np.uint8]
+    """(n, h, w, 3)."""
+    scores: NDArray[np.float64]
+    """(n,)."""
+    maps: NDArray[np.float32]
+    """(n, s, s)."""
+
+
 def export_onnx(
     found: FoundTrial,
     path: Path,
@@ -86,14 +97,12 @@ def export_onnx(
     if nbytes > _LIMIT:
         raise TrialError(f"{found.name} has {nbytes / 1e9:.1f} GB of weights, and one ONNX file holds at most 2")
     images, what = _images_to_check(found, predictor)
-    expected = list(predictor.predict(images, decide=False))
-    if not any_size:
-        images = [predictor.resize.image(image) for image in images]
+    checks = _checks(predictor, images, any_size)
     try:
         with tempfile.TemporaryDirectory(dir=path.absolute().parent, prefix=".fod-bench-") as folder:
             written = Path(folder) / "model.onnx"
             _write(whole, predictor, written, any_size)
-            difference = _difference(written, images, expected)
+            difference = largest_difference(written, checks)
             if not difference <= TOLERANCE:
                 raise TrialError(
                     f"{found.name}: the ONNX file differs from torch by {difference:.1e} of the largest value, more than "
@@ -104,7 +113,7 @@ def export_onnx(
             written.replace(path)
     except OSError as error:
         raise FodBenchError(f"{path} cannot be written: {error.strerror or error}") from error
-    return Exported(path, size, difference, len(images), what)
+    return Exported(path, size, difference, len(images), f"{what}, in two sizes" if any_size else what)
 
 
 def _whole(found: FoundTrial, predictor: Predictor, any_size: bool) -> WholeDetector:
@@ -144,6 +153,27 @@ def _images_to_check(found: FoundTrial, predictor: Predictor) -> tuple[list[Imag
         coarse = noise.integers(0, 256, (3, 8, 8, 3), np.uint8)
         drawn = [Image.fromarray(one).resize((size + size // 3, size), Image.Resampling.BICUBIC) for one in coarse]
         return drawn, "drawn images, since its own are not here"
+
+
+def _checks(predictor: Predictor, images: Sequence[Image.Image], any_size: bool) -> list[Check]:
+    """What the file has to give: of squares as the detector sees them and, where it takes any size, of images of another."""
+    squares = [predictor.resize.image(image) for image in images]
+    if not any_size:
+        return [_check(squares, predictor.predict(images, decide=False))]
+    size = predictor.resize.size
+    others = images
+    if images[0].size == (size, size):
+        others = [image.resize((size + size // 3, size), Image.Resampling.BICUBIC) for image in images]
+    return [_check(group, predictor.predict(group, decide=False)) for group in (squares, others)]
+
+
+def _check(images: Sequence[Image.Image], expected: Iterable[Prediction]) -> Check:
+    found = list(expected)
+    return Check(
+        np.stack([np.asarray(image) for image in images]),
+        np.array([one.score for one in found]),
+        np.stack([one.map for one in found]),
+    )
 
 
 def _write(whole: WholeDetector, predictor: Predictor, path: Path, any_size: bool) -> None:
@@ -206,28 +236,30 @@ def _metadata(predictor: Predictor, any_size: bool) -> dict[str, str]:
     return known
 
 
-def _difference(path: Path, images: Sequence[Image.Image], expected: Sequence[Prediction]) -> float:
-    """Largest difference from torch, of one image at a time and of all, as a share of the largest value of scores and of maps."""
+def largest_difference(path: Path, checks: Iterable[Check]) -> float:
+    """Largest difference of a file from torch, of all images together and of one alone, as a share of the largest value of scores
+    and of maps. Raises `TrialError` where onnxruntime cannot run it, or it gives what is not finite."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    shares = []
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        pixels: NDArray[np.uint8] = np.stack([np.asarray(image) for image in images])
-        batches = [session.run(["score", "map"], {"images": pixels})]
-        alone = session.run(["score", "map"], {"images": pixels[:1]})
+        for check in checks:
+            wanted: tuple[NDArray[np.floating], ...] = (check.scores, check.maps)
+            for count in (len(check.pixels), 1):
+                found = session.run(["score", "map"], {"images": check.pixels[:count]})
+                for values, expected in zip(found, wanted, strict=True):
+                    largest = max(np.abs(expected).max(), np.finfo(np.float32).tiny)
+                    shares.append(np.abs(values - expected[:count]).max() / largest)
     except Exception as error:  # onnxruntime raises its own kinds
         raise TrialError(
             f"onnxruntime cannot run the file: {str(error).splitlines()[0][:300]}; it was not kept"
         ) from error
-    scores = np.array([one.score for one in expected])
-    maps = np.stack([one.map for one in expected])
-    pairs = [(batches[0][0], scores), (batches[0][1], maps), (alone[0], scores[:1]), (alone[1], maps[:1])]
-    return max(
-        float(np.abs(got - right).max() / max(np.abs(whole).max(), np.finfo(np.float32).tiny))
-        for (got, right), whole in zip(pairs, (scores, maps, scores, maps), strict=True)
-    )
+    if not np.isfinite(shares).all():
+        raise TrialError("the ONNX file gives scores or maps that are not finite; it was not kept")
+    return float(max(shares))
 
 
 @contextmanager

@@ -3,14 +3,17 @@
 <folder>/<name of the image>.overlay.png   the map over the image
 <folder>/<name of the image>.npy           the numbers, float32
 <folder>/<name of the image>.tiff          16 bits, on the scale that its description names
+
+The name is without its ending, unless that alone tells two images apart.
 """
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +22,7 @@ from PIL import Image, TiffImagePlugin
 from fod_bench.errors import UsageError
 from fod_bench.machine.files import write_whole
 from fod_bench.predict.drawing import png, relative, verdict
-from fod_bench.predict.inputs import Asked
+from fod_bench.predict.inputs import InputImage
 from fod_bench.predict.prediction import Prediction, Unreadable
 
 _DESCRIPTION = 270  # TIFF's tag
@@ -34,11 +37,11 @@ def _npy(prediction: Prediction, full: bool) -> bytes:
 def _tiff(prediction: Prediction, full: bool) -> bytes:
     shares = np.nan_to_num(relative(_values(prediction, full), prediction.scale))
     low, high = prediction.scale
-    told = TiffImagePlugin.ImageFileDirectory_v2()
-    told[_DESCRIPTION] = f"fod-bench anomaly scores: 0 is {low!r} or less, 65535 is {high!r} or more"
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[_DESCRIPTION] = f"fod-bench anomaly scores: 0 is {low!r} or less, 65535 is {high!r} or more"
     content = io.BytesIO()
     Image.fromarray(np.round(shares * 65535).astype(np.uint16)).save(
-        content, "TIFF", compression="tiff_adobe_deflate", tiffinfo=told
+        content, "TIFF", compression="tiff_adobe_deflate", tiffinfo=tags
     )
     return content.getvalue()
 
@@ -63,35 +66,68 @@ class MapFiles:
         are replaced."""
         self._folder, self._formats = folder, list(dict.fromkeys(formats))
         self._full, self._force = full_size, force
+        self._with_ending: set[str] = set()
+        """Names of images whose ending is kept."""
+        self._image_of: dict[Path, str] = {}
+        """Files that were written, or are to be, and the path of their image."""
+        self._images: set[Path] = set()
 
-    def refuse_collisions(self, asked: Iterable[Asked]) -> None:
-        """Raises `UsageError`, before anything is computed, for two images with files of one name, and for files that are there."""
-        taken: dict[Path, str] = {}
-        for image in asked:
+    def expect(self, images: Sequence[InputImage]) -> None:
+        """Settle the files of all images, before anything is computed.
+
+        Raises `UsageError` for two images with files of one name, for files that are there, and where an image would be replaced.
+        """
+        self._with_ending = _needing_their_ending({image.name for image in images})
+        self._images = {Path(image.path).absolute() for image in images}
+        for image in images:
             for path in self._paths(image):
-                if path in taken:
-                    raise UsageError(
-                        f"{taken[path]} and {image.path} would both be written to {path}; give a folder that holds both, whose "
-                        "subfolders are kept, or take two calls"
-                    )
-                taken[path] = image.path
-                self._refuse(path)
+                if self._image_of.get(path) == image.path:
+                    raise UsageError(f"{image.path} is given twice, and would be written to {path} both times")
+                self._reserve(path, image)
 
-    def write(self, image: Asked, prediction: Prediction) -> list[Path]:
-        """Write the files of an image. Raises `FodBenchError` for one that is there already, or a disk that is full."""
-        written = []
-        for path, name in zip(self._paths(image), self._formats, strict=True):
-            self._refuse(path)
-            written.append(write_whole(path, [MAP_FORMATS[name][1](prediction, self._full)], "the map"))
-        return written
+    def write(self, image: InputImage, prediction: Prediction) -> list[Path]:
+        """Write the files of an image.
 
-    def _paths(self, image: Asked) -> list[Path]:
-        place = self._folder / image.name
-        return [place.with_name(place.stem + MAP_FORMATS[name][0]) for name in self._formats]
+        Raises `UsageError` for one that is there already, or is of another image of this call, and `DatasetError` where the image
+        cannot be read again: then none is written. Raises `FodBenchError` for a disk that is full.
+        """
+        self._images.add(Path(image.path).absolute())
+        paths = self._paths(image)
+        for path in paths:
+            self._reserve(path, image)
+        contents = [MAP_FORMATS[name][1](prediction, self._full) for name in self._formats]
+        return [write_whole(path, [content], "the map") for path, content in zip(paths, contents, strict=True)]
 
-    def _refuse(self, path: Path) -> None:
+    def _paths(self, image: InputImage) -> list[Path]:
+        place = self._folder / _base(image.name, image.name in self._with_ending)
+        return [place.with_name(place.name + MAP_FORMATS[name][0]) for name in self._formats]
+
+    def _reserve(self, path: Path, image: InputImage) -> None:
+        other = self._image_of.setdefault(path, image.path)
+        if other != image.path:
+            raise UsageError(
+                f"{other} and {image.path} would both be written to {path}; give the folder that holds both, below which the maps "
+                "keep their paths, or take two calls with a --maps of their own"
+            )
+        if path.absolute() in self._images:
+            raise UsageError(f"the map of {image.path} would replace the image {path}; --maps names another folder")
         if path.exists() and not self._force:
             raise UsageError(f"{path} is there already; --force replaces it, --maps names another folder")
+
+
+def _base(name: str, with_ending: bool) -> str:
+    return name if with_ending else PurePosixPath(name).with_suffix("").as_posix()
+
+
+def _needing_their_ending(names: Collection[str]) -> set[str]:
+    """Those that others would be called like without it. What is kept so may be what a further one is called without its own."""
+    kept: set[str] = set()
+    while True:
+        times = Counter(_base(name, name in kept) for name in names)
+        more = {name for name in names if times[_base(name, name in kept)] > 1} - kept
+        if not more:
+            return kept
+        kept |= more
 
 
 def text_line(found: Prediction | Unreadable) -> str:

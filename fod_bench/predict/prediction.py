@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fod_bench.datasets import Resize
-from fod_bench.datasets.images import MAX_PIXELS, read_rgb
+from fod_bench.datasets.images import MAX_PIXELS, read_rgb, rgb_of
+from fod_bench.errors import DatasetError
 
-Given = str | Path | Image.Image | NDArray[np.uint8]
-"""An image as it is given: a file's path, one of Pillow's, or an array (h, w, 3) of RGB or (h, w) of grey, uint8."""
+ImageLike = str | Path | Image.Image | NDArray[np.uint8]
+"""What an image may be given as: a file's path, one of Pillow's, or an array (h, w, 3) of RGB or (h, w) of grey, uint8."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ class Prediction:
     """Width and height of the image, upright."""
     resize: Resize
     """How it became the square."""
-    given: Given
+    source: ImageLike
+    """What was scored."""
     max_pixels: int = MAX_PIXELS
 
     @property
@@ -54,8 +56,14 @@ class Prediction:
         return None if self.threshold is None else self.score > self.threshold
 
     def image(self) -> Image.Image:
-        """The image in 8-bit RGB, upright; a file is read again. Raises `DatasetError`."""
-        return read_image(self.given, self.max_pixels)
+        """The image in 8-bit RGB, upright; a file is read again. Raises `DatasetError`, also for one of another size by now."""
+        found = read_image(self.source, self.name, self.max_pixels)
+        if found.size != self.size:
+            raise DatasetError(
+                f"image {self.name} has {'×'.join(map(str, found.size))} pixels, and {'×'.join(map(str, self.size))} when it was "
+                "scored: it has changed since"
+            )
+        return found
 
     def full_map(self) -> NDArray[np.float32]:
         """The map laid over the image's own pixels, (height, width), bilinear; NaN where a crop did not look."""
@@ -80,13 +88,16 @@ class Prediction:
         return prediction_html(self)
 
 
-def read_image(given: Given, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """An image in 8-bit RGB, upright. Raises `DatasetError` for a file that cannot be read, ValueError for another array."""
-    if isinstance(given, str | Path):
-        return read_rgb(Path(given), max_pixels)
-    if isinstance(given, Image.Image):
-        return given.convert("RGB")
-    array = np.asarray(given)
+def read_image(image: ImageLike, name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """An image in 8-bit RGB, upright, whatever it is given as; see `read_rgb`.
+
+    Raises `DatasetError` for one that cannot be read, ValueError for an array of another kind; both name it.
+    """
+    if isinstance(image, str | Path):
+        return read_rgb(Path(image), max_pixels)
+    if isinstance(image, Image.Image):
+        return rgb_of(image, name, max_pixels)
+    array = np.asarray(image)
     if (
         array.dtype != np.uint8
         or array.ndim not in (2, 3)
@@ -94,7 +105,7 @@ def read_image(given: Given, max_pixels: int = MAX_PIXELS) -> Image.Image:
         or not array.size
     ):
         raise ValueError(
-            f"an image is an array (height, width, 3) of RGB or (height, width) of grey, of uint8; this one is {array.shape} of "
-            f"{array.dtype}"
+            f"{name}: an image is an array (height, width, 3) of RGB or (height, width) of grey, of uint8; this one is "
+            f"{array.shape} of {array.dtype}"
         )
     return Image.fromarray(np.ascontiguousarray(array)).convert("RGB")

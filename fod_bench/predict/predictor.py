@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
+from os import PathLike
 from typing import NamedTuple
 
 import numpy as np
@@ -25,7 +26,7 @@ from fod_bench.features.backbone import Backbone
 from fod_bench.features.extract import BATCH as EXTRACTED
 from fod_bench.machine.system import cores
 from fod_bench.methods.base import Batch, Detector
-from fod_bench.predict.prediction import Given, Prediction, Unreadable, read_image
+from fod_bench.predict.prediction import ImageLike, Prediction, Unreadable, read_image
 from fod_bench.records.checkpoints import State
 from fod_bench.records.normal import QUANTILE, NormalScores
 from fod_bench.records.record import Record
@@ -39,7 +40,7 @@ class _Square(NamedTuple):
     """An image that was read."""
 
     name: str
-    given: Given
+    image: ImageLike
     size: tuple[int, int]
     pixels: NDArray[np.uint8]
     """(s, s, 3)."""
@@ -87,12 +88,12 @@ class Predictor:
         self._threshold: float | None = None
 
     def predict(
-        self, images: Iterable[Given] | Given, batch: int = EXTRACTED, decide: bool = True
+        self, images: Iterable[ImageLike] | ImageLike, batch: int = EXTRACTED, decide: bool = True
     ) -> Iterator[Prediction]:
         """Predictions of images, in their order, while they are read.
 
         Args:
-            images: files' paths, images of Pillow's or arrays, see `Given`; or a single one.
+            images: files' paths, images of Pillow's or arrays, see `ImageLike`; or a single one.
             batch: images that pass through the networks together. The answer to an image comes with those of its batch.
             decide: whether to say which are anomalous, for which a threshold is taken where none was given, see `threshold`.
 
@@ -106,7 +107,7 @@ class Predictor:
             yield found
 
     def try_each(
-        self, images: Iterable[Given] | Given, batch: int = EXTRACTED, *, ahead: int = 2, decide: bool = True
+        self, images: Iterable[ImageLike] | ImageLike, batch: int = EXTRACTED, *, ahead: int = 2, decide: bool = True
     ) -> Iterator[Prediction | Unreadable]:
         """As `predict`, with an `Unreadable` in the place of an image that cannot be read.
 
@@ -130,7 +131,7 @@ class Predictor:
                 raise FodBenchError(f"{self.name}: the detector gives no finite score for {one.name}")
             shown = scale or (float(own.min()), float(own.max()))
             yield Prediction(
-                one.name, float(score), threshold, own, shown, one.size, self.resize, one.given, self.max_pixels
+                one.name, float(score), threshold, own, shown, one.size, self.resize, one.image, self.max_pixels
             )
 
     def score(self, pixels: NDArray[np.uint8]) -> ScoreMaps:
@@ -148,8 +149,8 @@ class Predictor:
         """Squares (n, s, s, 3) in the forms that the detector takes, on its device."""
         forms: dict[str, dict[int, Tensor]] = {}
         if self.backbone is not None:
-            given = torch.from_numpy(np.stack([normalised(one) for one in pixels])).to(self.device)
-            maps = self.backbone.maps_of(given)
+            inputs = torch.from_numpy(np.stack([normalised(one) for one in pixels])).to(self.device)
+            maps = self.backbone.maps_of(inputs)
             for form in self.forms - {"images"}:
                 levels = self.backbone.features(maps, pooled=form == "pooled")
                 forms[form] = dict(zip(self.backbone.levels, (values.contiguous() for values in levels), strict=True))
@@ -179,14 +180,18 @@ class Predictor:
         self._threshold, self.threshold_from = float(value), "given"
 
     def take_training_images(self, quantile: float = QUANTILE) -> None:
-        """Take the threshold from the training images' scores. Raises as `threshold`."""
+        """Take the threshold from the training images' scores. Raises as `threshold`, and `UsageError` for no share of 0 to 1."""
+        _require_share(quantile)
         self._take(self._training_scores(self), quantile, "training images, which the detector has seen")
 
-    def take_good_images(self, images: Iterable[Given], quantile: float = QUANTILE, what: str = "good images") -> None:
+    def take_good_images(
+        self, images: Iterable[ImageLike], quantile: float = QUANTILE, what: str = "good images"
+    ) -> None:
         """Take the threshold from images that are known to be normal and were not trained on.
 
-        Raises `DatasetError` for one that cannot be read, `UsageError` where there are none.
+        Raises `DatasetError` for one that cannot be read, `UsageError` where there are none or `quantile` is no share of 0 to 1.
         """
+        _require_share(quantile)
         found = list(self.predict(images, decide=False))
         if not found:
             raise UsageError("a threshold from good images needs one of them at least")
@@ -202,8 +207,6 @@ class Predictor:
         )
 
     def _take(self, normal: NormalScores, quantile: float, what: str) -> None:
-        if not 0 <= quantile <= 1:
-            raise UsageError(f"a quantile is between 0 and 1, not {quantile}")
         self._normal, self._quantile = normal, quantile
         self._threshold = normal.threshold(quantile)
         self.threshold_from = f"{quantile:g} quantile of {len(normal.scores)} {what}"
@@ -217,6 +220,12 @@ class Predictor:
         return True
 
 
+def _require_share(quantile: float) -> None:
+    """Before anything is scored for it."""
+    if not 0 <= quantile <= 1:
+        raise UsageError(f"a quantile is between 0 and 1, not {quantile}")
+
+
 def _some(images: Batch, chosen: slice) -> Batch:
     """Some of the images, always as a copy in torch's own memory: see `Split.batch`."""
     pooled, unpooled = (
@@ -227,7 +236,7 @@ def _some(images: Batch, chosen: slice) -> Batch:
 
 
 def _batches(
-    images: Iterable[Given] | Given, resize: Resize, size: int, ahead: int, max_pixels: int
+    images: Iterable[ImageLike] | ImageLike, resize: Resize, size: int, ahead: int, max_pixels: int
 ) -> Iterator[list[_Square | Unreadable]]:
     """Images that were read, in order, `size` at a time."""
     if size < 1:
@@ -235,12 +244,12 @@ def _batches(
     many = [images] if isinstance(images, str | bytes | np.ndarray) or not isinstance(images, Iterable) else images
     waiting = enumerate(many, 1)
 
-    def read(numbered: tuple[int, Given]) -> _Square | Unreadable:
-        number, given = numbered
-        name = f"image {number}" if not isinstance(given, str) and not hasattr(given, "__fspath__") else str(given)
+    def read(numbered: tuple[int, ImageLike]) -> _Square | Unreadable:
+        number, image = numbered
+        name = str(image) if isinstance(image, str | PathLike) else f"image {number}"
         try:
-            image = read_image(given, max_pixels)
-            return _Square(name, given, image.size, square(image, resize))
+            upright = read_image(image, name, max_pixels)
+            return _Square(name, image, upright.size, square(upright, resize))
         except (DatasetError, ValueError) as error:
             return Unreadable(name, " ".join(str(error).split()))
 

@@ -47,8 +47,8 @@ class WholeDetector(nn.Module):
         pooled: dict[int, Tensor] = {}
         unpooled: dict[int, Tensor] = {}
         if self.network is not None:
-            given = ((pixels / 255 - self.get_buffer("mean")) / self.get_buffer("deviation")).permute(0, 3, 1, 2)
-            for level, values in zip(self._levels, self.network(given), strict=True):
+            inputs = ((pixels / 255 - self.get_buffer("mean")) / self.get_buffer("deviation")).permute(0, 3, 1, 2)
+            for level, values in zip(self._levels, self.network(inputs), strict=True):
                 found = values.permute(0, 3, 1, 2) if self._axes == "NHWC" else values
                 if "pooled" in self._forms:
                     pooled[level] = functional.avg_pool2d(found, 3, 1, 1).permute(0, 2, 3, 1)

@@ -9,6 +9,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from fod_bench.cli.app import app
+from fod_bench.paper.figures import IMAGE_FIGURES
 from tests.helpers.finished import Finished
 
 
@@ -47,6 +48,15 @@ def test_correlations_are_drawn_for_each_layer_and_head(finished: Finished, tmp_
 def test_figure_5_is_that_of_a_report(finished: Finished, tmp_path: Path) -> None:
     done = figure(finished, 5, tmp_path, "--format", "png")
     assert done.exit_code == 0 and (tmp_path / "figure-lambda.png").stat().st_size > 1000, done.output
+    assert "figure-lambda.png" in CliRunner().invoke(app, ["figure", "--help"], env={"COLUMNS": "300"}).output
+
+
+def test_figure_4_takes_nothing_from_figure_6(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(IMAGE_FIGURES, 6)
+    done = figure(finished, 4, tmp_path, "--format", "png")
+    assert done.exit_code == 0 and (tmp_path / "figure-4.png").exists(), done.output
 
 
 BAD = {

@@ -11,11 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 from typer.testing import CliRunner, Result
 
 from fod_bench.cli.app import app
 from fod_bench.datasets import Resize
+from fod_bench.evaluation.maps import ScoreMaps
+from fod_bench.predict import Predictor
 from fod_bench.records.names import kind_of
 from fod_bench.store import open_store
 from tests.helpers.finished import Finished
@@ -111,6 +114,50 @@ def test_maps_are_written_as_they_are_asked_for(finished: Finished, tmp_path: Pa
     full = predict(finished, source.parent, "--maps", tmp_path / "out", "--format", "npy", "--full-size", "--force")
     assert full.exit_code == 0
     np.testing.assert_allclose(np.load(f"{stem}.npy"), Resize(64).restore(values, 120, 80), rtol=1e-4)
+
+
+def test_maps_of_images_on_standard_input_do_not_replace_each_other(finished: Finished, tmp_path: Path) -> None:
+    image = next((finished.images / "test" / "good").iterdir())
+    paths = [tmp_path / folder / "1.png" for folder in ("x", "y")]
+    for path in paths:
+        path.parent.mkdir()
+        shutil.copy(image, path)
+    done = predict(finished, "-", "--maps", tmp_path / "out", "--force", stdin="\n".join(map(str, paths)))
+    assert done.exit_code == 2 and "give the folder that holds both" in done.stderr, done.output
+    assert len(done.stdout.splitlines()) == len(list((tmp_path / "out").iterdir())) == 1
+
+
+def test_an_image_that_vanishes_before_its_overlay_is_drawn_is_passed_over(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = sorted((finished.images / "test" / "good").iterdir())[:2]
+    first, second = (Path(shutil.copy(path, tmp_path)) for path in good)
+    scored = Predictor.score
+
+    def vanishing(predictor: Predictor, pixels: NDArray[np.uint8]) -> ScoreMaps:
+        first.unlink(missing_ok=True)
+        return scored(predictor, pixels)
+
+    monkeypatch.setattr(Predictor, "score", vanishing)
+    done = predict(finished, first, second, "--maps", tmp_path / "out", "--json")
+    gone, there = lines(done)
+    assert done.exit_code == 3 and str(first) in gone["error"] and there["maps"], done.output
+    assert "1 image could not be read" in done.stderr
+
+
+def test_the_quantile_zero_is_the_lowest_score(finished: Finished) -> None:
+    good = finished.images / "test" / "good"
+    scores = [line["score"] for line in lines(predict(finished, good, "--json"))]
+    (found, *_) = lines(predict(finished, good, "--good", good, "--quantile", 0, "--json"))
+    assert found["threshold"] == pytest.approx(min(scores), rel=1e-5)
+
+
+def test_a_wrong_quantile_is_refused_before_any_image_is_scored(
+    finished: Finished, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Predictor, "score", lambda *given: pytest.fail("it was scored"))
+    good = finished.images / "test" / "good"
+    refused(predict(finished, good, "--good", good, "--quantile", 1.5), "a quantile is between 0 and 1")
 
 
 def test_a_threshold_is_given_or_taken_from_good_images(finished: Finished) -> None:

@@ -56,15 +56,8 @@ class TrialMaps:
 
     @cached_property
     def category(self) -> Category:
-        """Raises `FodBenchError` where its images are not here, or are others."""
-        category = opened_category(self.found)
-        counts = self.found.record.counts
-        if len(category.test) != counts.test_good + counts.test_defect:
-            raise FodBenchError(
-                f"{self.found.name}: the data set has {len(category.test)} test images, and it was tested on "
-                f"{counts.test_good + counts.test_defect}"
-            )
-        return category
+        """Raises `DatasetError` where its images are not here, or are others."""
+        return opened_category(self.found)
 
     @cached_property
     def _all(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

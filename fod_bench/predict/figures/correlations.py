@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fod_bench.errors import FodBenchError, UsageError
 from fod_bench.methods.base import Correlating
-from fod_bench.paper.figures import COMPARED, IMAGE_FIGURES
+from fod_bench.paper.figures import COMPARED, CORRELATIONS_DATASET
 from fod_bench.predict.drawing import coloured
 from fod_bench.predict.figures.choose import TrialMaps, chosen_images, chosen_rows, trials_of, usual_dataset
 from fod_bench.predict.figures.files import STYLE, save
@@ -59,7 +59,7 @@ def draw_correlations(
     """
     usual = [names for _, names in COMPARED][-1:]
     rows = chosen_rows(results, [row] if row else [], usual, 1 << 16)
-    layout = usual_dataset((cell for plan in results.plans for cell in plan.cells), IMAGE_FIGURES[6].dataset)
+    layout = usual_dataset((cell for plan in results.plans for cell in plan.cells), CORRELATIONS_DATASET)
     for candidate in rows:
         trials = [TrialMaps(found) for found in trials_of(store, results, candidate, layout).values()]
         if not trials:
@@ -78,7 +78,7 @@ def draw_correlations(
     detector = predictor.detector
     assert isinstance(detector, Correlating)
     pixels = one.square(chosen.number)
-    places = [_asked(text, one.resize.size) for text in patches] or _usual(one, chosen.number)
+    places = [_named(text, one.resize.size) for text in patches] or _usual(one, chosen.number)
     batch = predictor.batch(np.array(pixels)[None])
     found = detector.correlations(batch, [(place.down, place.across) for place in places])
     save(_drawn(pixels, places, _of_level(found, level, one.found.name)), paths)
@@ -95,7 +95,7 @@ def _of_level(found: dict[str, Tensor], level: int | None, name: str) -> dict[st
     return {kind.partition("/")[2]: rows for kind, rows in found.items() if int(kind.partition("/")[0]) == wanted}
 
 
-def _asked(text: str, size: int) -> Patch:
+def _named(text: str, size: int) -> Patch:
     try:
         across, down = (float(part) for part in text.split(","))
     except ValueError:

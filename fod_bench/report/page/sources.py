@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import NamedTuple
 
 from PIL import Image
 
-from fod_bench.datasets import Category, Resize, Sample, open_category
+from fod_bench.datasets import Category, Resize, Sample
 from fod_bench.errors import DatasetError, FodBenchError
+from fod_bench.job.images_here import ImagesHere
 from fod_bench.records.record import Record
 from fod_bench.records.run import Cell, RunPlan
 from fod_bench.report.results import Results, part_of
@@ -32,20 +31,13 @@ class Images:
         return self.category.read_image(self.samples[name])
 
 
-class _Place(NamedTuple):
-    run_id: str
-    part: str
-    dataset: str
-    category: str
-
-
 class ImageSources:
-    """Opens each category once."""
+    """The images of all trials of a report."""
 
     def __init__(self, results: Results) -> None:
         self._results = results
         self._parts: dict[tuple[str, str], JobPart] = {}
-        self._opened: dict[_Place, tuple[Category, str] | str] = {}
+        self._here = ImagesHere()
 
     def images(self, plan: RunPlan, cell: Cell, record: Record) -> Images | str:
         """The images that the trial of `cell` was tested on; a string says why they cannot be shown."""
@@ -55,12 +47,10 @@ class ImageSources:
         settings = part.settings.get(cell.row)
         if settings is None or cell.dataset not in part.job.datasets:
             return f"the job of run {plan.run_id} has no such row"
-        opened = self._open(plan, cell)
-        if isinstance(opened, str):
-            return opened
-        category, fingerprint = opened
-        if fingerprint != record.fingerprint:
-            return "the images here are not those that it was trained and tested on: their content differs"
+        try:
+            category = self._here.category(part.job.dataset(cell.dataset), cell.category, record.fingerprint)
+        except FodBenchError as error:
+            return hidden(str(error).splitlines()[0])
         resize = settings.resize_of(cell.layout)
         if resize.size != record.features.get("image_size"):
             return "the job has another image size by now"
@@ -71,19 +61,3 @@ class ImageSources:
         if where not in self._parts:
             self._parts[where] = JobPart(self._results, plan, where[1])
         return self._parts[where]
-
-    def _open(self, plan: RunPlan, cell: Cell) -> tuple[Category, str] | str:
-        where = _Place(plan.run_id, part_of(plan, cell), cell.dataset, cell.category)
-        if where not in self._opened:
-            job = self._part(plan, cell).job
-            assert job is not None
-            data = job.dataset(cell.dataset)
-            root = Path(data.root).absolute() if data.root else None
-            try:
-                category = open_category(
-                    data.layout, root, cell.category, limit=data.limit, synthetic=data.synthetic, own=data.own
-                )
-                self._opened[where] = category, category.fingerprint()
-            except FodBenchError as error:
-                self._opened[where] = hidden(str(error).splitlines()[0])
-        return self._opened[where]
