@@ -124,7 +124,7 @@ def run(
     Example: `fod-bench run jobs/quickstart.yaml --set epochs=2`
     """
     from fod_bench.cluster.open import open_ray_pool
-    from fod_bench.plan import make_plan
+    from fod_bench.plan import check_machine, make_plan
     from fod_bench.report import job_results, render_report
     from fod_bench.runs.budget import parse_budget
     from fod_bench.runs.prices import read_prices
@@ -146,6 +146,8 @@ def run(
     again = run_command(job, set_, store)
     opened = open_store(loaded.store)
     plan = make_plan(loaded, download=True)
+    if address is None:
+        check_machine(plan)
     options = RunOptions(only, alone, workers, limit, price_list, retry_failed, quiet, verbose)
     speaks = verbose and log_format == "text"  # Ray's own words are no JSON
     open_executor = partial(open_ray_pool, address=address, verbose=speaks, metrics_port=metrics_port)
@@ -220,7 +222,7 @@ def plan(
     from fod_bench.cli.plan_view import print_summary
     from fod_bench.cli.simulation import ask_simulation
     from fod_bench.job import dump_job
-    from fod_bench.plan import make_plan, summarize
+    from fod_bench.plan import check_machine, make_plan, summarize
     from fod_bench.store import open_store
 
     asked = ask_simulation(simulate, timeline, budget, prices)
@@ -229,6 +231,8 @@ def plan(
         say(dump_job(loaded), nl=False)
         return
     planned, opened = make_plan(loaded, download=False), open_store(loaded.store)
+    if asked is None:
+        check_machine(planned)
     summary = summarize(planned, opened)
     if as_json:
         simulated = {} if asked is None else {"simulation": asked.as_json(planned, opened)}

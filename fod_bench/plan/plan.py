@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 
 from fod_bench.errors import JobError
 from fod_bench.job import Job, expand, run_id
+from fod_bench.machine.processor import has_gpu_driver
 from fod_bench.plan.resolve import Planner
 from fod_bench.plan.training import TrialJob
 from fod_bench.records.record import COST_SCORE
@@ -98,6 +99,15 @@ def make_plan(job: Job, *, download: bool) -> Plan:
         references=sorted({trial.reference_key for trial in trials if trial.reference_key is not None}),
     )
     return Plan(job, run, planner.trials, parts, planner.problems, planner.unusable, planner.data, expansion.notes)
+
+
+def check_machine(plan: Plan) -> None:
+    """Raise `JobError` where trainings of the plan cannot run on this machine, since it lacks what their settings ask for."""
+    asked = plan.job.resources.gpus
+    gpu = has_gpu_driver() if asked == "auto" else asked > 0
+    refused = [lacking for trial in plan.trials.values() if (lacking := trial.settings.lacking(gpu)) is not None]
+    if refused:
+        raise JobError("\n".join(dict.fromkeys(refused)))
 
 
 def _keys(trials: Iterable[TrialJob], *forms: str) -> list[str]:
