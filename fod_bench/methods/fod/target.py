@@ -6,7 +6,6 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 LOWEST_EXPONENT = -40.0
 """Of a factor: what is below e^−40 = 4e-18, and so nothing beside 1, is 0. Products of two factors are then 0 or normal numbers;
@@ -43,7 +42,7 @@ def _factor(sigma: Tensor, position: Tensor, length: int) -> Tensor:
     squared = (torch.arange(length, device=sigma.device) - position[:, None]).square().to(sigma)  # (N, length)
     # softmax(−Δ²/2σ²) is the Gaussian divided by its sum, and stays finite for the narrowest kernel
     exponent = (-0.5 / sigma.square()).unsqueeze(-1) * squared
-    functional.threshold_(
+    torch.threshold_(
         exponent.detach(), LOWEST_EXPONENT, -math.inf
     )  # entries of 0 have no gradient, so it needs no mask
     return torch.softmax(exponent, -1)
