@@ -11,7 +11,7 @@ import math
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,6 +19,8 @@ from torch.autograd.function import once_differentiable
 
 from fod_bench.methods.fod.correlation.result import EPSILON, Correlation
 from fod_bench.methods.fod.precision import in_thread
+
+_T = TypeVar("_T")
 
 
 class Targets(NamedTuple):
@@ -131,8 +133,7 @@ class _Correlate(torch.autograd.Function):
             key_sum, value_sum = key_gradient[head.index], value_gradient[head.index]
             through = ctx.arithmetic.backward(head.target, RowGradients(*(part[head.index] for part in of_rows)))
             for rows, block, above, made in head.blocks(upstream[head.index].contiguous(), query_gradient[head.index]):
-                logits = head.logits(block)
-                (gradient,) = workspace(logits.shape, logits, "gradient")
+                logits, gradient = head.logits(block), head.buffer(block, "gradient")
                 torch.bmm(above, head.value.mT, out=gradient)
                 attention, gradient = through(rows, logits, gradient)
                 more = float(rows.start > 0)  # the first block's products are not added to anything
@@ -156,16 +157,19 @@ class Head:
         self._query, self.key, self.value, y, x = (tensor[index].contiguous() for tensor in tensors)
         self.target = Targets(y, x)
         self.scale = self.key.shape[-1] ** -0.5
+        self._key_transposed = self.key.mT
+        self._buffers: dict[str, Tensor] = {}
 
-    @classmethod
-    def all(cls, budget: int, threads: int, query: Tensor, key: Tensor, *others: Tensor) -> Iterator[Head]:
-        """Cut the work up so that a block has at most `budget` entries of S, or one row, and each thread a part of the heads."""
+    @staticmethod
+    def parts(budget: int, threads: int, query: Tensor, key: Tensor) -> list[tuple[tuple[int, slice], int]]:
+        """Cut the work up so that a block has at most `budget` entries of S, or one row, and each thread a part of the heads: an
+        image and heads of it, and the rows of a block."""
         images, heads, tokens, _ = query.shape
         rows = max(1, min(tokens, budget // key.shape[-2]))
         group = max(1, min(budget // (rows * key.shape[-2]), -(-heads // threads)))
-        for image in range(images):
-            for head in range(0, heads, group):
-                yield cls((image, slice(head, head + group)), rows, query, key, *others)
+        return [
+            ((image, slice(head, head + group)), rows) for image in range(images) for head in range(0, heads, group)
+        ]
 
     def blocks(self, *tensors: Tensor) -> Iterator[tuple[Any, ...]]:
         """For every block of query rows: which they are, and their part of the query and of each tensor (g, N, …).
@@ -179,9 +183,16 @@ class Head:
 
     def logits(self, block: Tensor) -> Tensor:
         """Q·Kᵀ/√d of query rows (g, R, d), to base 2, (g, R, M), in a buffer of this thread."""
-        (logits,) = workspace((*block.shape[:2], self.key.shape[1]), self.key, "logits")
-        factor = self.scale / math.log(2.0)
-        return torch.baddbmm(logits, block, self.key.mT, beta=0.0, alpha=factor, out=logits)
+        logits, factor = self.buffer(block, "logits"), self.scale / math.log(2.0)
+        return torch.baddbmm(logits, block, self._key_transposed, beta=0.0, alpha=factor, out=logits)
+
+    def buffer(self, block: Tensor, name: str) -> Tensor:
+        """One of this thread's buffers (g, R, M) for query rows (g, R, d)."""
+        whole = self._buffers.get(name)
+        if whole is None:
+            (whole,) = workspace((len(block), self._rows, self.key.shape[1]), self.key, name)
+            self._buffers[name] = whole
+        return whole if block.shape[1] == self._rows else whole[:, : block.shape[1]]
 
 
 def each_head(work: Callable[[Head], None], arithmetic: Arithmetic, *inputs: Tensor) -> None:
@@ -189,12 +200,16 @@ def each_head(work: Callable[[Head], None], arithmetic: Arithmetic, *inputs: Ten
     within one."""
     device = inputs[0].device
     threads = torch.get_num_threads() if device.type == "cpu" else 1
-    heads = Head.all(arithmetic.block_elements(device), threads, *inputs)
+    parts = Head.parts(arithmetic.block_elements(device), threads, *inputs[:2])
+
+    def work_on(part: tuple[tuple[int, slice], int]) -> None:
+        work(Head(*part, *inputs))
+
     if threads == 1:
-        for head in heads:
-            work(head)
+        for part in parts:
+            work_on(part)
     else:
-        _CREW.each(work, heads, threads, device)
+        _CREW.each(work_on, parts, threads, device)
 
 
 class _Crew:
@@ -204,8 +219,8 @@ class _Crew:
         self._pool: ThreadPoolExecutor | None = None
         self._threads = 0
 
-    def each(self, work: Callable[[Head], None], heads: Iterable[Head], threads: int, device: torch.device) -> None:
-        """Do the work of each head in some thread, in the caller's mode and precision."""
+    def each(self, work: Callable[[_T], None], parts: Iterable[_T], threads: int, device: torch.device) -> None:
+        """Do the work of each part in some thread, in the caller's mode and precision."""
         if self._pool is None or self._threads != threads:
             if self._pool is not None:
                 self._pool.shutdown(wait=False)
@@ -213,11 +228,11 @@ class _Crew:
             self._threads = threads
         mode = torch.is_inference_mode_enabled()
 
-        def in_mode(head: Head) -> None:
+        def in_mode(part: _T) -> None:
             with torch.inference_mode(mode), torch.no_grad(), in_thread(device):
-                work(head)
+                work(part)
 
-        for _ in self._pool.map(in_mode, heads):
+        for _ in self._pool.map(in_mode, parts):
             pass
 
 
