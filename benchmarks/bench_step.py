@@ -10,12 +10,18 @@ import time
 from collections.abc import Callable
 
 from benchmarks import Result
+from benchmarks.limit import step_limit
 from benchmarks.steps import PAPER, STRIDE_4, THREADS, Measured, Step, best, measure, measure_all, write
+from fod_bench.machine.processor import processor
 
 OURS = "numba"
 """The implementation that is at work on a CPU."""
-SIDES = {"baseline": 2, "plain": 2, "tiled": 6, OURS: 6}
+SIDES = {"baseline": 2, "plain": 2, "tiled": 6, OURS: 10}
 """Sides and their steps per round."""
+IN_BFLOAT16 = f"{OURS}+bfloat16"
+"""Beside them where the processor has matrix units for it."""
+MATRIX_UNITS = "amx_bf16"
+"""The processor's flag for them."""
 OURS_ON_GPU = "triton+graphs"
 SIDES_ON_GPU = {"baseline": 10, "plain": 10, "tiled": 20, "tiled+graphs": 50, "triton": 50, OURS_ON_GPU: 100}
 BY_PATCHES = {256: Step(((16, 200, 512),)), 1024: Step(((32, 72, 256),)), 4096: STRIDE_4}
@@ -60,14 +66,15 @@ def _fastest(work: Callable[[], object], device: str) -> float:
 
 def _on_cpu() -> tuple[dict[str, Measured], dict[tuple[str, int], Measured]]:
     """By side, and by side and number of patches. In turn, since the machine's speed drifts."""
-    rounds = [{side: measure(side, PAPER, repeats) for side, repeats in SIDES.items()} for _ in range(2)]
+    sides = SIDES | ({IN_BFLOAT16: SIDES[OURS]} if MATRIX_UNITS in processor().flags else {})
+    rounds = [{side: measure(side, PAPER, repeats) for side, repeats in sides.items()} for _ in range(2)]
     alone = {
         (side, tokens): measure(side, step, 2)
         for tokens, step in BY_PATCHES.items()
         for side in SIDES
         if tokens < 4096 or side in ("tiled", OURS)
     }
-    return {side: best(*(each[side] for each in rounds)) for side in SIDES}, alone
+    return {side: best(*(each[side] for each in rounds)) for side in sides}, alone
 
 
 def _on_gpu() -> tuple[dict[str, Measured], dict[tuple[str, int], Measured]]:
@@ -113,8 +120,15 @@ def run() -> list[Result]:
     )
     if on_gpu:
         return [time_ratio, Result("training step", 1000 * ours.seconds, 1.0, "ms", False)]
+    in_bfloat16 = found.get(IN_BFLOAT16)
     return [
         time_ratio,
+        Result("training step / limit", ours.seconds / step_limit(PAPER, flops), 1.35, "×", False),
+        *(
+            [Result("training step: float32 / bfloat16", ours.seconds / in_bfloat16.seconds, 1.5, "×")]
+            if in_bfloat16
+            else []
+        ),
         Result(
             "training step, processor time: plain / ours", baseline.processor_seconds / ours.processor_seconds, 7.0, "×"
         ),

@@ -18,11 +18,12 @@ from typing import NamedTuple
 from fod_bench.machine.system import cores
 
 THREADS = 2
+HEADS = 8
 RESULTS = Path(__file__).parent / "results"
 
 
 class Step(NamedTuple):
-    """One training step on random features, full view."""
+    """One training step on random features, full view, `HEADS` heads."""
 
     levels: tuple[tuple[int, int, int], ...]
     """(grid side, channels, d_m) of each level."""
@@ -76,12 +77,12 @@ def measure_all(side: str, steps: Sequence[Step], repeats: int = 3) -> list[Meas
     """Steps in one process; on a CPU that has one peak of memory, so that the first alone has its own there.
 
     `side` is `baseline` (`plain_fod.py`: N×N tensors kept, two backward passes), or an implementation of the operator, with
-    `+graphs` where its steps are recorded.
+    `+graphs` where its steps are recorded and `+bfloat16` where that is the precision.
     """
-    name, _, graphs = side.partition("+")
+    name, _, how = side.partition("+")
     environment = os.environ | {
         "FOD_BENCH_CORRELATION": "" if side == "baseline" else name,
-        "FOD_BENCH_CUDA_GRAPHS": "1" if graphs else "0",
+        "FOD_BENCH_CUDA_GRAPHS": "1" if how == "graphs" else "0",
     }
     if side == "baseline":
         environment["GOMP_SPINCOUNT"] = "300000"  # what it is without `fod_bench.machine.tuning`; better for this side
@@ -125,6 +126,7 @@ def _measure_here(side: str, step: Step, repeats: int) -> Measured:
     from benchmarks import plain_fod
     from benchmarks.traffic import Traffic
     from fod_bench.methods.fod.network import NetworkShape
+    from fod_bench.methods.fod.precision import Precision
     from fod_bench.methods.fod.recorded import CudaGraphs, graphs_wanted
     from fod_bench.methods.fod.streams import Streams
     from fod_bench.methods.fod.train import LevelTrainer, LossWeights, build_network
@@ -134,10 +136,12 @@ def _measure_here(side: str, step: Step, repeats: int) -> Measured:
     on_gpu = torch.cuda.is_available()
     device = torch.device("cuda" if on_gpu else "cpu")
     recorded = graphs_wanted(device)
+    precision: Precision = "bfloat16" if side.endswith("+bfloat16") else "float32"
 
     def trainer(shape: NetworkShape) -> LevelTrainer:
         recorder = CudaGraphs() if recorded else None
-        return LevelTrainer(build_network(shape, seed=0).to(device), LossWeights(), 1e-4, recorder=recorder)
+        network = build_network(shape, seed=0).to(device)
+        return LevelTrainer(network, LossWeights(), 1e-4, precision, recorder=recorder)
 
     # A first step loads some 200 MB of modules, on whichever side.
     smallest = NetworkShape(2, 2, 4, 8, 2, 1, "full")
@@ -149,7 +153,7 @@ def _measure_here(side: str, step: Step, repeats: int) -> Measured:
     for grid, channels, d_model in step.levels:
         features = torch.randn(step.images, grid * grid, channels, device=device)
         reference = torch.randn(1, grid * grid, channels, device=device)
-        shape = NetworkShape(grid, grid, channels, d_model, 8, step.layers, "full")
+        shape = NetworkShape(grid, grid, channels, d_model, HEADS, step.layers, "full")
         levels.append((trainer(shape), features, reference))
 
     def step_of(level: LevelTrainer, features: torch.Tensor, reference: torch.Tensor) -> None:

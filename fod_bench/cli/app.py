@@ -88,7 +88,7 @@ def plan(
     from fod_bench.cli.plan_view import print_summary
     from fod_bench.cli.simulation import simulation_request
     from fod_bench.job import dump_job
-    from fod_bench.plan import make_plan, summarize
+    from fod_bench.plan import lacking_here, make_plan, summarize
     from fod_bench.store import open_store
 
     simulation = simulation_request(simulate, timeline, budget, prices, force)
@@ -97,6 +97,8 @@ def plan(
         say(dump_job(loaded), nl=False)
         return
     planned, opened = make_plan(loaded, download=False), open_store(loaded.store)
+    for line in lacking_here(planned):
+        say(hidden(f"note: a run on this machine is refused: {line}"), err=True)
     summary = summarize(planned, opened)
     if as_json:
         simulated = {} if simulation is None else {"simulation": simulation.as_json(planned, opened)}

@@ -22,7 +22,7 @@ from fod_bench.cli.common import (
     load,
     run_command,
 )
-from fod_bench.errors import UsageError
+from fod_bench.errors import JobError, UsageError
 from fod_bench.machine import log_lines
 from fod_bench.machine.terminal import say
 from fod_bench.schema.hidden import hidden
@@ -88,7 +88,7 @@ def run(
     Example: `fod-bench run jobs/quickstart.yaml --set epochs=2`
     """
     from fod_bench.cluster.open import open_ray_pool
-    from fod_bench.plan import make_plan
+    from fod_bench.plan import lacking_here, make_plan
     from fod_bench.report import job_results, render_report
     from fod_bench.runs.budget import parse_budget
     from fod_bench.runs.prices import read_prices
@@ -112,6 +112,8 @@ def run(
     again = run_command(job, set_, store)
     opened = open_store(loaded.store)
     plan = make_plan(loaded, download=True)
+    if address is None and (lacking := lacking_here(plan)):
+        raise JobError("\n".join(lacking))
     options = RunOptions(only, alone, workers, limit, price_list, retry_failed, quiet, verbose)
     speaks = verbose and log_format == "text"  # Ray's own words are no JSON
     open_executor = partial(open_ray_pool, address=address, verbose=speaks, metrics_port=metrics_port)

@@ -265,6 +265,10 @@ class MethodSettings(Frozen):
         """Why a category with so few images does not do, and what would; None where it does."""
         return None
 
+    def lacking(self, gpu: bool) -> str | None:
+        """What this machine, with or without a GPU, lacks for the training, and what would do; None where it lacks nothing."""
+        return None
+
     def steps(self, counts: Counts) -> int:
         """Steps of the fitting."""
         return 1

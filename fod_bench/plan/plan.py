@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 
 from fod_bench.errors import JobError
 from fod_bench.job import Job, expand, run_id
+from fod_bench.machine.processor import has_gpu_driver
 from fod_bench.plan.resolve import Planner
 from fod_bench.plan.training import TrialJob
 from fod_bench.records.record import COST_SCORE
@@ -98,6 +99,14 @@ def make_plan(job: Job, *, download: bool) -> Plan:
         references=sorted({trial.reference_key for trial in trials if trial.reference_key is not None}),
     )
     return Plan(job, run, planner.trials, parts, planner.problems, planner.unusable, planner.data, expansion.notes)
+
+
+def lacking_here(plan: Plan) -> list[str]:
+    """What this machine lacks of what the settings of the plan's trainings ask for, a line each; other machines may have it."""
+    asked = plan.job.resources.gpus
+    gpu = has_gpu_driver() if asked == "auto" else asked > 0
+    found = (trial.settings.lacking(gpu) for trial in plan.trials.values())
+    return list(dict.fromkeys(line for line in found if line is not None))
 
 
 def _keys(trials: Iterable[TrialJob], *forms: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -99,3 +100,24 @@ def test_idle_threads_sleep_unless_the_user_says_otherwise(before: str, after: s
     script = f"import os, sys\n{before}\nimport fod_bench\nprint(os.environ.get('GOMP_SPINCOUNT'))"
     done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, env=environment)
     assert done.stdout.strip() == after
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other libraries decide by themselves")
+@pytest.mark.parametrize(
+    ("user", "kept"), [({}, True), ({"MALLOC_MMAP_THRESHOLD_": "131072"}, False)], ids=["kept", "the user's"]
+)
+def test_memory_that_was_freed_is_used_again(user: dict[str, str], kept: bool) -> None:
+    """20 times 8 MB, which are 2048 pages: made anew each time, or once."""
+    script = """
+import resource, sys
+from fod_bench.machine.tuning import keep_freed_memory
+keep_freed_memory()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    bytearray(8 << 20)[::4096]
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=clean | user)
+    assert (int(done.stdout) < 5000) == kept

@@ -135,8 +135,7 @@ class _Block(nn.Module):
                 (output, intra_statistics), (subtracted, inter_statistics) = side_by_side(
                     partial(intra, hidden, hidden), partial(inter, hidden, known), (hidden, known), _tensors
                 )
-                # the residual stands in each branch, (x + Z^g) − (x + Z^e), and cancels
-                mixed = hidden + output - hidden - subtracted
+                mixed = output - subtracted  # the residual stands in each branch, (x + Z^g) − (x + Z^e), and cancels
         mixed = self.norm1(mixed)
         expanded = functional.gelu(self.ffn["fc1"](mixed))
         return self.norm2(mixed + self.ffn["fc2"](expanded)), intra_statistics, inter_statistics

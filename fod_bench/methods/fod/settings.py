@@ -9,6 +9,7 @@ from pydantic import BaseModel, field_validator
 
 from fod_bench.features.offered import backbone_strides
 from fod_bench.methods.fod.cost import forward_flops, parameter_count, step_flops
+from fod_bench.methods.fod.on_cpu import lacking_on_cpu
 from fod_bench.methods.fod.references.specs import MAKER, REFERENCES, MeanReference, ReferenceSpec, reference_spec
 from fod_bench.methods.fod.rules import View, rules, uses_reference
 from fod_bench.methods.settings import BackboneSettings, FirstRow, Levels, Needs, Precision, Work
@@ -31,7 +32,7 @@ class FodSettings(BackboneSettings):
     """Focus the Discrepancy (ICCV 2023)."""
 
     implementation: ClassVar[str] = "fod_bench.methods.fod.method:FodMethod"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     summary: ClassVar[str] = (
         "patches are reconstructed from intra- and inter-image correlations; one transformer per feature level"
     )
@@ -79,8 +80,9 @@ class FodSettings(BackboneSettings):
     evaluate_every: PositiveWholeNumber = 1
     """Epochs between two evaluations on the test split; the last epoch is always evaluated."""
     precision: Precision = "float32"
-    """Precision of the factors of matrix products; sums and all else are float32. `tf32` and `bfloat16` need a GPU;
-    `bfloat16` is the correlation operator's alone, the other products are then in TF32."""
+    """Precision of the factors of matrix products; sums and all else are float32. `tf32` needs a GPU, `bfloat16` a GPU or a CPU
+    with AMX, where it is faster, or with AVX512-BF16, where it is not. On a GPU `bfloat16` is the correlation operator's alone, the
+    other products are then in TF32."""
     zero_gradient_step: Switch = False
     """Repeat an effect of the authors' loop: every level also moves by momentum on the other levels' steps."""
 
@@ -188,6 +190,9 @@ class FodSettings(BackboneSettings):
     def too_small(self, counts: Counts) -> str | None:
         problem = self.reference.too_few(counts.train) if self.uses_reference else None
         return f"reference: {problem}" if problem else None
+
+    def lacking(self, gpu: bool) -> str | None:
+        return None if gpu else lacking_on_cpu(self.precision)
 
     def steps(self, counts: Counts) -> int:
         """Optimiser steps of the training, all levels counted as one; 0 for a measurement, which takes only some."""

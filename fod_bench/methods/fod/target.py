@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
+
+LOWEST_EXPONENT = -40.0
+"""Of a factor: what is below e^−40 = 4e-18, and so nothing beside 1, is 0. Products of two factors are then 0 or normal numbers;
+others cost an Intel processor as much as a hundred multiplications each."""
 
 
 def kernel_widths(raw: Tensor) -> Tensor:
@@ -35,4 +41,8 @@ def _factor(sigma: Tensor, position: Tensor, length: int) -> Tensor:
     """Normalised Gaussian of width `sigma` (B, h, N) around `position` (N,) on 0..length-1: (B, h, N, length)."""
     squared = (torch.arange(length, device=sigma.device) - position[:, None]).square().to(sigma)  # (N, length)
     # softmax(−Δ²/2σ²) is the Gaussian divided by its sum, and stays finite for the narrowest kernel
-    return torch.softmax((-0.5 / sigma.square()).unsqueeze(-1) * squared, -1)
+    exponent = (-0.5 / sigma.square()).unsqueeze(-1) * squared
+    torch.threshold_(
+        exponent.detach(), LOWEST_EXPONENT, -math.inf
+    )  # entries of 0 have no gradient, so it needs no mask
+    return torch.softmax(exponent, -1)

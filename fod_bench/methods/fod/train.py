@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from fod_bench.machine.tuning import keep_freed_memory
 from fod_bench.methods.fod.network import BranchStatistics, FODNetwork, NetworkOutput, NetworkShape
 from fod_bench.methods.fod.precision import Precision, matrix_products
 from fod_bench.methods.fod.recorded import Recorded, Recorder
@@ -104,6 +105,7 @@ class LevelTrainer:
         recorder: Recorder | None = None,
     ) -> None:
         """`recorder`: by which steps are recorded and replayed; None: they are not."""
+        keep_freed_memory()
         self.network = network
         self.weights = weights
         self.precision: Precision = precision

@@ -112,6 +112,17 @@ def test_extremes_stay_finite(spread: float, raw: float) -> None:
     assert all(gradient.isfinite().all() for gradient in gradients(result, [*leaves, widths]))
 
 
+def test_a_target_s_entries_are_normal_numbers_and_those_of_the_equation() -> None:
+    """Processors multiply others far more slowly."""
+    widths = kernel_widths(torch.linspace(-20, 20, 32 * 32 * 2, dtype=torch.float64).view(1, 1, 32 * 32, 2))
+    y, x = target_factors(widths, 32, 32)
+    smallest = [float(part[part > 0].min()) for part in (y, x)]
+    assert smallest[0] * smallest[1] >= torch.finfo(torch.float32).tiny
+    offset = torch.arange(32)[None] - torch.arange(32 * 32)[:, None] // 32
+    kernel = torch.exp(-0.5 * (offset / widths[0, 0, :, :1]).square())  # (N, H), of the vertical width
+    torch.testing.assert_close(y[0, 0], kernel / kernel.sum(-1, keepdim=True), rtol=0, atol=1e-15)
+
+
 def test_equal_target_and_attention_diverge_by_nothing() -> None:
     """The attention is made of the target, with its logarithm as logits."""
     target_y, target_x = target_factors(torch.full((1, 1, 12, 2), 2.0, dtype=torch.float64), 3, 4)

@@ -11,75 +11,80 @@ import math
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from fod_bench.methods.fod.correlation.result import EPSILON, Correlation
+from fod_bench.methods.fod.precision import in_thread
+
+_T = TypeVar("_T")
 
 
-class Rows(NamedTuple):
-    """What a block is computed from, of some heads of one image."""
+class Targets(NamedTuple):
+    """The target's factors of some heads of one image."""
 
-    query: Tensor
-    """(g, R, d), scaled by 1/√d and to base 2."""
     y: Tensor
-    """(g, R, H), the target's factor."""
-    scaled_y: Tensor
-    """The same, divided by ε."""
+    """(g, N, H)."""
     x: Tensor
-    """(g, R, W)."""
+    """(g, N, W)."""
+
+
+class RowSums(NamedTuple):
+    """What the forward pass leaves of each row, of some heads of one image; all to be filled."""
+
+    divergence: Tensor
+    """(g, N): Σ_j (t − p)·(log(1 + t) − log(1 + p))."""
+    entropy: Tensor
+    """(g, N): Σ_j S·log(1 + p)."""
+    highest: Tensor
+    """(g, N, 1), the highest logit."""
+    inverse_sum: Tensor
+    """(g, N, 1), the inverse of the softmax's sum."""
 
 
 class RowGradients(NamedTuple):
-    """What reaches a block in the backward pass, and what it leaves there."""
+    """What reaches the rows of some heads of one image in the backward pass, and what it leaves there."""
 
     highest: Tensor
-    """(g, R, 1), as the forward pass left it."""
+    """(g, N, 1), as the forward pass left it."""
     inverse_sum: Tensor
-    """(g, R, 1), likewise."""
-    upstream: Tensor
-    """(g, R, d), gradient of S·V."""
+    """(g, N, 1), likewise."""
     to_attention: Tensor
-    """(g, R, 1), gradient of the divergence, for what reaches the attention."""
+    """(g, N, 1), gradient of the divergence, for what reaches the attention."""
     to_entropy: Tensor
-    """(g, R, 1), gradient of the entropy."""
-    query: Tensor
-    """(g, R, d), to be filled."""
+    """(g, N, 1), gradient of the entropy."""
     y: Tensor
-    """(g, R, H), to be filled: Σ over x of the gradient with respect to T/ε, before the constant; see `Arithmetic.backward`."""
+    """(g, N, H), to be filled: with u = log(1 + t) − log(1 + p) − (1 + p)/(1 + t), which is dDiv/dT less 1, Σ over x of u·x."""
     x: Tensor
-    """(g, R, W), likewise, Σ over y."""
+    """(g, N, W), likewise, Σ over y of u·y."""
+
+
+Forward = Callable[[slice, Tensor], Tensor]
+"""From rows of the heads and their logits to base 2, (g, R, M), to their attention, which may stand in the same memory."""
+Backward = Callable[[slice, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""From rows, their logits and the gradient of S from S·V, (g, R, M) each, to the attention and the gradient of the logits, which
+may stand in the same memory."""
 
 
 class Arithmetic(Protocol):
     """What is done to the entries of a block: with p = S/ε and t = T/ε, since log(S + ε) = log ε + log(1 + p).
 
-    Log ε cancels in the divergence.
+    Log ε cancels in the divergence. A block has rows of one head, or all rows of several.
     """
 
     def block_elements(self, device: torch.device) -> int:
         """Entries of S worked on at once by a thread."""
         ...
 
-    def forward(
-        self, given: Rows, logits: Tensor, divergence: Tensor, entropy: Tensor, highest: Tensor, inverse_sum: Tensor
-    ) -> Tensor:
-        """The attention (g, R, M), which may stand in the memory of the logits to base 2.
-
-        Filled: Σ_j (t − p)·(log(1 + t) − log(1 + p)) and Σ_j S·log(1 + p), (g, R) each; the highest logit and the inverse of the
-        softmax's sum, (g, R, 1) each.
-        """
+    def forward(self, target: Targets, sums: RowSums) -> Forward:
+        """What some heads' blocks go through in the forward pass; `sums` are filled."""
         ...
 
-    def backward(self, given: Rows, rows: RowGradients, logits: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        """The attention, and the gradient of the logits, each (g, R, M), which may stand in the memory of the two given.
-
-        `gradient` is that of S from S·V. With u = log(1 + t) − log(1 + p) − (1 + p)/(1 + t), `rows.y` gets Σ u·x and `rows.x` gets
-        Σ u·y: dDiv/dT less 1.
-        """
+    def backward(self, target: Targets, rows: RowGradients) -> Backward:
+        """What some heads' blocks go through in the backward pass; sums in `rows` are filled."""
         ...
 
 
@@ -96,15 +101,15 @@ class _Correlate(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, arithmetic: Arithmetic, *inputs: Tensor) -> tuple[Tensor, ...]:
         query = inputs[0]
-        output = torch.empty_like(query, memory_format=torch.contiguous_format)
+        output = torch.empty_like(query)  # in memory as the query, which is a view of the heads side by side
         divergence, entropy = (query.new_empty(query.shape[:-1]) for _ in range(2))
         highest, inverse_sum = (query.new_empty(*query.shape[:-1], 1) for _ in range(2))
 
         def work(head: Head) -> None:
-            for given, made in head.blocks(output, divergence, entropy, highest, inverse_sum):
-                logits = head.logits(given)
-                attention = arithmetic.forward(given, logits, *made[1:])
-                torch.bmm(attention, head.value, out=made[0])
+            sums = RowSums(*(part[head.index] for part in (divergence, entropy, highest, inverse_sum)))
+            attend = arithmetic.forward(head.target, sums)
+            for rows, block, made in head.blocks(output[head.index]):
+                torch.bmm(attend(rows, head.logits(block)), head.value, out=made)
 
         each_head(work, arithmetic, *inputs)
         ctx.arithmetic = arithmetic
@@ -116,38 +121,30 @@ class _Correlate(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         *inputs, highest, inverse_sum = ctx.saved_tensors
-        query, key, value, target_y, target_x = inputs
-        upstream, to_target, to_attention, to_entropy = (
-            gradients[0],
-            *(part[..., None].contiguous() for part in gradients[1:]),
-        )
-        query_gradient = torch.empty_like(query, memory_format=torch.contiguous_format)
-        # transposed, (B, h, d, M): the products that add up here are faster with the long side last
-        key_gradient, value_gradient = (query.new_zeros(tensor.mT.shape) for tensor in (key, value))
+        target_y, target_x = inputs[3:]
+        upstream, to_attention, to_entropy = gradients[0], *(part[..., None].contiguous() for part in gradients[2:])
+        query_gradient, key_gradient, value_gradient = (torch.empty_like(tensor) for tensor in inputs[:3])
         y_gradient, x_gradient = (
             torch.empty_like(factor, memory_format=torch.contiguous_format) for factor in (target_y, target_x)
         )
-        of_rows = (highest, inverse_sum, upstream, to_attention, to_entropy, query_gradient, y_gradient, x_gradient)
+        of_rows = (highest, inverse_sum, to_attention, to_entropy, y_gradient, x_gradient)
 
         def work(head: Head) -> None:
-            value_transposed = head.value.mT.contiguous()
             key_sum, value_sum = key_gradient[head.index], value_gradient[head.index]
-            for given, others in head.blocks(*of_rows):
-                rows = RowGradients(*others)
-                logits = head.logits(given)
-                (gradient,) = workspace(logits.shape, logits, "gradient")
-                torch.bmm(rows.upstream, value_transposed, out=gradient)
-                attention, gradient = ctx.arithmetic.backward(given, rows, logits, gradient)
-                value_sum.baddbmm_(rows.upstream.mT, attention)
-                torch.bmm(gradient, head.key, out=rows.query)
-                key_sum.baddbmm_(given.query.mT, gradient)
+            through = ctx.arithmetic.backward(head.target, RowGradients(*(part[head.index] for part in of_rows)))
+            for rows, block, above, made in head.blocks(upstream[head.index].contiguous(), query_gradient[head.index]):
+                logits, gradient = head.logits(block), head.buffer(block, "gradient")
+                torch.bmm(above, head.value.mT, out=gradient)
+                attention, gradient = through(rows, logits, gradient)
+                more = float(rows.start > 0)  # the first block's products are not added to anything
+                torch.baddbmm(value_sum, attention.mT, above, beta=more, out=value_sum)
+                torch.baddbmm(made, gradient, head.key, beta=0.0, alpha=head.scale, out=made)
+                torch.baddbmm(key_sum, gradient.mT, block, beta=more, alpha=head.scale, out=key_sum)
 
         each_head(work, ctx.arithmetic, *inputs)
-        query_gradient.mul_(query.shape[-1] ** -0.5)
-        key_gradient.mul_(math.log(2.0))  # the queries' factor for base 2 is in it
-        y_gradient.add_(target_x.sum(-1, keepdim=True)).mul_(to_target)
-        x_gradient.add_(target_y.sum(-1, keepdim=True)).mul_(to_target)
-        return None, query_gradient, key_gradient.mT, value_gradient.mT, y_gradient, x_gradient
+        y_gradient.add_(target_x.sum(-1, keepdim=True)).mul_(gradients[1][..., None])
+        x_gradient.add_(target_y.sum(-1, keepdim=True)).mul_(gradients[1][..., None])
+        return None, query_gradient, key_gradient, value_gradient, y_gradient, x_gradient
 
 
 class Head:
@@ -156,36 +153,46 @@ class Head:
     def __init__(self, index: tuple[int, slice], rows: int, *tensors: Tensor) -> None:
         self.index = index
         self._rows = rows
-        query, self.key, self.value, y, x = (tensor[index] for tensor in tensors)
-        # scaled once here, not N×M times
-        query = (query * (query.shape[-1] ** -0.5 / math.log(2.0))).contiguous()
-        self._given = (query, y.contiguous(), (y / EPSILON).contiguous(), x.contiguous())
-        self._key_transposed = self.key.mT.contiguous()
+        # the heads lie side by side in memory; copied apart once they are multiplied faster
+        self._query, self.key, self.value, y, x = (tensor[index].contiguous() for tensor in tensors)
+        self.target = Targets(y, x)
+        self.scale = self.key.shape[-1] ** -0.5
+        self._key_transposed = self.key.mT
+        self._buffers: dict[str, Tensor] = {}
 
-    @classmethod
-    def all(cls, budget: int, threads: int, query: Tensor, key: Tensor, *others: Tensor) -> Iterator[Head]:
-        """Cut the work up so that a block has at most `budget` entries of S, or one row, and each thread a part of the heads."""
+    @staticmethod
+    def parts(budget: int, threads: int, query: Tensor, key: Tensor) -> list[tuple[tuple[int, slice], int]]:
+        """Cut the work up so that a block has at most `budget` entries of S, or one row, and each thread a part of the heads: an
+        image and heads of it, and the rows of a block."""
         images, heads, tokens, _ = query.shape
         rows = max(1, min(tokens, budget // key.shape[-2]))
         group = max(1, min(budget // (rows * key.shape[-2]), -(-heads // threads)))
-        for image in range(images):
-            for head in range(0, heads, group):
-                yield cls((image, slice(head, head + group)), rows, query, key, *others)
+        return [
+            ((image, slice(head, head + group)), rows) for image in range(images) for head in range(0, heads, group)
+        ]
 
-    def blocks(self, *tensors: Tensor) -> Iterator[tuple[Rows, tuple[Tensor, ...]]]:
-        """For every block of query rows: what it is computed from, and its part of each tensor (B, h, N, …).
+    def blocks(self, *tensors: Tensor) -> Iterator[tuple[Any, ...]]:
+        """For every block of query rows: which they are, and their part of the query and of each tensor (g, N, …).
 
         A tensor is cut up in one call: a slice for each block would cost as much as a pass over it.
         """
-        given = zip(*(tensor.split(self._rows, 1) for tensor in self._given), strict=True)
-        others = zip(*(tensor[self.index].split(self._rows, 1) for tensor in tensors), strict=True)
-        for rows, parts in zip(given, others, strict=True):
-            yield Rows(*rows), parts
+        starts = range(0, self._query.shape[1], self._rows)
+        parts = zip(*(tensor.split(self._rows, 1) for tensor in (self._query, *tensors)), strict=True)
+        for start, cut in zip(starts, parts, strict=True):
+            yield slice(start, start + self._rows), *cut
 
-    def logits(self, given: Rows) -> Tensor:
-        """Q·Kᵀ/√d of these rows, to base 2, (g, R, M), in a buffer of this thread."""
-        (logits,) = workspace((*given.query.shape[:2], self.key.shape[1]), self.key, "logits")
-        return torch.bmm(given.query, self._key_transposed, out=logits)
+    def logits(self, block: Tensor) -> Tensor:
+        """Q·Kᵀ/√d of query rows (g, R, d), to base 2, (g, R, M), in a buffer of this thread."""
+        logits, factor = self.buffer(block, "logits"), self.scale / math.log(2.0)
+        return torch.baddbmm(logits, block, self._key_transposed, beta=0.0, alpha=factor, out=logits)
+
+    def buffer(self, block: Tensor, name: str) -> Tensor:
+        """One of this thread's buffers (g, R, M) for query rows (g, R, d)."""
+        whole = self._buffers.get(name)
+        if whole is None:
+            (whole,) = workspace((len(block), self._rows, self.key.shape[1]), self.key, name)
+            self._buffers[name] = whole
+        return whole if block.shape[1] == self._rows else whole[:, : block.shape[1]]
 
 
 def each_head(work: Callable[[Head], None], arithmetic: Arithmetic, *inputs: Tensor) -> None:
@@ -193,12 +200,16 @@ def each_head(work: Callable[[Head], None], arithmetic: Arithmetic, *inputs: Ten
     within one."""
     device = inputs[0].device
     threads = torch.get_num_threads() if device.type == "cpu" else 1
-    heads = Head.all(arithmetic.block_elements(device), threads, *inputs)
+    parts = Head.parts(arithmetic.block_elements(device), threads, *inputs[:2])
+
+    def work_on(part: tuple[tuple[int, slice], int]) -> None:
+        work(Head(*part, *inputs))
+
     if threads == 1:
-        for head in heads:
-            work(head)
+        for part in parts:
+            work_on(part)
     else:
-        _CREW.each(work, heads, threads)
+        _CREW.each(work_on, parts, threads, device)
 
 
 class _Crew:
@@ -208,8 +219,8 @@ class _Crew:
         self._pool: ThreadPoolExecutor | None = None
         self._threads = 0
 
-    def each(self, work: Callable[[Head], None], heads: Iterable[Head], threads: int) -> None:
-        """Do the work of each head in some thread, in the caller's mode."""
+    def each(self, work: Callable[[_T], None], parts: Iterable[_T], threads: int, device: torch.device) -> None:
+        """Do the work of each part in some thread, in the caller's mode and precision."""
         if self._pool is None or self._threads != threads:
             if self._pool is not None:
                 self._pool.shutdown(wait=False)
@@ -217,11 +228,11 @@ class _Crew:
             self._threads = threads
         mode = torch.is_inference_mode_enabled()
 
-        def in_mode(head: Head) -> None:
-            with torch.inference_mode(mode), torch.no_grad():
-                work(head)
+        def in_mode(part: _T) -> None:
+            with torch.inference_mode(mode), torch.no_grad(), in_thread(device):
+                work(part)
 
-        for _ in self._pool.map(in_mode, heads):
+        for _ in self._pool.map(in_mode, parts):
             pass
 
 

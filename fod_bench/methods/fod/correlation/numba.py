@@ -18,10 +18,17 @@ from numba import njit, types
 from numba.extending import intrinsic
 from torch import Tensor
 
-from fod_bench.methods.fod.correlation.blocks import RowGradients, Rows, correlate_in_blocks
+from fod_bench.methods.fod.correlation.blocks import (
+    Backward,
+    Forward,
+    RowGradients,
+    RowSums,
+    Targets,
+    correlate_in_blocks,
+)
 from fod_bench.methods.fod.correlation.result import EPSILON, Correlation
 
-BLOCK_ELEMENTS = 1 << 19
+BLOCK_ELEMENTS = 1 << 18
 """Entries of S worked on at once by a thread. A row fits the nearest cache, so that a block may be large."""
 
 
@@ -32,29 +39,32 @@ def correlate_numba(query: Tensor, key: Tensor, value: Tensor, target_y: Tensor,
             f"the numba implementation works on float32 on a CPU, not on {query.dtype} on {query.device.type}; "
             "tiled works on any"
         )
-    return correlate_in_blocks(_Compiled(), query, key, value, target_y, target_x)
+    return correlate_in_blocks(Compiled(), query, key, value, target_y, target_x)
 
 
-class _Compiled:
+class Compiled:
     """See `fod_bench.methods.fod.correlation.blocks.Arithmetic`."""
 
     def block_elements(self, device: torch.device) -> int:
         return BLOCK_ELEMENTS
 
-    def forward(
-        self, given: Rows, logits: Tensor, divergence: Tensor, entropy: Tensor, highest: Tensor, inverse_sum: Tensor
-    ) -> Tensor:
-        torch.amax(logits, -1, keepdim=True, out=highest)
-        torch.mul(highest, 0.0, out=inverse_sum)  # NaN where a row is not finite, which the loop would not notice
-        _forward(*_flat(logits, given.scaled_y, given.x), *_flat_rows(highest, inverse_sum, divergence, entropy))
-        return logits
+    def forward(self, target: Targets, sums: RowSums) -> Forward:
+        arrays = [*_flat(*target), *_flat_rows(*sums)]
 
-    def backward(self, given: Rows, rows: RowGradients, logits: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        _backward(
-            *_flat(logits, gradient, given.y, given.x, rows.y, rows.x),
-            *_flat_rows(rows.highest, rows.inverse_sum, rows.to_attention, rows.to_entropy),
-        )
-        return logits, gradient
+        def attend(rows: slice, logits: Tensor) -> Tensor:
+            _forward(rows.start, *_flat(logits), *arrays)
+            return logits
+
+        return attend
+
+    def backward(self, target: Targets, rows: RowGradients) -> Backward:
+        arrays = [*_flat(*target, rows.y, rows.x), *_flat_rows(*rows[:4])]
+
+        def through(at: slice, logits: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
+            _backward(at.start, *_flat(logits, gradient), *arrays)
+            return logits, gradient
+
+        return through
 
 
 def _flat(*tensors: Tensor) -> list[Any]:
@@ -77,6 +87,18 @@ def _bits(context, number):
 def _from_bits(context, number):
     """The float32 of an int32's bits."""
     return types.float32(types.int32), lambda _, builder, __, given: builder.bitcast(given[0], ir.FloatType())
+
+
+@intrinsic
+def _widest_vectors(_):
+    """Take vectors of 512 bits where the processor has them; LLVM prefers 256 on Intel's, for the clock rate of early ones."""
+
+    def generate(context, builder, _, __):
+        # llvmlite refuses attributes that it does not know, and writes them as they are
+        set.add(builder.function.attributes, '"prefer-vector-width"="512"')
+        return context.get_dummy_value()
+
+    return types.void(), generate
 
 
 _one, _half, _zero = np.float32(1), np.float32(0.5), np.float32(0)
@@ -108,11 +130,21 @@ _e0, _e1, _e2, _e3, _e4, _e5 = (
     )
 )
 _lowest_exponent, _bias, _mantissa_bits, _root_half = (
-    np.float32(-126),
+    np.float32(-64),
     np.int32(127),
     np.int32(23),
     np.int32(0x3F3504F3),
 )
+_zero_bits, _sign_bit, _without_sign, _infinity, _not_a_number = (
+    np.int32(0),
+    np.int32(31),
+    np.int32(0x7FFFFFFF),
+    np.int32(0x7F800000),
+    np.int32(0x7FC00000),
+)
+
+_PIECE = 64
+"""Terms of a row's sums that are added up in float32."""
 
 _FINITE = {"contract", "nsz", "nnan", "ninf"}
 _inlined = njit(fastmath=_FINITE, error_model="numpy", forceinline=True)
@@ -140,8 +172,14 @@ def _log(x):
 
 
 @_inlined
+def _in_order(bits):
+    """A float32's bits as a number that is larger for a larger one, and back: maxima of integers are taken in vectors."""
+    return bits ^ ((bits >> _sign_bit) & _without_sign)
+
+
+@_inlined
 def _exp2(x):
-    """2^x of a number that is not positive; at least 2^−126."""
+    """2^x of a number that is not positive; at least 2^−64, so that what it is multiplied with stays a normal number."""
     x = max(x, _lowest_exponent)
     whole = np.int32(x - _half)  # rounded: the cast cuts towards zero
     r = x - np.float32(whole)
@@ -150,62 +188,82 @@ def _exp2(x):
 
 
 @_compiled
-def _forward(logits, scaled_y, x, highest, inverse_sum, divergence, entropy):
-    """`Arithmetic.forward` of rows (R, M): logits become the attention. `highest` is given, and 0 or NaN as `inverse_sum`."""
-    width = x.shape[1]
+def _forward(first, logits, y, x, divergence, entropy, highest, inverse_sum):
+    """`Arithmetic.forward` of rows (R, M), the head's rows from `first` on: logits become the attention."""
+    _widest_vectors()
+    width, of_target = (
+        x.shape[1],
+        np.empty(logits.shape[1], np.float32),
+    )  # a row of T/ε: lines may be shorter than a vector
     for row in range(len(logits)):
-        entries, x_row, most, total = logits[row], x[row], highest[row], _zero
+        entries, at = logits[row], first + row
+        x_row, order, largest, total = x[at], _in_order(_bits(entries[0])), _zero_bits, _zero
+        for j in range(len(entries)):
+            bits = _bits(entries[j])
+            order, largest = max(order, _in_order(bits)), max(largest, bits & _without_sign)
+        most = _from_bits(_in_order(order))
         for j in range(len(entries)):
             power = _exp2(entries[j] - most)
             entries[j] = power
             total += power
-        scale = inverse_sum[row] + _one / total
-        divergence_sum = entropy_sum = 0.0  # float64: their terms cancel
-        for at_y in range(scaled_y.shape[1]):
-            line, factor = entries[at_y * width : (at_y + 1) * width], scaled_y[row, at_y]
-            line_divergence = line_entropy = _zero
+        # what is not finite the loops would not notice: then the row is NaN
+        scale = _one / total if largest < _infinity else _from_bits(_not_a_number)
+        for at_y in range(y.shape[1]):
+            factor = y[at, at_y] * _per_epsilon
             for j in range(width):
-                s = line[j] * scale
-                line[j] = s
-                p, t = s * _per_epsilon, factor * x_row[j]
+                of_target[at_y * width + j] = factor * x_row[j]
+        divergence_sum = entropy_sum = 0.0  # float64: their terms cancel
+        for start in range(0, len(entries), _PIECE):
+            piece, target = entries[start : start + _PIECE], of_target[start : start + _PIECE]
+            piece_divergence = piece_entropy = _zero
+            for j in range(len(piece)):
+                s = piece[j] * scale
+                piece[j] = s
+                p, t = s * _per_epsilon, target[j]
                 log_p = _log(p + _one)
-                line_divergence += (t - p) * (_log(t + _one) - log_p)
-                line_entropy += s * log_p
-            divergence_sum += line_divergence
-            entropy_sum += line_entropy
-        inverse_sum[row], divergence[row], entropy[row] = scale, divergence_sum, entropy_sum
+                piece_divergence += (t - p) * (_log(t + _one) - log_p)
+                piece_entropy += s * log_p
+            divergence_sum += piece_divergence
+            entropy_sum += piece_entropy
+        divergence[at], entropy[at], highest[at], inverse_sum[at] = divergence_sum, entropy_sum, most, scale
 
 
 @_compiled
-def _backward(logits, gradient, y, x, y_gradient, x_gradient, highest, inverse_sum, to_attention, to_entropy):
-    """`Arithmetic.backward` of rows (R, M): logits become the attention, its gradient becomes theirs."""
-    width = x.shape[1]
+def _backward(first, logits, gradient, y, x, y_gradient, x_gradient, highest, inverse_sum, to_attention, to_entropy):
+    """`Arithmetic.backward` of rows (R, M), the head's rows from `first` on: logits become the attention, its gradient theirs."""
+    _widest_vectors()
+    width, of_target = x.shape[1], np.empty(logits.shape[1], np.float32)
     for row in range(len(logits)):
-        entries, entries_gradient, x_row, x_sums = logits[row], gradient[row], x[row], x_gradient[row]
-        most, scale, weight, entropy_weight = highest[row], inverse_sum[row], to_attention[row], to_entropy[row]
+        at = first + row
+        entries, entries_gradient, x_row, x_sums = logits[row], gradient[row], x[at], x_gradient[at]
+        most, scale, weight, entropy_weight = highest[at], inverse_sum[at], to_attention[at], to_entropy[at]
         x_sums[:] = _zero
         total = _zero
         for at_y in range(y.shape[1]):
-            first, factor = at_y * width, y[row, at_y]
-            line, line_gradient = entries[first : first + width], entries_gradient[first : first + width]
-            scaled, y_sum = factor * _per_epsilon, _zero
+            scaled = y[at, at_y] * _per_epsilon
             for j in range(width):
-                s = _exp2(line[j] - most) * scale
-                line[j] = s
-                p, t = s * _per_epsilon + _one, scaled * x_row[j] + _one  # (S + ε)/ε and (T + ε)/ε
-                log_p = _log(p)
-                log_ratio = _log(t) - log_p
-                inverse = _one / (p * t)  # one division for both
-                inverse_p = inverse * t
-                # dDiv/dT less 1, as in `tiled.py`
-                u = log_ratio - p * p * inverse
+                of_target[at_y * width + j] = scaled * x_row[j]
+        for j in range(len(entries)):
+            s = _exp2(entries[j] - most) * scale
+            entries[j] = s
+            p, t = s * _per_epsilon + _one, of_target[j] + _one  # (S + ε)/ε and (T + ε)/ε
+            log_p = _log(p)
+            log_ratio = _log(t) - log_p
+            inverse = _one / (p * t)  # one division for both
+            inverse_p = inverse * t
+            # dDiv/dT less 1, as in `tiled.py`
+            of_target[j] = log_ratio - p * p * inverse
+            # dDiv/dS and dEnt/dS but for what is constant along a row, which the softmax's gradient removes
+            v = entries_gradient[j] - weight * (log_ratio + t * inverse_p) + entropy_weight * (inverse_p - log_p)
+            v *= s
+            entries_gradient[j] = v
+            total += v
+        for at_y in range(y.shape[1]):
+            factor, y_sum = y[at, at_y], _zero
+            for j in range(width):
+                u = of_target[at_y * width + j]
                 y_sum += u * x_row[j]
                 x_sums[j] += u * factor
-                # dDiv/dS and dEnt/dS but for what is constant along a row, which the softmax's gradient removes
-                v = line_gradient[j] - weight * (log_ratio + t * inverse_p) + entropy_weight * (inverse_p - log_p)
-                v *= s
-                line_gradient[j] = v
-                total += v
-            y_gradient[row, at_y] = y_sum
+            y_gradient[at, at_y] = y_sum
         for j in range(len(entries)):
             entries_gradient[j] -= entries[j] * total
