@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -18,6 +17,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from fod_bench.methods.fod.correlation.result import EPSILON, Correlation
+from fod_bench.methods.fod.crew import CREW
 
 
 class Rows(NamedTuple):
@@ -198,34 +198,7 @@ def each_head(work: Callable[[Head], None], arithmetic: Arithmetic, *inputs: Ten
         for head in heads:
             work(head)
     else:
-        _CREW.each(work, heads, threads)
-
-
-class _Crew:
-    """Threads in each of which PyTorch has one thread of its own."""
-
-    def __init__(self) -> None:
-        self._pool: ThreadPoolExecutor | None = None
-        self._threads = 0
-
-    def each(self, work: Callable[[Head], None], heads: Iterable[Head], threads: int) -> None:
-        """Do the work of each head in some thread, in the caller's mode."""
-        if self._pool is None or self._threads != threads:
-            if self._pool is not None:
-                self._pool.shutdown(wait=False)
-            self._pool = ThreadPoolExecutor(threads, "correlate", initializer=torch.set_num_threads, initargs=(1,))
-            self._threads = threads
-        mode = torch.is_inference_mode_enabled()
-
-        def in_mode(head: Head) -> None:
-            with torch.inference_mode(mode), torch.no_grad():
-                work(head)
-
-        for _ in self._pool.map(in_mode, heads):
-            pass
-
-
-_CREW = _Crew()
+        CREW.map(work, heads, threads)
 
 
 class _Workspace(threading.local):
