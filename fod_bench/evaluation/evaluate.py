@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
@@ -21,6 +23,9 @@ from fod_bench.evaluation.ranking import (
     rank_positives,
     region_weights,
 )
+
+AT_ONCE = 2
+"""Scorings whose pixel metrics are computed at once on a CPU. Each has maps of all images and a sorted copy of them in memory."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,7 @@ def evaluate(
     """
     found: dict[str, dict[MetricName, float | None]] = {}
     undefined: dict[str, str] = {}
-    for score, images, pixels in _by_scoring(scorings, truth):
+    for score, images, pixels in _ahead(_by_scoring(scorings, truth)):
         values: dict[MetricName, float] = {}
         try:
             values |= image_metrics(images, truth.labels)
@@ -97,9 +102,25 @@ def _undefined(side: Side, reason: str) -> dict[str, str]:
 
 PixelMetrics = Callable[[], dict[MetricName, float]]
 """Raises `UndefinedMetricError`, `NonFiniteScoresError`."""
+Measured = tuple[str, NDArray[Any], PixelMetrics]
+"""Of a scoring its name, the images' scores, and the pixel metrics when they are asked for."""
 
 
-def _by_scoring(scorings: Iterable[ScoreMaps], truth: Truth) -> Iterator[tuple[str, NDArray[Any], PixelMetrics]]:
+def _ahead(scorings: Iterable[Measured]) -> Iterator[Measured]:
+    """The same, where PyTorch has several threads with the pixel metrics of two scorings, mostly a sort each, computed at once."""
+    if torch.get_num_threads() == 1:
+        yield from scorings
+        return
+    with ThreadPoolExecutor(AT_ONCE, "pixel-metrics") as pool:
+        pending: deque[Measured] = deque()
+        for score, images, pixels in scorings:
+            pending.append((score, images, pool.submit(pixels).result))
+            if len(pending) == AT_ONCE:
+                yield pending.popleft()
+        yield from pending
+
+
+def _by_scoring(scorings: Iterable[ScoreMaps], truth: Truth) -> Iterator[Measured]:
     """Of each scoring its name, the images' scores and the pixel metrics; from a device all at once, when all is done there."""
     waiting = []
     for scoring in scorings:

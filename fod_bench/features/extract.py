@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -46,9 +46,7 @@ def extract(requests: Sequence[FeatureRequest], device: torch.device) -> list[Fe
             f"where the job was planned ({request.maps or 'plainly'}); use one version of timm everywhere"
         )
     forms = [one.pooled for one in requests]
-    train, test = (
-        _run(backbone, category, samples, resize, device, forms) for samples in (category.train, category.test)
-    )
+    train, test = _run(backbone, category, resize, device, forms)
     made = []
     for one in requests:
         channels = {str(level): array.shape[-1] for level, array in train[one.pooled].items()}
@@ -63,7 +61,7 @@ def read_images(request: ImageRequest) -> ImageSet:
     require_images(category)
     train, test = (
         np.stack([image for batch in _read_ahead(category, samples, partial(square, resize=resize)) for image in batch])
-        for samples in (category.train, category.test)
+        for samples in (_batches(category.train), _batches(category.test))
     )
     return ImageSet(request.key, train, test, _manifest(request))
 
@@ -84,45 +82,55 @@ def _manifest(request: SetRequest) -> dict[str, Any]:
 def _run(
     backbone: Backbone,
     category: Category,
-    samples: list[Sample],
     resize: Resize,
     device: torch.device,
     forms: Sequence[bool],
-) -> dict[bool, dict[int, NDArray[np.float32]]]:
-    """`{pooled: {stride: (n, s/stride, s/stride, C)}}` of the samples, of the forms asked for."""
-    features: dict[bool, dict[int, NDArray[np.float32]]] = {pooled: {} for pooled in forms}
-    start = 0
-    for images in _read_ahead(category, samples, partial(preprocess_image, resize=resize)):
-        batch = np.stack(images)  # (≤ BATCH, 3, s, s)
-        maps = backbone.maps_of(torch.from_numpy(batch).to(device, non_blocking=True))
-        for pooled, found in features.items():
-            for level, values in zip(backbone.levels, backbone.features(maps, pooled=pooled), strict=True):
-                if level not in found:
-                    found[level] = np.empty((len(samples), *values.shape[1:]), np.float32)
-                found[level][start : start + len(batch)] = values.cpu().numpy()
-        start += len(batch)
-    return features
+) -> list[dict[bool, dict[int, NDArray[np.float32]]]]:
+    """Of each split `{pooled: {stride: (n, s/stride, s/stride, C)}}`, of the forms asked for."""
+    splits = [_batches(samples) for samples in (category.train, category.test)]
+    prepared = _read_ahead(
+        category, [batch for split in splits for batch in split], partial(preprocess_image, resize=resize)
+    )
+    made = []
+    for split, samples in zip(splits, (category.train, category.test), strict=True):
+        features: dict[bool, dict[int, NDArray[np.float32]]] = {pooled: {} for pooled in forms}
+        for number, images in enumerate(islice(prepared, len(split))):
+            batch = np.stack(images)  # (≤ BATCH, 3, s, s)
+            maps = backbone.maps_of(torch.from_numpy(batch).to(device, non_blocking=True))
+            for pooled, found in features.items():
+                for level, values in zip(backbone.levels, backbone.features(maps, pooled=pooled), strict=True):
+                    if level not in found:
+                        found[level] = np.empty((len(samples), *values.shape[1:]), np.float32)
+                    found[level][number * BATCH :][: len(batch)] = values.cpu().numpy()
+        made.append(features)
+    return made
+
+
+def _batches(samples: list[Sample]) -> list[list[Sample]]:
+    return [samples[start : start + BATCH] for start in range(0, len(samples), BATCH)]
 
 
 def _read_ahead(
-    category: Category, samples: list[Sample], prepare: Callable[[Image.Image], NDArray[Any]]
+    category: Category, batches: list[list[Sample]], prepare: Callable[[Image.Image], NDArray[Any]]
 ) -> Iterator[list[NDArray[Any]]]:
-    """Prepared images in order, `BATCH` at a time, with two more batches being read meanwhile."""
+    """Prepared images of each batch in order, with two more batches being read meanwhile."""
 
     def read(sample: Sample) -> NDArray[Any]:
         return prepare(category.read_image(sample))
 
     readers = max(1, cores() - 1)
     with ThreadPoolExecutor(readers, thread_name_prefix="read-image") as pool:
-        waiting = iter(samples)
-        pending: list[Future[NDArray[Any]]] = []
+        waiting = iter(batches)
+        pending: list[list[Future[NDArray[Any]]]] = []
         try:
             while True:
-                pending += [pool.submit(read, sample) for sample in islice(waiting, 3 * BATCH - len(pending))]
+                pending += [
+                    [pool.submit(read, sample) for sample in batch] for batch in islice(waiting, 3 - len(pending))
+                ]
                 if not pending:
                     return
-                yield [future.result() for future in pending[:BATCH]]
-                del pending[:BATCH]
+                yield [future.result() for future in pending[0]]
+                del pending[0]
         finally:
-            for future in pending:
+            for future in chain.from_iterable(pending):
                 future.cancel()

@@ -184,6 +184,15 @@ class Packable(Protocol):
 
 
 @runtime_checkable
+class Preparable(Protocol):
+    """Ability of a detector: what its scores need and no image changes can be computed once for many calls."""
+
+    def prepared(self) -> Detector:
+        """A detector that gives the same and has computed that. It stands for what has been learned so far, and no more."""
+        ...
+
+
+@runtime_checkable
 class Anchored(Protocol):
     """Ability of a method's class: its `scorings` compare the images of a test set with each other. With anchors, taken once of the
     test set, an image is scored by itself, and one of the test set as it was among the others."""

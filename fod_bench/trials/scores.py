@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fod_bench.evaluation.maps import ScoreMaps
 from fod_bench.features.arrays import as_tensor
-from fod_bench.methods.base import Anchored, Batch, Detector, Split
+from fod_bench.methods.base import Anchored, Batch, Detector, Preparable, Split
 from fod_bench.methods.registry import method_class
 from fod_bench.records.checkpoints import State
 from fod_bench.records.record import Training
@@ -29,6 +29,8 @@ class TestImages:
 
     def parts(self, detector: Detector) -> dict[str, Tensor]:
         """`Detector.parts` of all of them."""
+        if isinstance(detector, Preparable):
+            detector = detector.prepared()
         found = [detector.parts(batch) for batch in self._batches()]
         return {name: torch.cat([parts[name] for parts in found]) for name in found[0]}
 

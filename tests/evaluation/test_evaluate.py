@@ -42,6 +42,22 @@ def test_every_scoring_gets_every_metric() -> None:
         assert values["pixel_f1_max"] == f1_max(pixels, MASKS)
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_scorings_side_by_side_get_what_they_get_one_after_the_other(count: int) -> None:
+    given = [scoring(f"rec@{seed}", seed) for seed in range(count)]
+    expected = [evaluate([one], Truth(LABELS, MASKS))[0] for one in given]
+    torch.set_num_threads(2)
+    try:
+        found, undefined = evaluate(iter(given), Truth(LABELS, MASKS))
+        given[-1].pixels[0, 0, 0] = np.nan
+        with pytest.raises(NonFiniteScoresError):
+            evaluate(iter(given), Truth(LABELS, MASKS))
+    finally:
+        torch.set_num_threads(1)
+    assert undefined == {} and found == {name: values for one in expected for name, values in one.items()}
+    assert list(found) == [one.score for one in given]
+
+
 @pytest.mark.parametrize(
     ("chosen", "reasons"),
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from fod_bench.datasets import Category, SyntheticSettings, open_category
+from fod_bench.datasets import Category, Sample, SyntheticSettings, open_category
 from fod_bench.errors import DatasetError, JobError, TrialError, WeightsError
 from fod_bench.features import extract as extraction
 from fod_bench.features.backbone import Backbone
@@ -126,6 +127,27 @@ class TestExtraction:
                     assert features[stride].dtype == np.float32 and features[stride][index].shape == twin.shape
                     scale = np.abs(twin).max()
                     np.testing.assert_allclose(features[stride][index], twin, atol=1e-5 * scale, rtol=1e-5)
+
+    def test_test_images_are_read_while_the_backbone_works_on_the_last_training_images(
+        self, category: Category, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(extraction, "BATCH", len(category.train))  # one batch of the training images
+        test_image_read, seen = Event(), []
+        read, maps_of = type(category).read_image, Backbone.maps_of
+
+        def watched(self: Category, sample: Sample) -> Image.Image:
+            if sample in category.test:
+                test_image_read.set()
+            return read(self, sample)
+
+        def waiting(self: Backbone, images: torch.Tensor) -> list[torch.Tensor]:
+            seen.append(test_image_read.wait(10))
+            return maps_of(self, images)
+
+        monkeypatch.setattr(type(category), "read_image", watched)
+        monkeypatch.setattr(Backbone, "maps_of", waiting)
+        extract([request(category)], CPU)
+        assert all(seen)
 
     def test_masks_and_labels_stand_in_the_order_of_the_images(self, folder: Path, category: Category) -> None:
         truth = make_truth(request(category).truth).truth

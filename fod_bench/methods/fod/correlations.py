@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from fod_bench.methods.fod.correlation.result import Correlation
-from fod_bench.methods.fod.network import Branch, FODNetwork
+from fod_bench.methods.fod.network import Branch, FODNetwork, ReferenceSide
 
 
 @torch.inference_mode()
 def correlations(
-    network: FODNetwork, features: Tensor, reference: Tensor | None, patches: Sequence[int]
+    network: FODNetwork, features: Tensor, reference: Tensor | ReferenceSide | None, patches: Sequence[int]
 ) -> dict[str, Tensor]:
     """Of patches (p,) of an image with features (1, N, C): `intra` and `inter`, as far as the view has them, each
     (layers, h, p, N). Several references of one position count together, so that every row sums to one."""

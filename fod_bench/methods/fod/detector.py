@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from fod_bench.evaluation.maps import ScoreMaps
 from fod_bench.methods.base import Batch
 from fod_bench.methods.fod.correlations import correlations
-from fod_bench.methods.fod.network import FODNetwork
+from fod_bench.methods.fod.crew import CREW
+from fod_bench.methods.fod.network import FODNetwork, ReferenceSide
 from fod_bench.methods.fod.precision import Precision, matrix_products
 from fod_bench.methods.fod.references.lookup import Lookup
 from fod_bench.methods.fod.rules import Rule, rules
@@ -24,24 +25,53 @@ class FodDetector:
     """See `fod_bench.methods.base.Detector`."""
 
     def __init__(
-        self, networks: Mapping[int, FODNetwork], references: Mapping[int, Lookup], precision: Precision
+        self,
+        networks: Mapping[int, FODNetwork],
+        references: Mapping[int, Lookup],
+        precision: Precision,
+        sides: Mapping[int, ReferenceSide] | None = None,
     ) -> None:
-        """Networks by level, and references by level where the view has some."""
+        """Networks by level, and references by level where the view has some; `sides`: see `prepared`."""
         self._networks, self._references, self._precision = networks, references, precision
+        self._sides = sides
+
+    def prepared(self) -> FodDetector:
+        """See `fod_bench.methods.base.Preparable`: with what the networks make of references that are the same for all images."""
+        return FodDetector(self._networks, self._references, self._precision, self._reference_sides())
 
     @torch.inference_mode()
     def parts(self, images: Batch) -> dict[str, Tensor]:
-        """`<level>/<part>` (n, H, W): the reconstruction error, and the divergences that the view has."""
+        """`<level>/<part>` (n, H, W): the reconstruction error, and the divergences that the view has.
+
+        A GPU works on all images at once. On a CPU every image is worked on by itself, which its caches have room for, and as many
+        side by side as PyTorch has threads; fewer images than that are worked on one after the other by all threads.
+        """
+        sides = self._reference_sides() if self._sides is None else self._sides
+        count, device = len(images), next(iter(images.pooled.values())).device
+        one_by_one = device.type == "cpu"
+        pieces = [slice(at, at + 1) for at in range(count)] if one_by_one else [slice(None)]
+        # the finest level first: at the end the threads then wait for each other least
+        works = [(level, piece) for level in sorted(self._networks) for piece in pieces]
+        given = {level: self._reference(level, images, sides) for level in self._networks}
+
+        def score(work: tuple[int, slice]) -> PatchScores:
+            level, piece = work
+            reference = given[level]
+            if isinstance(reference, Tensor):
+                reference = reference[piece]
+            # in memory of its own: where an image lies among others would change the last bits of a product on a CPU
+            features = images.pooled[level][piece].flatten(1, 2).clone()  # (n or 1, N, C)
+            return patch_scores(self._networks[level](features, reference), features)
+
+        threads = torch.get_num_threads() if one_by_one else 1
+        with matrix_products(self._precision, device):
+            scored = CREW.map(score, works, threads) if 1 < threads <= count else [score(work) for work in works]
         found = {}
-        for level, network in self._networks.items():
-            grid = images.pooled[level]  # (n, H, W, C)
-            features = grid.flatten(1, 2)  # (n, N, C)
-            reference = self._reference(level, images)
-            with matrix_products(self._precision, features.device):
-                output = network(features, reference)
-            for name, part in patch_scores(output, features)._asdict().items():
-                if part is not None:
-                    found[f"{level}/{name}"] = part.view(grid.shape[:3])
+        for level in self._networks:
+            of_level = [scores for (at, _), scores in zip(works, scored, strict=True) if at == level]
+            for name, parts in zip(PatchScores._fields, zip(*of_level, strict=True), strict=True):
+                if parts[0] is not None:
+                    found[f"{level}/{name}"] = torch.cat(parts).view(images.pooled[level].shape[:3])
         return found
 
     def correlations(self, images: Batch, places: Sequence[tuple[float, float]]) -> dict[str, Tensor]:
@@ -51,17 +81,33 @@ class FodDetector:
             grid = images.pooled[level][:1]  # (1, H, W, C)
             height, width = grid.shape[1:3]
             patches = [int(down * height) * width + int(across * width) for down, across in places]
-            reference = self._reference(level, Batch({level: grid}))
+            reference = self._reference(level, Batch({level: grid}), {})
             for branch, rows in correlations(network, grid.flatten(1, 2), reference, patches).items():
                 found[f"{level}/{branch}"] = rows.unflatten(-1, (height, width))
         return found
 
-    def _reference(self, level: int, images: Batch) -> Tensor | None:
+    def _reference(
+        self, level: int, images: Batch, sides: Mapping[int, ReferenceSide]
+    ) -> Tensor | ReferenceSide | None:
+        """What the level's network is given beside the features of the images; of an image as an entry of the first axis."""
         if not self._references:
             return None
+        if level in sides:
+            return sides[level]
         lookup = self._references[level]
         rows = images.reference_rows.get(level)
         return lookup.of(lookup.find(images.pooled[level]) if rows is None else rows.flatten(1))
+
+    @torch.inference_mode()
+    def _reference_sides(self) -> dict[int, ReferenceSide]:
+        """By level, where the references do not depend on the image."""
+        sides = {}
+        for level, lookup in self._references.items():
+            if not lookup.depends_on_image:
+                reference = lookup.of(None)
+                with matrix_products(self._precision, reference.device):
+                    sides[level] = self._networks[level].reference_side(reference)
+        return sides
 
 
 @torch.inference_mode()

@@ -174,7 +174,7 @@ class FodMethod:
         if uses_reference(setting["views"]):
             spec = setting.get("reference", {})
             references = {level: Lookup(context.reference.levels[level], spec, device) for level in networks}
-        return FodDetector(networks, references, precision)
+        return FodDetector(networks, references, precision).prepared()
 
     @classmethod
     def graph(cls, setting: dict[str, Any], weights: State, context: Context, score: str, anchors: State) -> FodGraph:

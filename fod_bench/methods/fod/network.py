@@ -6,6 +6,7 @@ Shape letters: B images, N = H·W patches, M references per patch, C feature cha
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -47,6 +48,19 @@ class BranchStatistics(NamedTuple):
     entropy: Tensor
 
 
+class KeyValue(NamedTuple):
+    """What a branch's queries are correlated with: projections of references, for each image or the same for all."""
+
+    key: Tensor
+    """(B or 1, h, N·M, k), k = D/h."""
+    value: Tensor
+    """(B or 1, h, N·M, k)."""
+
+
+ReferenceSide = list[KeyValue]
+"""Of every layer's inter-image branch: all that the network computes of references and not of an image."""
+
+
 class NetworkOutput(NamedTuple):
     """What one forward pass gives; a branch the view does not have is None."""
 
@@ -75,25 +89,35 @@ class FODNetwork(nn.Module):
         position = position_code(shape.d_model, shape.height, shape.width)
         self.register_buffer("position", position, persistent=False)
 
-    def forward(self, features: Tensor, reference: Tensor | None = None) -> NetworkOutput:
+    def forward(self, features: Tensor, reference: Tensor | ReferenceSide | None = None) -> NetworkOutput:
         """Reconstruct `features` (B, N, C), correlating with `reference` where the view has inter-correlation.
 
-        `reference` is (B or 1, N·M, C): the M references of the first patch, then those of the next.
+        `reference` is (B or 1, N·M, C): the M references of the first patch, then those of the next; or what `reference_side` has
+        made of it.
         """
         hidden = self.embed(features) + self.position  # (B, N, D)
-        known = self._known(reference, features.shape[0]) if self.ref_embed is not None else None
+        known: Sequence[Tensor | KeyValue | None] = [None] * len(self.layers)
+        if isinstance(reference, list):
+            known = reference
+        elif self.ref_embed is not None:
+            known = [self._known(reference).expand(features.shape[0], -1, -1)] * len(self.layers)
         intra: list[BranchStatistics] = []
         inter: list[BranchStatistics] = []
-        for layer in self.layers:
-            hidden, intra_statistics, inter_statistics = layer(hidden, known)
+        for layer, of_layer in zip(self.layers, known, strict=True):
+            hidden, intra_statistics, inter_statistics = layer(hidden, of_layer)
             if intra_statistics is not None:
                 intra.append(intra_statistics)
             if inter_statistics is not None:
                 inter.append(inter_statistics)
         return NetworkOutput(self.out(self.norm(hidden)), _mean(intra), _mean(inter))
 
-    def _known(self, reference: Tensor | None, images: int) -> Tensor:
-        """The embedded references of a batch, each with the position code of its patch: (B, N·M, D)."""
+    def reference_side(self, reference: Tensor) -> ReferenceSide:
+        """What images are correlated with in every layer, of a view with inter-correlation; `reference` as in `forward`."""
+        known = self._known(reference)
+        return [layer.inter.key_value(known) for layer in self.layers]
+
+    def _known(self, reference: Tensor | None) -> Tensor:
+        """The embedded references, each with the position code of its patch: (B or 1, N·M, D)."""
         assert self.ref_embed is not None
         if reference is None:
             raise ValueError(f"the view {self.shape.view!r} needs reference features")
@@ -101,7 +125,8 @@ class FODNetwork(nn.Module):
         if reference.shape[1] % patches:
             raise ValueError(f"{reference.shape[1]} references are not the same number for each of {patches} patches")
         position = self.position.repeat_interleave(reference.shape[1] // patches, 0)  # (N·M, D)
-        return (self.ref_embed(reference) + position).expand(images, -1, -1)
+        embedded: Tensor = self.ref_embed(reference) + position
+        return embedded
 
 
 class _Block(nn.Module):
@@ -118,7 +143,7 @@ class _Block(nn.Module):
         self.norm2 = nn.LayerNorm(size)
 
     def forward(
-        self, hidden: Tensor, known: Tensor | None
+        self, hidden: Tensor, known: Tensor | KeyValue | None
     ) -> tuple[Tensor, BranchStatistics | None, BranchStatistics | None]:
         intra, inter = self.intra, self.inter
         intra_statistics = inter_statistics = None
@@ -133,7 +158,7 @@ class _Block(nn.Module):
                 mixed = hidden + output
             else:
                 (output, intra_statistics), (subtracted, inter_statistics) = side_by_side(
-                    partial(intra, hidden, hidden), partial(inter, hidden, known), (hidden, known), _tensors
+                    partial(intra, hidden, hidden), partial(inter, hidden, known), (hidden, *_given(known)), _tensors
                 )
                 mixed = output - subtracted  # the residual stands in each branch, (x + Z^g) − (x + Z^e), and cancels
         mixed = self.norm1(mixed)
@@ -153,18 +178,25 @@ class Branch(nn.Module):
         self.sigma = nn.Linear(size, 2 * shape.heads) if target else None
         self.correlate = correlate
 
-    def forward(self, hidden: Tensor, known: Tensor) -> tuple[Tensor, BranchStatistics | None]:
-        """Correlate `hidden` (B, N, D), the queries, with `known` (B, N·M, D): Z (B, N, D) and the statistics."""
-        query, key, value = (
-            self._split(projected) for projected in (self.query(hidden), self.key(known), self.value(known))
-        )
+    def forward(self, hidden: Tensor, known: Tensor | KeyValue) -> tuple[Tensor, BranchStatistics | None]:
+        """Correlate `hidden` (B, N, D), the queries, with `known` (B, N·M, D) or what `key_value` has made of it: Z (B, N, D) and
+        the statistics."""
+        query = self._split(self.query(hidden))
+        if isinstance(known, KeyValue):
+            key, value = (each.expand(query.shape[0], -1, -1, -1) for each in known)
+        else:
+            key, value = self.key_value(known)
         if self.sigma is None:
             return self._merge(functional.scaled_dot_product_attention(query, key, value)), None
         widths = kernel_widths(self._split(self.sigma(hidden)))  # (B, h, N, 2)
-        references = known.shape[1] // hidden.shape[1]
+        references = key.shape[-2] // hidden.shape[1]
         correlation = self.correlate(query, key, value, *target_factors(widths, *self.grid, references))
         statistics = BranchStatistics(*(part.mean(1) for part in correlation[1:]))
         return self._merge(correlation.output), statistics
+
+    def key_value(self, known: Tensor) -> KeyValue:
+        """Keys and values of `known` (B or 1, N·M, D)."""
+        return KeyValue(self._split(self.key(known)), self._split(self.value(known)))
 
     def _split(self, tensor: Tensor) -> Tensor:
         """(B, N, h·k) to (B, h, N, k)."""
@@ -173,6 +205,11 @@ class Branch(nn.Module):
     def _merge(self, tensor: Tensor) -> Tensor:
         """(B, h, N, k) to (B, N, h·k)."""
         return tensor.transpose(1, 2).flatten(-2)
+
+
+def _given(known: Tensor | KeyValue) -> Sequence[Tensor]:
+    """The tensors in what a branch is given."""
+    return known if isinstance(known, KeyValue) else [known]
 
 
 def _tensors(result: tuple[Tensor, BranchStatistics | None]) -> list[Tensor]:

@@ -9,18 +9,15 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple, Protocol, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from fod_bench.methods.fod.correlation.result import EPSILON, Correlation
-from fod_bench.methods.fod.precision import in_thread
-
-_T = TypeVar("_T")
+from fod_bench.methods.fod.crew import CREW
 
 
 class Targets(NamedTuple):
@@ -209,34 +206,7 @@ def each_head(work: Callable[[Head], None], arithmetic: Arithmetic, *inputs: Ten
         for part in parts:
             work_on(part)
     else:
-        _CREW.each(work_on, parts, threads, device)
-
-
-class _Crew:
-    """Threads in each of which PyTorch has one thread of its own."""
-
-    def __init__(self) -> None:
-        self._pool: ThreadPoolExecutor | None = None
-        self._threads = 0
-
-    def each(self, work: Callable[[_T], None], parts: Iterable[_T], threads: int, device: torch.device) -> None:
-        """Do the work of each part in some thread, in the caller's mode and precision."""
-        if self._pool is None or self._threads != threads:
-            if self._pool is not None:
-                self._pool.shutdown(wait=False)
-            self._pool = ThreadPoolExecutor(threads, "correlate", initializer=torch.set_num_threads, initargs=(1,))
-            self._threads = threads
-        mode = torch.is_inference_mode_enabled()
-
-        def in_mode(part: _T) -> None:
-            with torch.inference_mode(mode), torch.no_grad(), in_thread(device):
-                work(part)
-
-        for _ in self._pool.map(in_mode, parts):
-            pass
-
-
-_CREW = _Crew()
+        CREW.map(work_on, parts, threads)
 
 
 class _Workspace(threading.local):
