@@ -17,11 +17,11 @@ LIMIT_SECONDS = 1800.0
 """Many times what an idle machine takes: this is only for a sweep that hangs."""
 
 
-@pytest.mark.parametrize("cut_off", [[], ["--reaches-store"]], ids=["from all", "from the head"])
-def test_one_host_is_cut_off_one_is_killed_and_the_records_are_those_of_a_quiet_run(cut_off: list[str]) -> None:
+def test_one_host_is_cut_off_one_is_killed_and_the_records_are_those_of_a_quiet_run() -> None:
+    """The host that is cut off reaches the store all the time: what it would write then must not be taken."""
     if reason := why_not():
         pytest.skip(reason)
-    command = [sys.executable, "-m", "benchmarks.hosts", "--seconds=30", "--trainings=16", *cut_off]
+    command = [sys.executable, "-m", "benchmarks.hosts", "--seconds=30", "--trainings=8", "--reaches-store"]
     with subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
@@ -33,4 +33,4 @@ def test_one_host_is_cut_off_one_is_killed_and_the_records_are_those_of_a_quiet_
             raise
     assert process.returncode == 0, out + err
     assert "host3 is killed" in out and "host2 trains again" in out
-    assert "recorded 16 trainings" in out and "nothing lost, nothing twice" in out
+    assert "recorded 8 trainings" in out and "nothing lost, nothing twice" in out
