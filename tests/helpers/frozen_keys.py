@@ -34,7 +34,7 @@ def planned_keys(path: Path, changes: Sequence[str] = ()) -> dict[str, Keys]:
     """The keys of each part of a job file, by the part's name; `changes` as `--set` takes them."""
     job = load_job(path, [*OWN.get(path.stem, ()), *changes])
     with (
-        mock.patch.object(resolve, "open_category", _open_stand_in),
+        mock.patch("fod_bench.job.datasets.open_category", _open_stand_in),
         mock.patch.object(resolve, "resolve_weights", _stand_in_weights),
     ):
         plan = make_plan(job, download=False)
