@@ -153,7 +153,7 @@ class TestCommand:
         result = CliRunner().invoke(app, ["plan", job, *options])
         assert result.exit_code == 0, result.output
         assert "Simulated on 1xc7i.8xlarge" in result.output and "no order takes less than" in result.output
-        assert "until the last tenth" in result.output and "aws.amazon.com/ec2/pricing" in result.output
+        assert "until the last tenth" in result.output and "/catalogs/v8/aws/vms.csv" in result.output
         ElementTree.parse(tmp_path / "t.svg")
         again = CliRunner().invoke(app, ["plan", job, *options])
         assert again.exit_code == 2 and "t.svg: is there already; --force replaces it" in again.output
