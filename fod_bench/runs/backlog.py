@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from functools import partial
 from itertools import islice
@@ -68,7 +68,7 @@ class Backlog:
             self._sort()
         if moved or workers != self._workers or len(self._waiting) < _FEWER * self._counted:
             self._workers, self._counted = dict(workers), len(self._waiting)
-            left = Counter[Share]()
+            left = defaultdict[Share, float](float)
             for queue in self._queues.values():
                 for share, waiting in queue.waiting.items():
                     left[share] += sum(self._order.seconds(trial, share) for trial in waiting)
