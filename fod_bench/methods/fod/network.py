@@ -114,7 +114,8 @@ class FODNetwork(nn.Module):
     def reference_side(self, reference: Tensor) -> ReferenceSide:
         """What images are correlated with in every layer, of a view with inter-correlation; `reference` as in `forward`."""
         known = self._known(reference)
-        return [layer.inter.key_value(known) for layer in self.layers]
+        branches = [layer.get_submodule("inter") for layer in self.layers]
+        return [branch.key_value(known) for branch in branches if isinstance(branch, Branch)]
 
     def _known(self, reference: Tensor | None) -> Tensor:
         """The embedded references, each with the position code of its patch: (B or 1, N·M, D)."""
