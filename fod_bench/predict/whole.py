@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from functools import lru_cache
 
@@ -65,6 +66,8 @@ class ToSquare(nn.Module):
     def __init__(self, resize: Resize) -> None:
         super().__init__()
         self._size, self._shorter = resize.size, resize.shorter_side
+        # as a tensor: the exporter writes a number among operations of float64 as float32
+        self.register_buffer("pi", torch.tensor(math.pi, dtype=torch.float64), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         height, width = images.shape[1], images.shape[2]
@@ -100,9 +103,15 @@ class ToSquare(nn.Module):
         spread = scale.clamp(min=1.0)
         centres = (torch.arange(self._size) + start + 0.5) * scale  # (s,)
         offsets = (places[None] + 0.5 - centres[:, None]) / spread  # (s, length)
-        weights = _sinc(offsets) * _sinc(offsets / _LOBES) * (offsets.abs() < _LOBES)
+        weights = self._sinc(offsets) * self._sinc(offsets / _LOBES) * (offsets.abs() < _LOBES)
         shares = weights / weights.sum(1, keepdim=True) * _UNITS
         return torch.sign(shares) * torch.floor(shares.abs() + 0.5)
+
+    def _sinc(self, values: Tensor) -> Tensor:
+        """sin(πx) / (πx), 1 at 0."""
+        angles = values * self.get_buffer("pi")
+        apart = angles.abs() > 1e-6
+        return torch.where(apart, torch.sin(angles) / torch.where(apart, angles, 1.0), 1.0)
 
 
 @lru_cache(maxsize=1)
@@ -113,13 +122,6 @@ def pillow_may_begin_with_columns() -> bool:
     image, kernel = Image.fromarray(pixels), Image.Resampling.LANCZOS
     columns_first = image.resize((18, 16), kernel).resize((16, 16), kernel)
     return np.array_equal(np.asarray(image.resize((16, 16), kernel)), np.asarray(columns_first))
-
-
-def _sinc(values: Tensor) -> Tensor:
-    """sin(πx) / (πx), 1 at 0."""
-    angles = values * torch.pi
-    apart = angles.abs() > 1e-6
-    return torch.where(apart, torch.sin(angles) / torch.where(apart, angles, 1.0), 1.0)
 
 
 def _rounded(values: Tensor) -> Tensor:
