@@ -221,6 +221,7 @@ def plan(
     from fod_bench.cli.simulation import ask_simulation
     from fod_bench.job import dump_job
     from fod_bench.plan import make_plan, summarize
+    from fod_bench.runs.bounds import bounds_of
     from fod_bench.store import open_store
 
     asked = ask_simulation(simulate, timeline, budget, prices)
@@ -230,11 +231,13 @@ def plan(
         return
     planned, opened = make_plan(loaded, download=False), open_store(loaded.store)
     summary = summarize(planned, opened)
+    bounds = bounds_of(planned, opened)
     if as_json:
+        settled = {} if bounds is None else {"resources": bounds.as_json()}
         simulated = {} if asked is None else {"simulation": asked.as_json(planned, opened)}
-        say(hidden(json.dumps(summary.as_json() | simulated, indent=2)))
+        say(hidden(json.dumps(summary.as_json() | settled | simulated, indent=2)))
     else:
-        print_summary(summary)
+        print_summary(summary, bounds)
         if asked is not None:
             asked.print(planned, opened)
 
