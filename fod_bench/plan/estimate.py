@@ -122,7 +122,7 @@ def summarize(plan: Plan, store: Store) -> Summary:
         time_left=estimates(
             left,
             sum(images_of(trial) * (trial.settings.image_size / 256) ** 2 for trial in to_extract),
-            cores() if plan.job.resources.cpus == "auto" else max(1, round(plan.job.resources.cpus)),
+            cores() if plan.job.resources.cpus == "auto" else max(1, round(float(plan.job.resources.cpus))),
             of_trials,
         ),
         parts=plan.parts,

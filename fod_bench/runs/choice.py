@@ -114,13 +114,14 @@ def shares(resources: Resources, machines: Sequence[Machine], on_gpu: bool) -> l
     """What a worker may get, in the order in which it is tried: as few cores as can be first, or a whole GPU. What is given as a
     number stays."""
     if on_gpu:
-        cpus = 1.0 if resources.cpus == "auto" else resources.cpus
-        parts = [1 / workers for workers in _doubling(MOST_PER_GPU)] if resources.gpus == "auto" else [resources.gpus]
-        found = [Share(cpus, float(part)) for part in parts]
+        cpus = 1.0 if resources.cpus == "auto" else float(resources.cpus)
+        shared = [1 / workers for workers in _doubling(MOST_PER_GPU)]
+        parts = shared if resources.gpus == "auto" else [float(resources.gpus)]
+        found = [Share(cpus, part) for part in parts]
     else:
         most = max((int(machine.node.cpus) for machine in machines), default=0)
-        cores = _doubling(max(1, most)) if resources.cpus == "auto" else [resources.cpus]
-        found = [Share(float(number), 0.0) for number in cores]
+        cores = [*map(float, _doubling(max(1, most)))] if resources.cpus == "auto" else [float(resources.cpus)]
+        found = [Share(number, 0.0) for number in cores]
     return [share for share in found if any(share.fit([machine.node]) for machine in machines)]
 
 
@@ -134,7 +135,7 @@ def packs(share: Share, given: int | str, machines: Sequence[Machine], need: flo
     holding = [machine for machine in machines if share.fit([machine.node])]
     room = min((_in_memory(share, machine.node, need) for machine in holding), default=0)
     if given != "auto":
-        return [int(given)] if given <= room else []  # type: ignore[operator]
+        return [int(given)] if int(given) <= room else []
     workers = sum(share.fit([machine.node]) * len(machine.names) for machine in holding)
     trainings = sum(kind.trainings for kind in kinds)
     fair = -(-trainings // max(1, workers))  # with more, workers would stand idle

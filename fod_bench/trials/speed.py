@@ -144,8 +144,8 @@ def random_data(settings: MethodSettings, counts: Counts, device: torch.device) 
         form = "pooled" if needs.features[0].pooled else "unpooled"
         reference, rows = _references(needs.reference, train[form], test[form], device)
     network = None if needs.network is None else Weights(needs.network.backbone, "random:0", None, 0)
-    splits = [Split(**forms, reference_rows=found) for forms, found in zip((train, test), rows, strict=True)]
-    return TrialData(*splits, _truth(side), Context(side, reference, network))
+    learnt, tested = (Split(**forms, reference_rows=found) for forms, found in zip((train, test), rows, strict=True))
+    return TrialData(learnt, tested, _truth(side), Context(side, reference, network))
 
 
 def few_images(settings: MethodSettings, counts: Counts) -> int:

@@ -178,7 +178,7 @@ def supposed(job: Job) -> tuple[Resources, int]:
     resources, pack = job.resources, job.pack
     if resources.cpus == "auto":
         resources = resources.model_copy(update={"cpus": 1.0})
-    return resources, 1 if pack == "auto" else pack
+    return resources, 1 if pack == "auto" else int(pack)
 
 
 def _units(groups: Sequence[Group]) -> float:
