@@ -23,6 +23,7 @@ NAMES = (
     "bench_patchcore",
     "bench_padim",
     "bench_cflow",
+    "bench_onnx",
     "bench_commands",
     "bench_report",
     "bench_scale",

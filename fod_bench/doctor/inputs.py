@@ -28,7 +28,8 @@ def weights(job: Job | None) -> Iterator[Finding]:
     else:
         for part in job.parts():
             for _, settings in part.rows():
-                wanted |= dict.fromkeys(settings.needs().weights)
+                for need in settings.needs().weights:
+                    wanted[need] = None
     if job is not None and not wanted:
         yield Finding("weights", "ok", "no row has a backbone")
     for backbone, which in wanted:

@@ -69,7 +69,9 @@ class Needs(NamedTuple):
     @property
     def weights(self) -> tuple[tuple[str, str], ...]:
         """`(backbone, weights)` of all of these, as the settings have them."""
-        networks = (*self.features, *([self.network] if self.network else ()))
+        networks: list[FeatureNeed | NetworkNeed] = [*self.features]
+        if self.network is not None:
+            networks.append(self.network)
         return tuple(dict.fromkeys((need.backbone, need.weights) for need in networks))
 
 

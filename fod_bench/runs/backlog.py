@@ -68,7 +68,7 @@ class Backlog:
             self._sort()
         if moved or workers != self._workers or len(self._waiting) < _FEWER * self._counted:
             self._workers, self._counted = dict(workers), len(self._waiting)
-            left: defaultdict[Share, float] = defaultdict(float)
+            left = defaultdict[Share, float](float)
             for queue in self._queues.values():
                 for share, waiting in queue.waiting.items():
                     left[share] += sum(self._order.seconds(trial, share) for trial in waiting)

@@ -67,9 +67,10 @@ class Allowance:
         What these cost is not known, so it does not count, and nothing may be done on them.
         """
         self._spent, self._looked = self.dollars, self._clock.now()
-        self._rate, unpriced = 0.0, dict[str, str]()
+        unpriced: dict[str, str] = {}
         if self._per_hour is None:
             return unpriced
+        self._rate = 0.0
         for name, node in nodes.items():
             try:
                 self._rate += self._per_hour(node) / 3600

@@ -14,11 +14,13 @@ PACKED = {"seeds": [1, 2], "variants": {"FOD": {}, "heavy": {"lambda1": 3.0}}, "
 
 
 def _same(packed: dict[str, Record], alone: dict[str, Record]) -> None:
+    """Of 3 good and 5 defective images two may change places by rounding, one pair in 15; of pixels some in thousands."""
     assert packed.keys() == alone.keys()
     for key, record in packed.items():
         for score, metrics in alone[key].selected.items():
             for metric, expected in metrics.items():
-                assert record.selected[score][metric] == pytest.approx(expected, abs=0.02), (key, score, metric)
+                within = 0.07 if metric.startswith("image") else 0.002
+                assert record.selected[score][metric] == pytest.approx(expected, abs=within), (key, score, metric)
 
 
 def test_a_pack_leaves_the_records_of_trainings_alone(bench: Bench) -> None:

@@ -177,7 +177,7 @@ class FodSettings(BackboneSettings):
             f"The paper's method, reduced for a processor. Published: widths {widths}, {published.heads} heads, "
             f"{published.epochs} epochs at {published.learning_rate}."
         )
-        return FirstRow("FOD", remark, {"d_model": {8: 64, 16: 128}, "heads": 2, "learning_rate": 5e-4} | keys)
+        return FirstRow("FOD", remark, {"d_model": {8: 64, 16: 128}, "heads": 2, "learning_rate": 5e-4, **keys})
 
     def needs(self) -> Needs:
         return Needs((self.features(pooled=True),), reference=self.reference if self.uses_reference else None)
