@@ -26,6 +26,7 @@ NAMES = (
     "bench_onnx",
     "bench_commands",
     "bench_report",
+    "bench_page",
     "bench_scale",
     "bench_store",
     "bench_scheduler",

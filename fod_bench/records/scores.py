@@ -3,7 +3,8 @@
     trials/<train key>/<claim>/scores-<epoch kept>.safetensors
 
 From them a metric, a figure or a gallery is made without a training. Image by image in the order of the truth that the record
-names. Maps of more than `FULL_PRECISION` numbers an image are kept in float16, scaled to its range.
+names. Maps of more than `FULL_PRECISION` numbers an image are kept in float16, as differences from their
+median, scaled to its range: most numbers lie near the median, and float16 is finest near zero.
 """
 
 from __future__ import annotations
@@ -41,13 +42,17 @@ def save_scores(store: Store, key: str, claim: str, epoch: str, parts: State) ->
     """Keep what the detector gave of all test images, arrays (m, ...) of float32. Raises `StoreError`."""
     arrays: dict[str, NDArray[Any]] = {}
     scales: dict[str, float] = {}
+    centres: dict[str, float] = {}
     for name, part in parts.items():
         if math.prod(part.shape[1:]) > FULL_PRECISION:
-            scales[name] = max(float(np.abs(part).max()) / _LARGEST, float(np.finfo(np.float32).tiny))
-            arrays[name] = (part / np.float32(scales[name])).astype(np.float16)
+            centres[name] = float(np.median(part))
+            differences = part - np.float32(centres[name])
+            scales[name] = max(float(np.abs(differences).max()) / _LARGEST, float(np.finfo(np.float32).tiny))
+            arrays[name] = (differences / np.float32(scales[name])).astype(np.float16)
         else:
             arrays[name] = part
-    save_tensors(store, scores_name(key, claim, epoch), arrays, {"key": key, "scales": json.dumps(scales)})
+    about = {"key": key, "scales": json.dumps(scales), "centres": json.dumps(centres)}
+    save_tensors(store, scores_name(key, claim, epoch), arrays, about)
 
 
 def load_scores(store: Store, record: Record, epoch: str) -> State | None:
@@ -64,6 +69,7 @@ def load_scores(store: Store, record: Record, epoch: str) -> State | None:
         return None
     with reading(name, "scores of a trial", store.location(name)):
         scales: dict[str, float] = json.loads(about["scales"])
+        centres: dict[str, float] = json.loads(about.get("centres", "{}"))  # older ones are scaled alone
         images = record.counts.test_good + record.counts.test_defect
         if about["key"] != record.key or {len(array) for array in arrays.values()} != {images}:
             raise ValueError(f"they are of another trial, or not of its {images} test images")
@@ -71,5 +77,7 @@ def load_scores(store: Store, record: Record, epoch: str) -> State | None:
         for part, scale in scales.items():
             if not 0.0 < scale < _LARGEST_SCALE:
                 raise ValueError(f"part {part!r} is scaled by {scale!r}")
-            found[part] *= np.float32(scale)
+            if not math.isfinite(centre := centres.get(part, 0.0)):
+                raise ValueError(f"the centre of part {part!r} is {centre!r}")
+            found[part] = found[part] * np.float32(scale) + np.float32(centre)
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -56,8 +57,8 @@ def page_job(folder: Path) -> Job:
     return load_job(path)
 
 
-def page_store(job: Job, *, keep: bool = True, failing: str = "") -> Store:
-    """The store of the job, every training recorded but those of row `failing`; `keep`: with its scores."""
+def page_store(job: Job, *, keep: bool = True, failing: str = "", noise: Mapping[str, float] = NOISE) -> Store:
+    """The store of the job, every training recorded but those of row `failing`; `keep`: with its scores. `noise`: by row."""
     store = open_store(job.store)
     plan = make_plan(job, download=False)
     for number, asked in enumerate(plan.trials.values()):
@@ -66,7 +67,7 @@ def page_store(job: Job, *, keep: bool = True, failing: str = "") -> Store:
         assert asked.wanted is not None
         truth = make_truth(asked.wanted.truth)
         save_truth(store, truth)
-        _train(store, asked.trial(10.0), truth, NOISE[asked.rows[0]], number, keep)
+        _train(store, asked.trial(10.0), truth, noise[asked.rows[0]], number, keep)
     store.put(job_name(plan.run.run_id), dump_job(job).encode())
     store.put(plan_name(plan.run.run_id), plan.run.model_dump_json().encode())
     return store
