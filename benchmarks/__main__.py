@@ -15,6 +15,7 @@ NAMES = (
     "bench_growth",
     "bench_training",
     "bench_pack",
+    "bench_resources",
     "bench_metrics",
     "bench_evaluate",
     "bench_features",

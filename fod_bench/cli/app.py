@@ -89,6 +89,7 @@ def plan(
     from fod_bench.cli.simulation import simulation_request
     from fod_bench.job import dump_job
     from fod_bench.plan import lacking_here, make_plan, summarize
+    from fod_bench.runs.bounds import bounds_of
     from fod_bench.store import open_store
 
     simulation = simulation_request(simulate, timeline, budget, prices, force)
@@ -100,11 +101,13 @@ def plan(
     for line in lacking_here(planned):
         say(hidden(f"note: a run on this machine is refused: {line}"), err=True)
     summary = summarize(planned, opened)
+    bounds = bounds_of(planned, opened)
     if as_json:
+        settled = {} if bounds is None else {"resources": bounds.as_json()}
         simulated = {} if simulation is None else {"simulation": simulation.as_json(planned, opened)}
-        say(hidden(json.dumps(summary.as_json() | simulated, indent=2)))
+        say(hidden(json.dumps(summary.as_json() | settled | simulated, indent=2)))
     else:
-        print_summary(summary)
+        print_summary(summary, bounds)
         if simulation is not None:
             simulation.print(planned, opened)
 

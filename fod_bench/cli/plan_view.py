@@ -8,12 +8,13 @@ from rich.text import Text
 from fod_bench.machine.terminal import say, show
 from fod_bench.plan.estimate import Summary
 from fod_bench.plan.timing import CPU_CORE, Estimate
+from fod_bench.runs.bounds import Bounds
 from fod_bench.schema.hidden import hidden
 from fod_bench.text import counted, format_seconds
 
 
-def print_summary(summary: Summary) -> None:
-    """Print to standard output."""
+def print_summary(summary: Summary, bounds: Bounds | None = None) -> None:
+    """Print to standard output; `bounds`: of what is chosen when the run starts."""
     table = Table(
         title=Text(f"Plan of {summary.job}"), title_justify="left", title_style="bold", show_header=False, box=None
     )
@@ -50,6 +51,8 @@ def print_summary(summary: Summary) -> None:
         table.add_row("", f"at most {summary.bytes_left / 2**20:,.0f} MiB of weights and scores to keep")
     for number, estimate in enumerate(summary.time_left):
         table.add_row("" if number else "time", Text(f"{_time(estimate)} ({estimate.basis})"))
+    if bounds is not None:
+        table.add_row("resources", Text(hidden(bounds.in_words())))
     for number, line in enumerate(summary.data):
         table.add_row("" if number else "data", Text(hidden(line)))
     show(table, *([_parts(summary)] if len(summary.parts) > 1 else []))

@@ -18,9 +18,10 @@ from fod_bench.plan.durations import recorded_durations
 from fod_bench.records.index.trials import Trials
 from fod_bench.records.names import FEATURES, IMAGES, is_first, key_of, record_name
 from fod_bench.runs.budget import Budget, parse_budget
+from fod_bench.runs.choice import is_open
 from fod_bench.runs.prices import PriceList, read_prices
 from fod_bench.runs.simulate.cluster_form import Group, parse_cluster
-from fod_bench.runs.simulate.simulate import Simulated, simulate
+from fod_bench.runs.simulate.simulate import Simulated, simulate, supposed
 from fod_bench.runs.simulate.timeline import timeline_svg
 from fod_bench.schema.hidden import hidden
 from fod_bench.store import Store
@@ -95,6 +96,10 @@ class SimulationRequest:
         idle = f"${found.dollars_given_back:,.2f} where idle ones are given back"
         table.add_row("cost", f"${found.dollars:,.2f} for all nodes to the end; {idle}")
         table.add_row("", Text(hidden(f"prices of {self._priced()}")))
+        if is_open(plan.job.resources, plan.job.pack):
+            resources, pack = supposed(plan.job)
+            text = f"{resources.cpus:g} CPU a trial and packs of {pack}; a run measures what is best"
+            table.add_row("supposed", text)
         show(table)
         for line in found.left_out:
             say(hidden(f"left out  {line}"))

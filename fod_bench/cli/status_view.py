@@ -9,7 +9,7 @@ from rich.text import Text
 from fod_bench.job.differences import in_words
 from fod_bench.runs.status import DriverStatus, Running, RunStatus, Status
 from fod_bench.schema.hidden import hidden
-from fod_bench.text import format_seconds
+from fod_bench.text import counted, format_seconds
 
 _STYLES = {"running": "cyan", "complete": "green", "failed": "red", "stopped": "yellow"}
 _SHOWN_FAILURES = 20
@@ -38,7 +38,7 @@ def render(status: Status, detailed: bool) -> Group:
 
 def _overview(runs: list[RunStatus]) -> Table:
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
-    table.add_column("run", overflow="fold")  # the one that gives way where it is narrow
+    table.add_column("run", overflow="fold")  # the one that gives candidate where it is narrow
     table.add_column("state", no_wrap=True)
     for column in ("done", "running", "waiting", "failed"):
         table.add_column(column, justify="right", no_wrap=True)
@@ -87,6 +87,11 @@ def _details(run: RunStatus) -> list[RenderableType]:
     facts.add_row("trainings", f"{run.wanted}: " + ", ".join(f"{count} {word}" for count, word in counts) + left_out)
     if _left(run):
         facts.add_row("left", _left(run))
+    if run.resources is not None:
+        measured = (
+            f"chosen of {counted(len(run.resources.candidates), 'candidate')} measured, {run.resources.created[:10]}"
+        )
+        facts.add_row("resources", Text(f"{run.resources.in_words()} ({measured})"))
     for number, driver in enumerate(run.drivers):
         facts.add_row("" if number else "drivers", Text(_driver(driver)))
     parts: list[RenderableType] = [facts]

@@ -14,7 +14,7 @@ from fod_bench.errors import ClusterError
 from fod_bench.records.failures import Failure
 from fod_bench.records.names import run_of
 from fod_bench.records.record import Trial
-from fod_bench.runs.messages import Attempt, Outcome, Prepared, SetTask, Status, Taken
+from fod_bench.runs.messages import Attempt, Outcome, Prepared, SetTask, Speed, SpeedTask, Status, Taken
 from fod_bench.runs.resources import Share
 
 GRACE_SECONDS = 20.0
@@ -43,6 +43,9 @@ class RemoteWorker:
     def train(self, tasks: list[tuple[Trial, Attempt]]) -> list[Outcome]:
         with self._metrics.at_work():
             return self._worker.train(tasks)
+
+    def measure(self, task: SpeedTask) -> Speed | Failure:
+        return self._worker.measure(task)
 
     def status(self) -> tuple[str, list[Status]]:
         """With Ray's name of the node. Whoever watches the cluster is told at the same time."""

@@ -21,8 +21,8 @@ from fod_bench.cluster.watch import Watch
 from fod_bench.errors import ClusterError
 from fod_bench.records.record import Trial
 from fod_bench.records.state import DriverState
-from fod_bench.runs.executor import Event, StatusReport, SystemClock, WorkEnded, WorkerLost
-from fod_bench.runs.messages import Attempt, SetTask
+from fod_bench.runs.executor import Event, SpeedMeasured, StatusReport, SystemClock, WorkEnded, WorkerLost
+from fod_bench.runs.messages import Attempt, SetTask, SpeedTask
 from fod_bench.runs.resources import NodeResources, Share
 
 _ACCELERATOR = "accelerator_type:"
@@ -110,6 +110,12 @@ class RayPool:
             member = self._members[worker]
             member.task = member.actor.train.remote(list(tasks))
 
+    def measure(self, worker: int, task: SpeedTask) -> None:
+        """See `Executor`."""
+        if worker in self._members:
+            member = self._members[worker]
+            member.task = member.actor.measure.remote(task)
+
     def stop(self, worker: int) -> None:
         """See `Executor`."""
         if not self._answers():
@@ -167,7 +173,8 @@ class RayPool:
             self._lose(member, error)
             return
         member.task = None
-        self._events.append(WorkEnded(member.number, came))
+        told = WorkEnded(member.number, came) if isinstance(came, list) else SpeedMeasured(member.number, came)
+        self._events.append(told)
 
     def _collect_status(self, member: _Member) -> None:
         try:

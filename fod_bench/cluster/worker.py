@@ -21,7 +21,18 @@ from fod_bench.records.claims import Claim, Held, LostClaimError, sweep, take
 from fod_bench.records.failures import Failure, failure_of
 from fod_bench.records.names import checkpoints_prefix
 from fod_bench.records.record import Record, Trial
-from fod_bench.runs.messages import Attempt, Done, Outcome, Prepared, SetTask, Status, Stopped, Taken
+from fod_bench.runs.messages import (
+    Attempt,
+    Done,
+    Outcome,
+    Prepared,
+    SetTask,
+    Speed,
+    SpeedTask,
+    Status,
+    Stopped,
+    Taken,
+)
 from fod_bench.store import ObjectMissingError, Store, open_store
 from fod_bench.store.open import RUN_PATIENCE
 from fod_bench.trials.prepare import Made, Order, Preparation
@@ -129,6 +140,21 @@ class Worker:
         if isinstance(claim, Held):
             return Taken(request.key, claim.entry.process.host)
         return Order(request, references, claim)
+
+    def measure(self, task: SpeedTask) -> Speed | Failure:
+        """How fast this worker is; its threads are as before afterwards."""
+        from fod_bench.trials.speed import measure_speed
+
+        threads = torch.get_num_threads()
+        torch.set_num_threads(task.threads)
+        try:
+            return Speed(*measure_speed(task.settings, task.counts, task.pack, task.seconds, self.device))
+        except Exception as error:  # such a share does not do; others may
+            return _failure(error)
+        finally:
+            torch.set_num_threads(threads)
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
 
     def train(self, tasks: list[tuple[Trial, Attempt]]) -> list[Outcome]:
         """Train and evaluate trials, which share their steps where they can, or measure one's cost; what became of each.

@@ -9,6 +9,7 @@ from typing import Any
 from fod_bench.errors import JobError, UsageError
 from fod_bench.job.document import Document, Place, Template
 from fod_bench.job.include import included_jobs
+from fod_bench.job.resources import AUTO, EVERY_KEY_AUTO
 from fod_bench.job.scalars import plain_scalar
 from fod_bench.job.schema import OUTER_KEYS, Job, homes
 from fod_bench.job.settings import setting_keys
@@ -92,6 +93,9 @@ def _set(document: Document, at: KeyPath, job: dict[Any, Any], path: KeyPath, va
     for depth, part in enumerate(path[:-1], start=1):
         if isinstance(holder.get(part), str | Template) and path[0] in ("settings", "variants"):
             holder[part] = {"kind": holder[part]}  # a kind's name stands for a mapping with it
+        elif depth == 1 and part == "resources" and holder.get(part) == AUTO:  # which stands for a mapping, too
+            holder[part] = dict(EVERY_KEY_AUTO)
+            holder.setdefault("pack", AUTO)
         elif holder.get(part) is None:
             holder[part] = {}
             document.places[(*at, *path[:depth])] = place

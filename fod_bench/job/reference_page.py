@@ -123,7 +123,8 @@ def _kind(annotation: Any) -> str:
         return "job file"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         title = next(title for title, model, _ in _SECTIONS if model is annotation)
-        return f"mapping, see {title}"
+        words = "`auto` or mapping" if annotation is Resources else "mapping"
+        return f"{words}, see {title}"
     return _WORDS[annotation]
 
 

@@ -6,13 +6,14 @@ import itertools
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
     Field,
     ModelWrapValidatorHandler,
     PrivateAttr,
+    TypeAdapter,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -21,7 +22,7 @@ from pydantic import (
 
 from fod_bench.errors import StoreError, plain_message
 from fod_bench.job.datasets import DatasetSpec, Limit
-from fod_bench.job.resources import Resources
+from fod_bench.job.resources import AUTO, Resources, auto_or
 from fod_bench.job.settings import Given, Rows, check_rows, row_settings, setting_keys
 from fod_bench.methods.settings import MethodSettings
 from fod_bench.paper.tables import METHOD_TABLES, printed_tables
@@ -43,6 +44,7 @@ from fod_bench.store.address import parse_address
 from fod_bench.text import shortened
 
 Priority = Annotated[WholeNumber, Field(ge=-1000, le=1000)]
+_PACK: TypeAdapter[int] = TypeAdapter(PositiveWholeNumber)
 
 DEFAULT_VARIANT = "FOD"
 """Name of the one row of a job without variants."""
@@ -91,13 +93,15 @@ class Job(Frozen):
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1), AfterValidator(without_repeats)] = (3407,)
     """Seeds; every row runs once with each."""
     resources: Resources = Resources()
-    """What one trial asks of the cluster; without effect on results."""
+    """What one trial asks of the cluster; without effect on results but for float rounding. `auto` stands for `auto` under all its
+    keys, and for `pack: auto` where no `pack` is given."""
     priorities: dict[str, Priority] = {}  # noqa: RUF012 - pydantic copies it
     """Whole numbers by the names of parts, this job or ones that it includes: trainings of the part with the larger number are
     begun first; 0 where none is given. Without effect on results."""
-    pack: PositiveWholeNumber = 1
+    pack: Literal["auto"] | int = 1
     """Trials that a worker trains together, sharing every step, where they differ in seed, category and such settings as their
-    method allows only. The same results but for float rounding. Pays where a step by itself does not keep the device busy."""
+    method allows only. The same results but for float rounding. Pays where a step by itself does not keep the device busy. `auto`:
+    as many as make the job end soonest, by a measurement of some seconds when a run starts."""
     checkpoint_seconds: NonNegativeNumber = 10.0
     """Time between two checkpoints of a trial, in seconds that its steps and evaluations take; 0 writes one after every step."""
     lease_seconds: Annotated[Number, Field(ge=1)] = 60.0
@@ -119,6 +123,8 @@ class Job(Frozen):
         data = {key: value for key, value in data.items() if value is not None}
         if isinstance(data.get("variants"), dict):
             data["variants"] = {name: {} if given is None else given for name, given in data["variants"].items()}
+        if data.get("resources") == AUTO:
+            data.setdefault("pack", AUTO)
         rows = check_rows(data.get("settings", {}), data.get("variants", {}), data.get("grid", {}))
         checked = {"settings": rows.settings, "variants": rows.variants, "grid": rows.grid}
         try:
@@ -128,6 +134,11 @@ class Job(Frozen):
         if rows.problems:
             raise refusal("Job", rows.problems)
         return job
+
+    @field_validator("pack", mode="plain")
+    @classmethod
+    def _auto_or_trials(cls, value: Any) -> Any:
+        return auto_or(_PACK, value, "a whole number")
 
     @field_validator("name")
     @classmethod

@@ -34,6 +34,7 @@ Event = Literal[
     "metrics",
     "next",
     "note",
+    "resources",
     "run",
     "running",
     "stopping",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -12,7 +14,14 @@ _CGROUP = Path("/sys/fs/cgroup")
 def available_memory(device: torch.device) -> int | None:
     """Bytes that can still be taken on `device`: the machine's or, where it is less, the container's; None if not known."""
     if device.type == "cuda":
+        import torch
+
         return int(torch.cuda.mem_get_info(device)[0])
+    return host_memory()
+
+
+def host_memory() -> int | None:
+    """The same of this machine's own memory. Needs no torch."""
     found = [free for free in (_machine(), _container()) if free is not None]
     return min(found, default=None)
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from fod_bench.features.request import FeatureRequest, ImageRequest
+from fod_bench.machine.system import cores
 from fod_bench.plan.plan import PartPlan, Plan
 from fod_bench.plan.timing import Estimate, estimates
 from fod_bench.plan.training import TrialJob
@@ -121,7 +122,7 @@ def summarize(plan: Plan, store: Store) -> Summary:
         time_left=estimates(
             left,
             sum(images_of(trial) * (trial.settings.image_size / 256) ** 2 for trial in to_extract),
-            max(1, round(plan.job.resources.cpus)),
+            cores() if plan.job.resources.cpus == "auto" else max(1, round(float(plan.job.resources.cpus))),
             of_trials,
         ),
         parts=plan.parts,

@@ -8,7 +8,7 @@
     trials/<train key>/<claim>/<epoch kept>.safetensors, scores-<epoch kept>.safetensors, curves.json
     trials/<train key>/<claim>/normal-<epoch kept>-<score name>.json
     claims/<key>/<generation>.json, <generation>.beat
-    runs/<run id>/job.yaml, plan.json, state/<driver>.json
+    runs/<run id>/job.yaml, plan.json, resources.json, state/<driver>.json
     index/generations/<number>.parquet, index/records/<token>.parquet, index/newest.json, index/changes/<train key>.<token>
 
 Whatever there are many of has a key right after its kind. Keys are hashes, so their names spread evenly over a bucket's partitions.
@@ -62,7 +62,7 @@ _NAMES: dict[Kind, str] = {
     "checkpoints": r"trials/[^/]+/checkpoints/[^/]+\.safetensors",
     "failures": r"trials/[^/]+/failure\.(json|log)",
     "claims": r"claims/[^/]+/\d+\.(json|beat)",
-    "runs": r"runs/[^/]+/(job\.yaml|plan\.json)",
+    "runs": r"runs/[^/]+/(job\.yaml|plan\.json|resources\.json)",
     "states": r"runs/[^/]+/state/[^/]+\.json",
     "index": r"index/(newest\.json|generations/\d{8}\.parquet|records/[0-9a-f]+\.parquet|changes/[^/]+\.[0-9a-f]+)",
     "probe": r"probe/.+",
@@ -214,6 +214,11 @@ def job_name(run_id: str) -> str:
 def plan_name(run_id: str) -> str:
     """Store name of a run's plan."""
     return f"{run_folder(run_id)}plan.json"
+
+
+def resources_name(run_id: str) -> str:
+    """Store name of what a run has chosen of `resources: auto`."""
+    return f"{run_folder(run_id)}resources.json"
 
 
 def is_plan(name: str) -> bool:

@@ -13,9 +13,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
+from fod_bench.records.failures import Failure
 from fod_bench.records.record import Trial
 from fod_bench.records.state import DriverState
-from fod_bench.runs.messages import Attempt, Outcome, Prepared, SetTask, Status
+from fod_bench.runs.messages import Attempt, Outcome, Prepared, SetTask, Speed, SpeedTask, Status
 from fod_bench.runs.resources import NodeResources, Share
 
 LossKind: TypeAlias = Literal["killed", "memory", "node", "unreachable", "startup"]
@@ -51,6 +52,15 @@ class WorkEnded:
 
 
 @dataclass(frozen=True)
+class SpeedMeasured:
+    """A worker has measured how fast it is, and is idle."""
+
+    worker: int
+    speed: Speed | Failure
+    """Or why it cannot be measured."""
+
+
+@dataclass(frozen=True)
 class WorkerLost:
     """A worker is gone, and with it the work at hand."""
 
@@ -65,7 +75,7 @@ class WorkerLost:
         return _REASONS.get(self.kind) or (self.details.strip().splitlines() or ["no reason is known"])[-1].strip()
 
 
-Event: TypeAlias = StatusReport | WorkEnded | WorkerLost
+Event: TypeAlias = StatusReport | WorkEnded | SpeedMeasured | WorkerLost
 
 
 class Clock(Protocol):
@@ -126,6 +136,10 @@ class Executor(Protocol):
 
     def train(self, worker: int, tasks: Sequence[tuple[Trial, Attempt]]) -> None:
         """Have an idle worker do these trials, all at once."""
+        ...
+
+    def measure(self, worker: int, task: SpeedTask) -> None:
+        """Have an idle worker measure how fast it is."""
         ...
 
     def stop(self, worker: int) -> None:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias
 
 from fod_bench.features.request import SetRequest
-from fod_bench.methods.settings import Reference
+from fod_bench.methods.settings import MethodSettings, Reference
 from fod_bench.records.failures import Failure
+from fod_bench.records.record import Counts
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,31 @@ class Taken:
 
 Outcome: TypeAlias = Done | Stopped | Taken | Failure
 """What became of a trial."""
+
+
+class SpeedTask(NamedTuple):
+    """Trainings whose speed is to be measured, which take their steps together."""
+
+    settings: MethodSettings
+    """Of each of them."""
+    counts: Counts
+    """Images of a category."""
+    pack: int
+    """How many they are."""
+    threads: int
+    seconds: float
+    """For which steps are timed at least."""
+
+
+class Speed(NamedTuple):
+    """How fast a worker is, with the others of its node at work on the same."""
+
+    step_seconds: float
+    """Of a step that all trainings of the task take together."""
+    image_seconds: float
+    """Of the evaluation of one image, of one training."""
+    evaluations: int
+    """Of the test images in a whole training."""
 
 
 @dataclass(frozen=True)

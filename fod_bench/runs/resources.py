@@ -19,7 +19,7 @@ ROUNDS = 4
 part of what keeps all GPUs busy: with fewer, and with longer ones, whole GPUs end sooner and more evenly."""
 LIBRARY_BYTES = 1.5 * 2**30
 """What CUDA and its libraries take of a GPU's memory in every process."""
-_FILLED = 0.9
+FILLED = 0.9
 """How much of a GPU's memory is handed out."""
 _ROUNDING = 1e-9
 """CPUs and GPUs are sums of fractions."""
@@ -148,7 +148,7 @@ def shares_of(
         return Shares(lambda trial: base)
     with_gpus = [node for node in nodes if node.gpus >= 1]
     gpus = sum(int(node.gpus) for node in with_gpus)
-    memory = _FILLED * min((node.gpu_memory for node in with_gpus if node.gpu_memory), default=0.0)
+    memory = FILLED * min((node.gpu_memory for node in with_gpus if node.gpu_memory), default=0.0)
     by_cpus = min(node.cpus / node.gpus for node in with_gpus) / base.cpus
     wanting = [durations.seconds(trial, gpu=True, threads=base.threads) for trial in trials if _wants_gpu(trial)]
     most = min(MOST_PER_GPU, by_cpus, len(wanting) / gpus / ROUNDS)

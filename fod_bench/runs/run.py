@@ -24,6 +24,7 @@ from fod_bench.runs.budget import Allowance, Budget, check_holds, left_out
 from fod_bench.runs.counts import Counts
 from fod_bench.runs.executor import Executor, OpenExecutor
 from fod_bench.runs.index_keeper import IndexKeeper
+from fod_bench.runs.measuring import settled_resources
 from fod_bench.runs.order import Order, ranks_of
 from fod_bench.runs.prices import PriceList, read_prices
 from fod_bench.runs.progress import Progress, stderr_console
@@ -153,7 +154,7 @@ def _work(
         _keep_plan(plan, store)
         return False
     durations = recorded_durations(work, Trials(store), plan.trials.keys())
-    if options.budget is not None:  # at best, before anything is started
+    if options.budget is not None and plan.job.resources.cpus != "auto":  # at best, before anything is started
         cpus = max(1, int(plan.job.resources.cpus))
         quickest = (min(durations.seconds(one, gpu=gpu, threads=cpus) for gpu in (False, True)) for one in work)
         check_holds(options.budget, options.budget.seconds, quickest)
@@ -170,9 +171,12 @@ def _work(
             open_executor(store.uri, plan_name(plan.run.run_id), progress.note) as executor,
             states.told_to(executor),
         ):
+            resources, pack = settled_resources(
+                plan.job, plan.run.run_id, patient, executor, work, durations, options.workers, progress.note
+            )
             by_name = executor.nodes()
             nodes = list(by_name.values())
-            shares = shares_of(plan.job.resources, nodes, work, durations, executor.grows())
+            shares = shares_of(resources, nodes, work, durations, executor.grows())
             work = _fitting(work, shares, nodes, progress)
             progress.expect(work)
             order = Order(durations, ranks_of(plan.job, work, by_value=options.budget is not None))
@@ -185,7 +189,7 @@ def _work(
                     order,
                     progress,
                     driver=driver,
-                    pack=plan.job.pack,
+                    pack=pack,
                     workers=options.workers,
                     allowance=allowance,
                     checkpoint_seconds=plan.job.checkpoint_seconds,

@@ -20,7 +20,7 @@ from fod_bench.records.failures import Failure
 from fod_bench.records.record import KeepScores
 from fod_bench.runs.backlog import Backlog, Work
 from fod_bench.runs.budget import Allowance
-from fod_bench.runs.executor import Event, Executor, StatusReport, WorkEnded, WorkerLost
+from fod_bench.runs.executor import Event, Executor, SpeedMeasured, StatusReport, WorkEnded, WorkerLost
 from fod_bench.runs.messages import Attempt, Done, SetTask, Stopped
 from fod_bench.runs.order import Order
 from fod_bench.runs.placement import at_most, workers_to_end, workers_to_start
@@ -216,7 +216,7 @@ class Scheduler:
 
     def _heed(self, event: Event) -> None:
         slot = self._slots.get(event.worker)
-        if slot is None:  # given up meanwhile
+        if slot is None or isinstance(event, SpeedMeasured):  # given up meanwhile, or asked for by somebody else
             return
         if isinstance(event, StatusReport):
             if not slot.started:

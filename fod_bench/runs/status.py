@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fod_bench.job import Job, run_id
 from fod_bench.job.stored import RunJobs
+from fod_bench.records.chosen import ChosenResources, chosen_resources
 from fod_bench.records.claims import held_keys
 from fod_bench.records.failures import marked_reason
 from fod_bench.records.index.trials import Trials
@@ -96,6 +97,8 @@ class RunStatus:
     drivers: list[DriverStatus]
     seconds_left: float | None
     """None while it cannot be told."""
+    resources: ChosenResources | None
+    """What was chosen for its machines, where the job left it open; read for the runs of one job only."""
 
     @property
     def in_work(self) -> int:
@@ -239,6 +242,7 @@ class StatusReader:
             drivers=told,
             # Each reckons with doing all of the rest: together they are as fast as the sum.
             seconds_left=1 / sum(rates) if rates else None,
+            resources=chosen_resources(self._store, plan.run_id) if self._job is not None else None,
         )
 
     def _failed(self, names: dict[str, str], drivers: list[Driver], there: set[str]) -> list[Failed]:
@@ -288,6 +292,7 @@ def _trainings_per_hour(state: DriverState) -> float | None:
 
 def _run_json(run: RunStatus) -> dict[str, Any]:
     content = asdict(run)
+    content["resources"] = None if run.resources is None else run.resources.model_dump(mode="json")
     content["running"] = [
         work.task.model_dump(mode="json") | {"driver": work.driver, "run_id": work.run_id} for work in run.running
     ]

@@ -175,5 +175,6 @@ def test_the_digest_follows_results_only() -> None:
     job = loaded(SMALL)
     same = loaded(SMALL, "name=other", "description=x", "store=elsewhere", "resources.cpus=4", "lease_seconds=5")
     changed = loaded(SMALL, "epochs=2")
+    assert job_digest(job) == job_digest(loaded(SMALL, "resources=auto"))
     assert job_digest(job) == job_digest(same) != job_digest(changed)
     assert run_id(job) == f"small-{job_digest(job)}" and len(job_digest(job)) == 8

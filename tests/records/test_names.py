@@ -26,7 +26,7 @@ NAMES = {
     "checkpoints": [names.checkpoint_name(KEY, CLAIM, 12)],
     "failures": [names.failure_name(KEY), names.failure_log_name(KEY)],
     "claims": [names.claim_name(KEY, 3), names.beat_name(KEY, 3)],
-    "runs": [names.job_name(RUN), names.plan_name(RUN)],
+    "runs": [names.job_name(RUN), names.plan_name(RUN), names.resources_name(RUN)],
     "index": [
         names.generation_name(7),
         names.indexed_name("0a1b"),

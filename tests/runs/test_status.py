@@ -269,7 +269,7 @@ class TestCommand:
         (run,) = told["runs"]
         assert run.keys() == {
             *("run_id", "job", "created", "condition", "wanted", "recorded", "waiting", "running", "elsewhere"),
-            *("failed", "missing", "drivers", "seconds_left", "differing", "left_out"),
+            *("failed", "missing", "drivers", "seconds_left", "differing", "left_out", "resources"),
         }
         assert run["running"][0].keys() == {
             *("kind", "name", "key", "node", "since", "epoch", "epochs", "step", "steps", "loss", "driver", "run_id")

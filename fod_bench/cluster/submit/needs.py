@@ -19,6 +19,7 @@ class Needs:
     trainings: int
     """After merging equal ones; at least one."""
     cpus: float
+    """The least that it may be given, where that is measured on the cluster."""
     gpus: float | None
     """None: one where there are GPUs."""
     memory: float
@@ -51,10 +52,10 @@ class Needs:
 def needs_of(job: Job) -> Needs:
     """The needs of a job, by its plan; what of its data is not seen from here counts as was published. Raises as `make_plan`."""
     plan = make_plan(job, download=False)
-    gpus = job.resources.gpus
+    cpus, gpus = job.resources.cpus, job.resources.gpus
     return Needs(
         trainings=max(1, len(plan.trials)),
-        cpus=float(job.resources.cpus),
+        cpus=1.0 if cpus == "auto" else float(cpus),
         gpus=None if gpus == "auto" else float(gpus),
         memory=max(
             (one.settings.work(one.counts).memory for one in plan.trials.values() if one.counts is not None),

@@ -9,7 +9,7 @@ from fod_bench.methods.settings import Reference
 from fod_bench.records.failures import Failure
 from fod_bench.records.record import Trial
 from fod_bench.runs.executor import LossKind
-from fod_bench.runs.messages import Prepared
+from fod_bench.runs.messages import Prepared, Speed, SpeedTask
 from fod_bench.runs.resources import Share
 
 
@@ -24,6 +24,8 @@ class Behaviour:
     """Between two statuses of a worker."""
     notice_seconds = 14.0
     """Until the loss of a node is noticed; Ray takes as long."""
+    measure_seconds = 1.0
+    """Of a measurement of speed."""
 
     def prepare_seconds(self, request: SetRequest, share: Share) -> float:
         """To make a set and references, for a worker of this share."""
@@ -32,6 +34,10 @@ class Behaviour:
     def train_seconds(self, trial: Trial, share: Share) -> float:
         """Of a whole trial on this share, evaluation included; in a pack as long as by itself."""
         return 60.0
+
+    def speed(self, task: SpeedTask, share: Share) -> Speed | Failure | LossKind:
+        """What a worker of this share measures, or how it is lost at it."""
+        return Speed(0.1 * task.pack / task.threads, 0.01, 1)
 
     def startup_loss(self, worker: int) -> LossKind | None:
         """How a worker fails to start; None for one that starts."""

@@ -10,8 +10,8 @@ from itertools import count
 from typing import NamedTuple
 
 from fod_bench.records.record import Trial
-from fod_bench.runs.executor import Event, LossKind, StatusReport, WorkEnded, WorkerLost
-from fod_bench.runs.messages import Attempt, SetTask, Status
+from fod_bench.runs.executor import Event, LossKind, SpeedMeasured, StatusReport, WorkEnded, WorkerLost
+from fod_bench.runs.messages import Attempt, SetTask, SpeedTask, Status
 from fod_bench.runs.placement import Room
 from fod_bench.runs.resources import NodeResources, Share
 from fod_bench.runs.simulate.behaviour import Behaviour
@@ -138,6 +138,10 @@ class SimulatedExecutor:
             begun.append(Task(trial.key, attempt, trial, behaviour.train_seconds(trial, share), finish))
         self._begin(worker, begun)
 
+    def measure(self, worker: int, task: SpeedTask) -> None:
+        """See `Executor`."""
+        self.at(self.clock.now() + self._behaviour.measure_seconds, partial(self._measured, worker, task))
+
     def stop(self, worker: int) -> None:
         """See `Executor`."""
         self.at(self.clock.now() + self._behaviour.stop_seconds, partial(self._stopped, worker))
@@ -252,6 +256,15 @@ class SimulatedExecutor:
                 self._answer(worker)
             else:
                 self.at(later, partial(self._end, worker, task))
+
+    def _measured(self, number: int, task: SpeedTask) -> None:
+        worker = self._workers.get(number)
+        if worker is not None:
+            came = self._behaviour.speed(task, worker.share)
+            if isinstance(came, str):
+                self._lose(worker, came)
+            else:
+                self._events.append(SpeedMeasured(number, came))
 
     def _stopped(self, number: int) -> None:
         worker = self._workers.get(number)

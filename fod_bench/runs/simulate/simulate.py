@@ -12,6 +12,7 @@ from rich.console import Console
 
 from fod_bench.errors import FodBenchError
 from fod_bench.features.request import SetRequest
+from fod_bench.job import Job, Resources
 from fod_bench.plan import Plan, TrialJob
 from fod_bench.plan.durations import Durations
 from fod_bench.plan.timing import EXTRACTION_SECONDS, GPU_EXTRACTION_SECONDS
@@ -122,7 +123,8 @@ def simulate(
     prices = [group.per_hour for group in groups for _ in range(group.nodes)]
     store = MemoryStore()
     executor = SimulatedExecutor(store, nodes, behaviour(durations, trials))
-    shares = shares_of(plan.job.resources, nodes, trials, durations)
+    resources, pack = supposed(plan.job)
+    shares = shares_of(resources, nodes, trials, durations)
     order = Order(durations, ranks_of(plan.job, trials, by_value=budget is not None))
     progress = Progress(trials, Console(file=io.StringIO()), quiet=True)
     per_hour = sum(prices)
@@ -139,7 +141,7 @@ def simulate(
         order,
         progress,
         driver="simulated",
-        pack=plan.job.pack,
+        pack=pack,
         allowance=allowance,
         checkpoint_seconds=plan.job.checkpoint_seconds,
         lease_seconds=_LEASE_SECONDS,
@@ -169,6 +171,14 @@ def simulate(
         spans=executor.spans,
         trials={trial.key: trial for trial in trials},
     )
+
+
+def supposed(job: Job) -> tuple[Resources, int]:
+    """What a trial gets and how many train together: as the job says, one CPU and no packs where a run would measure it."""
+    resources, pack = job.resources, job.pack
+    if resources.cpus == "auto":
+        resources = resources.model_copy(update={"cpus": 1.0})
+    return resources, 1 if pack == "auto" else int(pack)
 
 
 def _units(groups: Sequence[Group]) -> float:
