@@ -1,14 +1,16 @@
-"""`python -m benchmarks`: every figure beside the value it must reach; exit code 1 when one falls short."""
+"""`python -m benchmarks`: every figure beside the value it must reach; exit code 1 when one falls short or cannot be measured."""
 
 from __future__ import annotations
 
 import multiprocessing
 import sys
+import time
+import traceback
 
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import run
+from benchmarks import Result, run
 
 NAMES = (
     "bench_step",
@@ -37,22 +39,40 @@ NAMES = (
 
 
 def main() -> int:
-    """Run the benchmarks named on the command line, or all of them."""
+    """Run the benchmarks named on the command line, or all of them; each is told when it ends."""
     table = Table(title="Ratios, taken in one run", title_justify="left")
     for column in ("figure", "measured", "must be", ""):
         table.add_column(column)
     missed = 0
     for name in sys.argv[1:] or NAMES:
-        # In a process of its own: what one takes is counted to all the processes that it starts later.
-        with multiprocessing.get_context("spawn").Pool(1) as process:
-            results = process.apply(run, (name,))
-        for result in results:
-            reached = result.value >= result.floor if result.higher_is_better else result.value <= result.floor
-            missed += not reached
+        start = time.monotonic()
+        results = _measured(name)
+        reached = [_reached(result) for result in results or []]
+        missed += reached.count(False) + (results is None)
+        if results is None:
+            table.add_row(name, "-", "-", "ENDED BY AN ERROR")
+        for result, good in zip(results or [], reached, strict=True):
             bound = f"{'≥' if result.higher_is_better else '≤'} {result.floor:g} {result.unit}"
-            table.add_row(result.name, f"{result.value:.2f} {result.unit}", bound, "ok" if reached else "MISSED")
+            table.add_row(result.name, f"{result.value:.2f} {result.unit}", bound, "ok" if good else "MISSED")
+        said = "ended by an error" if results is None else "ok" if all(reached) else "missed"
+        print(f"{name}: {said}, {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
     Console().print(table)
     return 1 if missed else 0
+
+
+def _measured(name: str) -> list[Result] | None:
+    """The figures of a benchmark; None, and the error on stderr, where one ended it: the others are measured all the same."""
+    # In a process of its own: what one takes is counted to all the processes that it starts later.
+    with multiprocessing.get_context("spawn").Pool(1) as process:
+        try:
+            return process.apply(run, (name,))
+        except Exception:
+            traceback.print_exc()
+            return None
+
+
+def _reached(result: Result) -> bool:
+    return result.value >= result.floor if result.higher_is_better else result.value <= result.floor
 
 
 if __name__ == "__main__":

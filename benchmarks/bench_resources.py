@@ -41,7 +41,7 @@ JOB: dict[str, Any] = {
     },
     "settings": {
         **{"backbone": "resnet18", "weights": "random", "image_size": 128, "d_model": {8: 32, 16: 32}},
-        **{"heads": 4, "layers": 2, "epochs": 20, "evaluate_every": 5},
+        **{"heads": 4, "layers": 2, "epochs": 8, "evaluate_every": 2},
     },
     "seeds": list(range(TRAININGS)),
 }
