@@ -6,6 +6,7 @@ import multiprocessing
 import sys
 import time
 import traceback
+from concurrent.futures import ProcessPoolExecutor
 
 from rich.console import Console
 from rich.table import Table
@@ -63,10 +64,10 @@ def main() -> int:
 def _measured(name: str) -> list[Result] | None:
     """The figures of a benchmark; None, and the error on stderr, where one ended it: the others are measured all the same."""
     # In a process of its own: what one takes is counted to all the processes that it starts later.
-    with multiprocessing.get_context("spawn").Pool(1) as process:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
         try:
-            return process.apply(run, (name,))
-        except Exception:
+            return process.submit(run, name).result()
+        except Exception:  # of the benchmark, or because its process was killed
             traceback.print_exc()
             return None
 

@@ -68,9 +68,12 @@ def _job(folder: Path) -> Job:
     return load_job(path)
 
 
-_PAINTED = """() => new Promise(found => new PerformanceObserver(list => {
-  for (const entry of list.getEntriesByName("first-contentful-paint")) found(entry.startTime);
-}).observe({ type: "paint", buffered: true }))"""
+_PAINTED = """() => new Promise((found, fail) => {
+  setTimeout(() => fail(new Error("nothing was painted in a minute")), 60000);
+  new PerformanceObserver(list => {
+    for (const entry of list.getEntriesByName("first-contentful-paint")) found(entry.startTime);
+  }).observe({ type: "paint", buffered: true });
+})"""
 """Waits for the first contents to be painted, if they are not yet; the page's own policy forbids a condition that is polled."""
 
 

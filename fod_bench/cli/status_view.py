@@ -38,7 +38,7 @@ def render(status: Status, detailed: bool) -> Group:
 
 def _overview(runs: list[RunStatus]) -> Table:
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
-    table.add_column("run", overflow="fold")  # the one that gives candidate where it is narrow
+    table.add_column("run", overflow="fold")  # the one that gives way where the screen is narrow
     table.add_column("state", no_wrap=True)
     for column in ("done", "running", "waiting", "failed"):
         table.add_column(column, justify="right", no_wrap=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -13,17 +13,22 @@ from fod_bench.store import ObjectMissingError, Store
 from fod_bench.store.reading import Amount, Count, Part
 from fod_bench.text import counted
 
+Cores = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+Several = Annotated[int, Field(ge=1)]
+
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class AskedResources(_Frozen):
-    """What the job says."""
+    """What the job and the command say."""
 
-    cpus: Literal["auto"] | float
-    gpus: Literal["auto"] | float
-    pack: Literal["auto"] | int
+    cpus: Literal["auto"] | Cores
+    gpus: Literal["auto"] | Amount
+    pack: Literal["auto"] | Several
+    workers: Several | None = None
+    """At once at most; None: as many as there is room for."""
 
 
 class MachineKind(_Frozen):
@@ -39,14 +44,14 @@ class MachineKind(_Frozen):
 class MeasuredCandidate(_Frozen):
     """A way to share the machines out, and what was expected of it."""
 
-    cpus: Amount
+    cpus: Cores
     gpus: Amount
-    pack: Count
+    pack: Several
     workers: Count
     """At once, on all machines."""
     seconds: Amount | None
     """Until all trainings of the kinds that were measured would have ended; None where it did not do."""
-    measured: list[list[float]] = Field(default_factory=list)
+    measured: list[list[Amount]] = Field(default_factory=list)
     """For each kind of training on each kind of machine: seconds of a step that the pack takes together, and of the evaluation of
     an image, the mean of the workers."""
 
@@ -62,11 +67,13 @@ class ChosenResources(_Frozen):
     machines: list[MachineKind]
     trainings: list[str]
     """Names of the trainings that were measured, one of each kind."""
+    left: Count
+    """Trainings that were to be done then."""
     candidates: list[MeasuredCandidate]
     """In the order tried."""
-    cpus: Amount
-    gpus: Literal["auto"] | float
-    pack: Count
+    cpus: Cores
+    gpus: Literal["auto"] | Amount
+    pack: Several
     workers: Count
     """At once, on all machines."""
     seconds: Amount
@@ -90,9 +97,20 @@ class ChosenResources(_Frozen):
 def chosen_resources(store: Store, run_id: str) -> ChosenResources | None:
     """What the run has chosen; None where it has not, or what is kept of it cannot be read: then it is chosen anew."""
     try:
-        return ChosenResources.model_validate_json(store.get(resources_name(run_id)))
+        chosen = ChosenResources.model_validate_json(store.get(resources_name(run_id)))
     except (ObjectMissingError, DamagedObjectError, ValidationError):
         return None
+    return chosen if chosen.run_id == run_id else None
+
+
+def chosen_for(
+    store: Store, run_id: str, cpus: float | str, gpus: float | str, pack: int | str
+) -> ChosenResources | None:
+    """What the run has chosen where its job says this; None where that was chosen for a job that said something else."""
+    chosen = chosen_resources(store, run_id)
+    if chosen is None or (chosen.asked.cpus, chosen.asked.gpus, chosen.asked.pack) != (cpus, gpus, pack):
+        return None
+    return chosen
 
 
 def keep_chosen(store: Store, chosen: ChosenResources) -> None:

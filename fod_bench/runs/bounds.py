@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 from fod_bench.machine.memory import host_memory
 from fod_bench.machine.system import cores
 from fod_bench.plan import Plan
 from fod_bench.plan.durations import Durations
-from fod_bench.records.chosen import ChosenResources, chosen_resources
+from fod_bench.records.chosen import ChosenResources, chosen_for
 from fod_bench.records.index.trials import Trials
 from fod_bench.records.names import record_name
-from fod_bench.runs.choice import is_open, kinds_of, machines_of, packs, shares
+from fod_bench.runs.choice import is_open, kinds_of, largest_need, machines_of, packs, shares
 from fod_bench.runs.resources import NodeResources
 from fod_bench.store import Store
 from fod_bench.text import format_bytes
@@ -59,12 +60,14 @@ def bounds_of(plan: Plan, store: Store) -> Bounds | None:
     job = plan.job
     if not is_open(job.resources, job.pack):
         return None
+    memory = _RAYS_PART * (host_memory() or 0)
     there = Trials(store).names(plan.trials.keys())
     left = [trial for trial in plan.trials.values() if record_name(trial.key) not in there]
-    memory = _RAYS_PART * (host_memory() or 0)
     machines = machines_of({"here": NodeResources(cores(), 0.0, memory)})
-    kinds = kinds_of(left, lambda trial: Durations().seconds(trial, gpu=False, threads=1))
-    need = max((one.settings.work(one.counts).memory for one in left if one.counts is not None), default=0.0)
+    kinds = kinds_of(left, partial(Durations().seconds, gpu=False, threads=1))
+    if not kinds:
+        return None
+    need = largest_need(left, machines, on_gpu=False)
     packs_of = {
         share: packs(share, job.pack, machines, need, kinds) for share in shares(job.resources, machines, False)
     }
@@ -77,5 +80,5 @@ def bounds_of(plan: Plan, store: Store) -> Bounds | None:
         need,
         tuple(share.cpus for share in offered),
         max((found[-1] for found in offered.values()), default=1),
-        chosen_resources(store, plan.run.run_id),
+        chosen_for(store, plan.run.run_id, job.resources.cpus, job.resources.gpus, job.pack),
     )

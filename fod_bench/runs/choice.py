@@ -98,6 +98,17 @@ def _kind(trials: list[TrialJob]) -> Kind:
     return Kind(trials[0], len(trials), sum(trial.steps() or 0 for trial in trials), tested)
 
 
+def largest_need(trials: Collection[TrialJob], machines: Sequence[Machine], on_gpu: bool) -> float:
+    """Bytes that the largest of these trainings takes which some machine, or its GPU, holds; 0 where nothing is known of any."""
+    there = [machine.node.gpu_memory if on_gpu else machine.node.memory for machine in machines]
+    largest = max(there, default=0.0)
+    rows = {
+        (id(trial.settings), trial.counts): trial for trial in trials if trial.counts is not None
+    }  # they share them
+    needs = [trial.settings.work(trial.counts).memory for trial in rows.values() if trial.counts is not None]
+    return max((need for need in needs if not largest or need <= largest), default=0.0)
+
+
 def machines_of(nodes: Mapping[str, NodeResources]) -> list[Machine]:
     """The kinds of nodes that can train."""
     found: dict[tuple[float, float, str], Machine] = {}
@@ -246,7 +257,7 @@ def search(
 
     Args:
         idling: by how much all takes longer since some stand idle in the end.
-        enough: ends it, with one candidate at least.
+        enough: ends it, with one candidate at least that does.
     """
     found: dict[Candidate, Expected] = {}
     best = math.inf
@@ -254,7 +265,7 @@ def search(
         offered = list(packs_of(share))
         even, largest, grows = math.inf, 0, True
         while offered:
-            if found and enough():
+            if best < math.inf and enough():
                 return found
             pack = offered.pop(0) if grows else min(offered, key=lambda pack: idling(Candidate(share, pack)))
             candidate = Candidate(share, pack)

@@ -18,7 +18,7 @@ START_SECONDS = 120.0
 CANDIDATE_SECONDS = 120.0
 """After which a candidate that has told nothing is given up."""
 MOST_LOSSES = 3
-"""Workers that may be lost while they start."""
+"""Losses of each worker, on average, while they start."""
 _LOOK_SECONDS = 0.1
 """Time between two looks at workers that start."""
 
@@ -50,7 +50,7 @@ class Crews:
         Raises `ClusterError`: workers do not start.
         """
         sizes = {number: crew(share, self._machines[number].node, self._most) for number in self.holding(share)}
-        self._assure()
+        self.start()
         waited_for = {worker: number for number, size in sizes.items() for worker in self._workers[number][:size]}
         for worker in waited_for:
             self._executor.measure(worker, task)
@@ -80,12 +80,12 @@ class Crews:
             if worker in workers:
                 workers.remove(worker)
 
-    def _assure(self) -> None:
+    def start(self) -> None:
         """Start the workers that are missing. Raises `ClusterError`."""
         starting: dict[int, int] = {}
         for number, size in self._sizes.items():
             for _ in range(size - len(self._workers[number])):
-                starting[self._start(number)] = number
+                starting[self._started(number)] = number
         until, losses = self._executor.clock.now() + START_SECONDS, 0
         while starting:
             for event in self._executor.wait(_LOOK_SECONDS):
@@ -93,18 +93,20 @@ class Crews:
                 if isinstance(event, WorkerLost):
                     self._forget(event.worker)
                     losses += 1
-                    if losses > MOST_LOSSES:
+                    if losses > MOST_LOSSES * sum(self._sizes.values()):
                         raise ClusterError(f"workers do not start: {event.reason}")
                     if number >= 0:
-                        starting[self._start(number)] = number
+                        starting[self._started(number)] = number
             if starting and self._executor.clock.now() >= until:
                 raise ClusterError(
                     f"{counted(len(starting), 'worker')} did not start within {START_SECONDS:.0f} s, so what is best here cannot "
                     "be measured: the cluster may be busy; say what a trial is to have (--set resources.cpus=1 --set pack=1)"
                 )
 
-    def _start(self, number: int) -> int:
-        worker = self._executor.start(self._share, self._machines[number].names[0])
+    def _started(self, number: int) -> int:
+        names = self._machines[number].names
+        there = self._executor.nodes()
+        worker = self._executor.start(self._share, next((name for name in names if name in there), names[0]))
         self._workers[number].append(worker)
         return worker
 

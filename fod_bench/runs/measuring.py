@@ -31,6 +31,7 @@ from fod_bench.runs.choice import (
     idling,
     is_open,
     kinds_of,
+    largest_need,
     machines_of,
     packs,
     search,
@@ -62,6 +63,9 @@ def settled_resources(
 ) -> tuple[Resources, int]:
     """The job's `resources` and `pack`, with numbers where it leaves them open.
 
+    What was chosen before is taken again for no more work than it was chosen for, on machines like those. What could not be
+    measured is not kept.
+
     Args:
         work: the trainings that are left.
         workers: at once at most.
@@ -82,15 +86,22 @@ def settled_resources(
         )
     least = {"cpus": 1.0} if job.resources.cpus == "auto" else {}
     share_of(job.resources.model_copy(update=least), list(nodes.values()), executor.grows())  # or it is refused now
-    asked = AskedResources(cpus=job.resources.cpus, gpus=job.resources.gpus, pack=job.pack)
+    asked = AskedResources(cpus=job.resources.cpus, gpus=job.resources.gpus, pack=job.pack, workers=workers)
     kinds_there = machine_kinds([(len(each.names), each.node.cpus, each.node.gpus, each.node.gpu) for each in machines])
+    choice = _Choice(job, executor, machines, work, durations, workers)
     chosen = chosen_resources(store, run_id)
-    if chosen is not None and chosen.asked == asked and _known(kinds_there) <= _known(chosen.machines):
+    if (
+        chosen is not None
+        and chosen.asked == asked
+        and _known(kinds_there) <= _known(chosen.machines)
+        and len(work) <= chosen.left
+        and choice.may_have(chosen.gpus)
+    ):
         note(f"resources {chosen.in_words()}, as chosen for this run on {chosen.created[:10]}")
     else:
-        choice = _Choice(job, executor, machines, work, durations, workers)
-        chosen = ChosenResources(run_id=run_id, asked=asked, machines=kinds_there, **choice.made())
-        keep_chosen(store, chosen)
+        chosen = ChosenResources(run_id=run_id, asked=asked, machines=kinds_there, left=len(work), **choice.made())
+        if any(candidate.seconds is not None for candidate in chosen.candidates):
+            keep_chosen(store, chosen)
         note(f"resources {_told(chosen, choice.reason)}")
     return Resources(cpus=chosen.cpus, gpus=chosen.gpus), chosen.pack
 
@@ -132,15 +143,22 @@ class _Choice:
         self.reason = ""
         has_gpu = any(machine.node.gpus >= 1 for machine in machines) and job.resources.gpus != 0
         wanting = [trial for trial in work if trial.settings.wants_gpu] if has_gpu else []
-        # Where there are GPUs, what wants one is measured on these, and the rest, which ends soon, takes what is left.
-        self._on_gpu = bool(wanting)
-        self._mixed = len(wanting) < len(work) or any(trial.measures_cost for trial in work)
+        # Where there are GPUs, what wants one is measured on these, and the rest, which ends soon, takes what is left. A number
+        # holds for what wants none, too.
+        self._on_gpu = bool(wanting) or (has_gpu and job.resources.gpus != "auto")
+        costs = any(trial.measures_cost for trial in work)
+        self._mixed = len(wanting) < len(work) or costs
+        self._without_gpu = has_gpu and not self._on_gpu and not costs
         self._machines = [machine for machine in machines if machine.node.gpus or not self._on_gpu]
         seconds_of = partial(durations.seconds, gpu=self._on_gpu, threads=1)
         self._kinds = kinds_of(wanting or work, seconds_of)
-        largest = max((machine.node.memory for machine in machines), default=0.0)
-        needs = [trial.settings.work(trial.counts).memory for trial in (wanting or work) if trial.counts is not None]
-        self._need = max((need for need in needs if not largest or need <= largest), default=0.0)
+        self._need = largest_need(wanting or work, self._machines, self._on_gpu)
+
+    def may_have(self, gpus: float | str) -> bool:
+        """Whether trials may have this part of a GPU, which was chosen for other work or is what the job says."""
+        if gpus == self._job.resources.gpus:
+            return True
+        return not self._on_gpu if gpus == 0 else self._on_gpu and not self._mixed
 
     def made(self) -> dict[str, Any]:
         """What `ChosenResources` tells of a choice."""
@@ -164,21 +182,26 @@ class _Choice:
                     candidates.append(self._measured(candidate, told, speeds))
                     return told
 
+                crews.start()  # which may take longer than all that follows
+                begun = clock.now()
                 found = search(
                     offered,
                     lambda share: packs_of[share] or [1],
                     expected_of,
                     lambda candidate: idling(candidate, self._kinds, self._workers(candidate.share)),
-                    lambda: clock.now() - start > ENOUGH_SECONDS,
+                    lambda: clock.now() - begun > ENOUGH_SECONDS,
                 )
-        best = choose(found) or Candidate(offered[0] if offered else Share(1.0, 0.0), 1)
-        whole = self._on_gpu and not self._mixed
+        given = Share(1.0 if resources.cpus == "auto" else float(resources.cpus), 0.0)
+        best = choose(found) or Candidate(offered[0] if offered else given, 1)
+        gpus: str | float = self._job.resources.gpus
+        if gpus == "auto" and offered and (self._without_gpu or (self._on_gpu and not self._mixed)):
+            gpus = best.share.gpus
         return {
             "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "trainings": [kind.trial.name for kind in self._kinds],
             "candidates": candidates,
             "cpus": best.share.cpus,
-            "gpus": best.share.gpus if whole else self._job.resources.gpus,
+            "gpus": gpus,
             "pack": best.pack if self._job.pack == "auto" else self._job.pack,
             "workers": self._workers(best.share),
             "seconds": clock.now() - start,

@@ -135,13 +135,14 @@ def shares_of(
     trials: Collection[TrialJob],
     durations: Durations,
     grows: bool = False,
+    pack: int = 1,
 ) -> Shares:
     """The share of each of `trials` on a cluster of these nodes.
 
     What the job says holds for all. Where it leaves the GPUs open, a training whose method gains nothing from one runs on CPUs; the
-    others have a GPU each, or share one where there are many for each GPU and its memory holds several, as the method reckons it.
-    A node whose GPUs are not known is taken to have such as the others: what they are too small for gets a whole one. What
-    measures costs has a GPU to itself. Raises `ClusterError` as `share_of` does.
+    others have a GPU each, or share one where there are many for each GPU and its memory holds several, as the method reckons it:
+    several packs where they train in packs of up to `pack`. A node whose GPUs are not known is taken to have such as the others:
+    what they are too small for gets a whole one. What measures costs has a GPU to itself. Raises `ClusterError` as `share_of` does.
     """
     base = share_of(resources, nodes, grows)
     if resources.gpus != "auto" or base.gpus < 1:
@@ -159,11 +160,12 @@ def shares_of(
             return Share(base.cpus, 0.0)
         if trial.measures_cost or trial.counts is None:
             return base
-        need = trial.settings.work(trial.counts).memory + LIBRARY_BYTES
+        together = pack if trial.kind is not None else 1
+        need = together * trial.settings.work(trial.counts).memory + LIBRARY_BYTES
         alone = max(1e-9, durations.seconds(trial, gpu=True, threads=base.threads))
-        together = min(most, memory / need, busy / alone)
+        sharing = min(most, memory / need, busy / alone)
         # Halves, quarters, eighths: what differs in size still fills a GPU without a rest.
-        return Share(base.cpus, 0.5 ** int(math.log2(together))) if together >= 2 else base
+        return Share(base.cpus, 0.5 ** int(math.log2(sharing))) if sharing >= 2 else base
 
     made: dict[tuple[int, object], Share] = {}  # rows share their settings
 

@@ -176,7 +176,7 @@ def _work(
             )
             by_name = executor.nodes()
             nodes = list(by_name.values())
-            shares = shares_of(resources, nodes, work, durations, executor.grows())
+            shares = shares_of(resources, nodes, work, durations, executor.grows(), pack)
             work = _fitting(work, shares, nodes, progress)
             progress.expect(work)
             order = Order(durations, ranks_of(plan.job, work, by_value=options.budget is not None))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fod_bench.job import Job, run_id
 from fod_bench.job.stored import RunJobs
-from fod_bench.records.chosen import ChosenResources, chosen_resources
+from fod_bench.records.chosen import ChosenResources, chosen_for
 from fod_bench.records.claims import held_keys
 from fod_bench.records.failures import marked_reason
 from fod_bench.records.index.trials import Trials
@@ -242,7 +242,13 @@ class StatusReader:
             drivers=told,
             # Each reckons with doing all of the rest: together they are as fast as the sum.
             seconds_left=1 / sum(rates) if rates else None,
-            resources=chosen_resources(self._store, plan.run_id) if self._job is not None else None,
+            resources=self._resources(plan.run_id),
+        )
+
+    def _resources(self, run_id: str) -> ChosenResources | None:
+        job = self._job
+        return (
+            None if job is None else chosen_for(self._store, run_id, job.resources.cpus, job.resources.gpus, job.pack)
         )
 
     def _failed(self, names: dict[str, str], drivers: list[Driver], there: set[str]) -> list[Failed]:

@@ -31,6 +31,8 @@ _MOST_IMAGES = 64
 """Images to train on at most: a step needs no more than its batch."""
 _ROUND_SECONDS = 0.05
 """Steps that are timed together last at least so long, since waiting for a GPU after each would slow it down."""
+_SLOW = 20.0
+"""A first call that takes so many times what is to be timed is not repeated: what it takes beyond a call is little of it."""
 
 
 def measure_speed(
@@ -42,7 +44,7 @@ def measure_speed(
         settings: of each of the trainings, which differ in their seed.
         counts: images of a category of theirs.
         pack: how many they are; several only where the method can be packed.
-        seconds: for which steps are timed at least, after a first one.
+        seconds: for which steps are timed at least, after a first one; a slow first one is all.
 
     Raises whatever the method raises for such settings: `TrialError`, memory that ran out.
     """
@@ -74,14 +76,16 @@ class _Fitting:
         self.methods = [kind(setting, *given, seed, self._device) for seed in range(self._count)]
         first = self.methods[0]
         self._pack = type(first).pack(self.methods) if self._count > 1 and isinstance(first, Packable) else None
-        # Networks can be trained for ever; what is made of the images in one go is made anew.
+        # Networks can be trained for ever; others are made anew when they have ended. What goes through the images once is one
+        # step: the parts of its way take different times.
+        self._whole = first.epochs * first.steps_per_epoch
         self._endless = isinstance(first, Costed) and bool(first.networks)
-        self.steps = 1 if self._endless else first.epochs * first.steps_per_epoch
+        self.steps = 1 if self._endless or first.epochs > 1 else self._whole
         self._done = 0
 
     def take(self) -> None:
-        """The next `steps` steps: one, or a whole training where networks are not what is trained."""
-        if self._done and not self._endless:
+        """The next `steps` steps: one, or a whole training of a method that goes through its images once."""
+        if self._done >= self._whole and not self._endless:
             self._begin()
         for _ in range(self.steps):
             self._step()
@@ -111,7 +115,9 @@ def _median_seconds(call: Callable[[], None], seconds: float, device: torch.devi
             torch.cuda.synchronize(device)
         return (time.perf_counter() - start) / calls
 
-    timed(1)
+    first = timed(1)  # with whatever is compiled or loaded
+    if first > _SLOW * seconds:
+        return first
     calls = max(1, math.ceil(_ROUND_SECONDS / timed(1)))
     rounds: list[float] = []
     while not rounds or sum(rounds) * calls < seconds:

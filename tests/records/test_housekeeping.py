@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 from fod_bench.cli.app import app
 from fod_bench.errors import StoreError
-from fod_bench.records.names import kind_of, normal_name, state_name
+from fod_bench.records.chosen import AskedResources, ChosenResources, chosen_resources, keep_chosen
+from fod_bench.records.names import kind_of, normal_name, resources_name, state_name
 from fod_bench.records.normal import NormalScores
 from fod_bench.records.record import train_key
 from fod_bench.store import Store, open_store
@@ -136,6 +137,22 @@ class TestVerify:
         whole.put(state_name("tiny-1", "d2"), whole.get(state_name("tiny-1", "d1")))
         said = call("verify", "--store", whole.uri, code=1).stdout
         assert "tiny-1/state/d2.json: this is the state of another run, tiny-1, by driver d1" in said
+
+    def test_a_choice_of_resources_that_cannot_be_or_is_another_runs_is_named(self, whole: Store) -> None:
+        asked = AskedResources(cpus="auto", gpus="auto", pack="auto")
+        chosen = ChosenResources(
+            **{"run_id": "tiny-1", "created": "2026-11-26", "asked": asked, "machines": [], "trainings": [], "left": 3},
+            **{"candidates": [], "cpus": 1, "gpus": "auto", "pack": 2, "workers": 1, "seconds": 4},
+        )
+        keep_chosen(whole, chosen)
+        assert "no fault found" in call("verify", "--store", whole.uri).stderr and chosen_resources(whole, "tiny-1")
+        other, broken = resources_name("tiny-2"), chosen.model_copy(update={"cpus": 0, "run_id": "tiny-3"})
+        whole.put(other, whole.get(resources_name("tiny-1")))
+        keep_chosen(whole, broken)
+        said = call("verify", "--store", whole.uri, code=1).stdout
+        assert f"{other}: this was chosen by another run, tiny-1" in said
+        assert f"{resources_name('tiny-3')}: " in said and "cpus" in said
+        assert chosen_resources(whole, "tiny-2") is None and chosen_resources(whole, "tiny-3") is None
 
     @pytest.mark.parametrize("part", ["best_image", "best_pixel", "last"])
     def test_kept_weights_that_are_gone_or_another_trials_are_named(self, whole: Store, part: str) -> None:

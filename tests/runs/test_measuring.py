@@ -120,8 +120,10 @@ def test_all_cores_are_at_work_while_one_way_is_measured(cluster: Cluster, plan:
     asked = cluster.speeds.asked
     assert {threads: asked.count((1, threads)) for _, threads in asked} == {1: 4, 2: 2, 4: 1}
     asked.clear()
-    cluster.run(replanned(plan, cluster), workers=2)
+    cluster.run(replanned(plan, cluster))
     assert not asked, "a run that goes on keeps what was chosen"
+    cluster.run(replanned(plan, cluster), workers=2)
+    assert {threads: asked.count((1, threads)) for _, threads in asked} == {1: 2, 2: 2, 4: 1}
 
 
 def replanned(plan: Plan, cluster: Cluster, keep: int = 3) -> Plan:
@@ -195,18 +197,63 @@ def test_where_nothing_can_be_measured_the_reason_is_told(
     cluster: Cluster, plan: Plan, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cluster.speeds.of = lambda task, share: Failure("out of luck", "", "fault")
-    chosen = cluster.run(plan)
-    assert (chosen.cpus, chosen.pack) == (1, 1)
+    run_plan(plan, cluster.store, RunOptions(), cluster.open)
+    assert cluster.packs() == [1] * 6
     assert (
         "resources 2 workers of 1 CPU, no packs: none of 2 candidates could be measured: out of luck"
         in capsys.readouterr().err
     )
+    assert chosen_resources(cluster.store, plan.run.run_id) is None, "it is tried again the next time"
 
 
-def test_a_way_that_never_ends_is_given_up(cluster: Cluster, plan: Plan) -> None:
+def test_a_way_that_never_ends_is_given_up_and_others_are_tried(
+    cluster: Cluster, plan: Plan, capsys: pytest.CaptureFixture[str]
+) -> None:
     cluster.speeds.measure_seconds = crews.CANDIDATE_SECONDS + 1
-    chosen = cluster.run(plan)
-    assert all(candidate.seconds is None for candidate in chosen.candidates)
+    run_plan(plan, cluster.store, RunOptions(), cluster.open)
+    assert "none of 2 candidates could be measured" in capsys.readouterr().err
+    assert chosen_resources(cluster.store, plan.run.run_id) is None
+
+
+def test_a_choice_for_a_part_of_the_job_does_not_hold_for_more_of_it(
+    cluster: Cluster, plan_of: Callable[..., Plan]
+) -> None:
+    rows = {f"row{number}": {"lambda1": float(number)} for number in range(1, 5)}
+    plan = plan_of(seeds=[1, 2], variants=rows, resources="auto")
+    first = cluster.run(plan, only="row1/*")
+    assert (first.left, first.pack) == (2, 1)
+    more = cluster.run(plan)
+    assert (more.left, more.pack) == (6, 3)
+    assert cluster.run(replanned(plan, cluster)) == more
+
+
+def test_where_only_costs_are_left_the_cores_that_the_job_gives_stay(
+    cluster: Cluster, plan_of: Callable[..., Plan]
+) -> None:
+    plan = plan_of(variants={"Cost": {"measure": "cost"}}, resources={"cpus": 2.0}, pack="auto")
+    run_plan(plan, cluster.store, RunOptions(), cluster.open)
+    assert {span.share.cpus for span in cluster.opened[-1].spans if span.training} == {2.0}
+    assert chosen_resources(cluster.store, plan.run.run_id) is None
+
+
+def test_what_wants_no_gpu_is_measured_on_all_machines_and_asks_for_none(
+    cluster: Cluster, plan_of: Callable[..., Plan]
+) -> None:
+    cluster.nodes = [NodeResources(8), NodeResources(2, 1, gpu_memory=80 * GIB)]
+    cluster.speeds.of = lambda task, share: Speed(1 / task.threads**2, 0.0, 1)
+    rows: dict[str, Any] = {"FOD": {}, "PaDiM": {"method": "padim", "channels": 20}}
+    chosen = cluster.run(plan_of(variants=rows, seeds=[1], resources="auto"), only="PaDiM/*")
+    assert (chosen.cpus, chosen.gpus) == (8, 0), "which the node with the GPU does not have"
+    given: dict[str, Any] = {"cpus": "auto", "gpus": 1}
+    chosen = cluster.run(plan_of(variants=rows, seeds=[2], resources=given, pack="auto"), only="PaDiM/*")
+    assert (chosen.gpus, chosen.workers) == (1, 1), "a number holds for all"
+
+
+def test_workers_are_not_blamed_for_a_node_that_took_them_along(cluster: Cluster, plan: Plan) -> None:
+    cluster.nodes = [NodeResources(4)]
+    lost = iter(range(4))
+    cluster.speeds.startup_loss = lambda worker: "node" if next(lost, None) is not None else None  # type: ignore[method-assign]
+    assert cluster.run(plan).candidates
 
 
 def test_measuring_ends_after_a_while(cluster: Cluster, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,6 +338,13 @@ def test_plan_tells_the_bounds_and_then_what_was_chosen(
         "resources.cpus and pack chosen when the run starts, by measuring: 1 to 2 of 2 cores a trial, packs of up to 6; 7.0 GiB"
     )
     chosen = cluster.run(plan)
+    assert bounds_of(plan, cluster.store) is None, "nothing is left"
+    replanned(plan, cluster)
     found = bounds_of(plan, cluster.store)
     assert found is not None and found.chosen == chosen and "packs of 3" in found.in_words()
+    other = plan_of(seeds=[1, 2, 3, 4, 5, 6], resources={"cpus": 1.0}, pack="auto")
+    found = bounds_of(other, cluster.store)
+    assert found is not None and found.chosen is None, "of a job that leaves other things open"
+    (status,) = StatusReader(cluster.store, other.job).read().runs
+    assert status.resources is None
     assert bounds_of(plan_of(), cluster.store) is None

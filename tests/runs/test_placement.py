@@ -12,7 +12,7 @@ from fod_bench.job import Resources
 from fod_bench.plan import Plan
 from fod_bench.plan.durations import Durations
 from fod_bench.runs.placement import Room, workers_to_end, workers_to_start
-from fod_bench.runs.resources import MOST_PER_GPU, NodeResources, Share, share_of, shares_of
+from fod_bench.runs.resources import FILLED, LIBRARY_BYTES, MOST_PER_GPU, NodeResources, Share, share_of, shares_of
 from fod_bench.runs.slot import Slot
 from tests.helpers.simulation import Simulation
 
@@ -82,6 +82,16 @@ class TestShares:
         assert self._shares(plan, (NodeResources(4, 2, 0, 80 * 2.0**30),))["FOD"] == Share(1, 0.5)
         assert self._shares(plan, (NodeResources(64, 64, 0, 80 * 2.0**30),))["FOD"] == GPU
         assert self._shares(plan_of(seeds=[1, 2]), self.LARGE)["FOD"] == GPU
+
+    def test_memory_has_to_hold_whole_packs_where_they_share_steps(self, plan: Plan) -> None:
+        fod = next(trial for trial in plan.trials.values() if trial.rows == ["FOD"])
+        assert fod.counts is not None
+        memory = (LIBRARY_BYTES + 2 * fod.settings.work(fod.counts).memory) * 4 / FILLED
+        nodes, trials = (NodeResources(64, 2, 0, memory + 1),), list(plan.trials.values())
+        packed = {
+            pack: shares_of(Resources(), nodes, trials, Durations(), pack=pack).of(fod).gpus for pack in (1, 2, 2000)
+        }
+        assert packed[1] == packed[2] == 1 / MOST_PER_GPU and packed[2000] > packed[2]
 
     def test_a_long_one_among_short_ones_has_a_gpu_to_itself(self, plan_of: Callable[..., Plan]) -> None:
         rows = {"FOD": {}, "long": {"epochs": 1000}}

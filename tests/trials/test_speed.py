@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from fod_bench.errors import TrialError
-from fod_bench.methods.registry import settings_class
+from fod_bench.methods.registry import BUILT_IN, method_class, settings_class
 from fod_bench.methods.settings import MethodSettings
 from fod_bench.records.record import Counts
 from fod_bench.trials.speed import few_images, measure_speed, random_data
@@ -25,6 +25,9 @@ SMALL: dict[str, dict[str, Any]] = {
     "patchcore": RESNET | {"coreset_ratio": 0.1},
     "draem": {"image_size": 64, "width": 4, "batch_size": 2, "epochs": 2, "evaluate_every": 1},
     "mkd": RESNET | {"batch_size": 3, "epochs": 2, "evaluate_every": 1},
+    "padim": RESNET | {"channels": 20},
+    "cflow": RESNET | {"blocks": 2, "condition": 16, "fiber": 32, "epochs": 2, "sub_epochs": 1},
+    "patchsvdd": {"image_size": 64, "batch_size": 4, "repeats": 2, "epochs": 2, "evaluate_every": 1},
 }
 
 
@@ -42,7 +45,26 @@ def test_a_methods_speed_is_of_its_steps_and_evaluations(name: str) -> None:
     step, image, evaluations = measure_speed(settings(name), COUNTS, 1, 0.01, CPU)
     assert 0 < step < 60 and 0 < image < 60
     assert math.isfinite(step) and math.isfinite(image)
-    assert evaluations == {"fod": 3, "patchcore": 1, "draem": 2, "mkd": 2}[name]
+    assert evaluations == {"fod": 3, "patchcore": 1, "draem": 2, "mkd": 2, "padim": 1, "cflow": 2, "patchsvdd": 2}[name]
+
+
+def test_all_built_in_methods_are_measured() -> None:
+    assert set(SMALL) == set(BUILT_IN)
+
+
+def test_networks_that_take_long_are_not_trained_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = []
+    kind = method_class("mkd")
+    step = kind.step
+
+    def counted(self: Any, *place: int) -> torch.Tensor:
+        taken.append(place)
+        return step(self, *place)
+
+    monkeypatch.setattr(kind, "step", counted)
+    monkeypatch.setattr(kind, "networks", (), raising=False)  # as of a method that tells none
+    measure_speed(settings("mkd", epochs=10_000, evaluate_every=1000), COUNTS, 1, 0.01, CPU)
+    assert len(taken) < 1000
 
 
 def test_a_packs_step_is_one_of_all_its_members() -> None:

@@ -6,9 +6,10 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from fod_bench.records.chosen import ChosenResources
 from fod_bench.records.claims import Entry
 from fod_bench.records.fit import curves_faults, key_faults
-from fod_bench.records.names import is_plan, key_of, kind_of, state_name
+from fod_bench.records.names import is_plan, key_of, kind_of, resources_name, run_of, state_name
 from fod_bench.records.normal import NormalScores
 from fod_bench.records.record import SELECTED_WEIGHTS, Record
 from fod_bench.records.state import DriverState
@@ -62,6 +63,13 @@ def check_content(store: Store, name: str, content: bytes) -> Checked:
         if state_name(state.run_id, state.driver) != name:
             return Checked(
                 faults=[f"this is the state of another run, {state.run_id}, by driver {state.driver}; delete it"]
+            )
+    elif kind == "runs" and name == resources_name(run_of(name)):
+        with reading(name, "resources that a run has chosen"):
+            chosen = ChosenResources.model_validate_json(content)
+        if chosen.run_id != run_of(name):
+            return Checked(
+                faults=[f"this was chosen by another run, {chosen.run_id}; delete it to have it chosen anew"]
             )
     elif kind == "claims" and name.endswith(".json"):
         with reading(name, "claim"):
