@@ -101,7 +101,9 @@ class Sweep:
             yield f"the quiet run made {len(expected)} records"
         yield from faults_of(self.store, expected)
         for holder in lost:
-            if holder.key in records and not records[holder.key].run.resumed_after:
+            run = records[holder.key].run if holder.key in records else None
+            # who is cut off from the head alone may end it while its claim still holds
+            if run is not None and run.claim != holder.claim and not run.resumed_after:
                 yield f"{_named(holder)} began anew, though there was a checkpoint"
         verified = self.bench.start("store", "verify", "--store", self.uri, **self.environment).finished()
         if verified.code:
@@ -134,7 +136,7 @@ class Sweep:
             settings={"epochs": self.options.epochs, "evaluate_every": self.options.epochs // 4},
             seeds=list(range(self.options.trainings // len(CATEGORIES))),
             checkpoint_seconds=1.0,
-            lease_seconds=20,
+            lease_seconds=self.options.lease,
             **keys,
         )
 
@@ -154,6 +156,7 @@ def main() -> int:
     parser.add_argument("--reaches-store", action="store_true", help="it is cut off from the cluster's head only")
     parser.add_argument("--trainings", type=int, default=24, help="even (24)")
     parser.add_argument("--epochs", type=int, default=160, help="of each training (160)")
+    parser.add_argument("--lease", type=float, default=20.0, help="seconds after which a claim is taken over (20)")
     parser.add_argument("--within", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.within is not None:

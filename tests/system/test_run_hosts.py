@@ -23,7 +23,7 @@ def test_one_host_is_cut_off_one_is_killed_and_the_records_are_those_of_a_quiet_
     """The host that is cut off reaches the store all the time: what it would write then must not be taken."""
     if reason := why_not():
         pytest.skip(reason)
-    options = ["--seconds=30", f"--trainings={TRAININGS}", "--reaches-store"]
+    options = ["--seconds=30", f"--trainings={TRAININGS}", "--reaches-store", "--lease=8"]
     command = [sys.executable, "-m", "benchmarks.hosts", *options]
     with subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True

@@ -48,6 +48,7 @@ def test_prometheus_finds_every_metric_and_each_message_is_a_line_of_json(
         open_ports = listeners(running.family())
         assert port in {number for sockets in open_ports.values() for _, number in sockets}
         assert all(address.is_loopback for sockets in open_ports.values() for address, _ in sockets)
+        running.reaches(lambda: '"event": "running"' in running.said(), "the first line of progress")
         running.signal(signal.SIGINT)
         done = running.finished()
 
