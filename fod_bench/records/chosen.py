@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -116,8 +115,3 @@ def chosen_for(
 def keep_chosen(store: Store, chosen: ChosenResources) -> None:
     """Keep what a run has chosen. Raises `StoreError`."""
     store.put(resources_name(chosen.run_id), chosen.model_dump_json(indent=1).encode())
-
-
-def machine_kinds(nodes: Sequence[tuple[int, float, float, str]]) -> list[MachineKind]:
-    """Of nodes as number, CPUs, GPUs and kind of these, in one order."""
-    return [MachineKind(nodes=each[0], cpus=each[1], gpus=each[2], gpu=each[3]) for each in sorted(nodes)]

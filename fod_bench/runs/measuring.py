@@ -19,7 +19,6 @@ from fod_bench.records.chosen import (
     MeasuredCandidate,
     chosen_resources,
     keep_chosen,
-    machine_kinds,
 )
 from fod_bench.runs.choice import (
     Candidate,
@@ -87,7 +86,10 @@ def settled_resources(
     least = {"cpus": 1.0} if job.resources.cpus == "auto" else {}
     share_of(job.resources.model_copy(update=least), list(nodes.values()), executor.grows())  # or it is refused now
     asked = AskedResources(cpus=job.resources.cpus, gpus=job.resources.gpus, pack=job.pack, workers=workers)
-    kinds_there = machine_kinds([(len(each.names), each.node.cpus, each.node.gpus, each.node.gpu) for each in machines])
+    kinds_there = [
+        MachineKind(nodes=len(each.names), cpus=each.node.cpus, gpus=each.node.gpus, gpu=each.node.gpu)
+        for each in machines
+    ]
     choice = _Choice(job, executor, machines, work, durations, workers)
     chosen = chosen_resources(store, run_id)
     if (
@@ -150,9 +152,7 @@ class _Choice:
         self._mixed = len(wanting) < len(work) or costs
         self._without_gpu = has_gpu and not self._on_gpu and not costs
         self._machines = [machine for machine in machines if machine.node.gpus or not self._on_gpu]
-        seconds_of = partial(durations.seconds, gpu=self._on_gpu, threads=1)
-        self._kinds = kinds_of(wanting or work, seconds_of)
-        self._need = largest_need(wanting or work, self._machines, self._on_gpu)
+        self._measurable, self._durations = wanting or work, durations
 
     def may_have(self, gpus: float | str) -> bool:
         """Whether trials may have this part of a GPU, which was chosen for other work or is what the job says."""
@@ -164,11 +164,13 @@ class _Choice:
         """What `ChosenResources` tells of a choice."""
         clock = self._executor.clock
         start = clock.now()
+        self._kinds = kinds_of(self._measurable, partial(self._durations.seconds, gpu=self._on_gpu, threads=1))
+        need = largest_need(self._measurable, self._machines, self._on_gpu)
         resources = self._job.resources
         if self._mixed and self._on_gpu:  # the share of a GPU is then each training's own, see `shares_of`
             resources = Resources(cpus=resources.cpus, gpus=1.0 if resources.gpus == "auto" else resources.gpus)
         offered = shares(resources, self._machines, self._on_gpu) if self._kinds else []
-        packs_of = {share: packs(share, self._job.pack, self._machines, self._need, self._kinds) for share in offered}
+        packs_of = {share: packs(share, self._job.pack, self._machines, need, self._kinds) for share in offered}
         offered = [share for share in offered if packs_of[share]] or offered[-1:]
         found: dict[Candidate, Expected] = {}
         candidates: list[MeasuredCandidate] = []

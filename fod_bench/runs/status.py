@@ -17,6 +17,7 @@ from fod_bench.records.names import CLAIMS, failure_log_name, failure_name, key_
 from fod_bench.records.run import Cell, RunPlan
 from fod_bench.records.run_reader import Driver, RunReader, Runs, Standing, age_of, no_run, trained_keys
 from fod_bench.records.state import DriverState, Task
+from fod_bench.runs.choice import is_open
 from fod_bench.store import Store
 
 if TYPE_CHECKING:
@@ -247,9 +248,9 @@ class StatusReader:
 
     def _resources(self, run_id: str) -> ChosenResources | None:
         job = self._job
-        return (
-            None if job is None else chosen_for(self._store, run_id, job.resources.cpus, job.resources.gpus, job.pack)
-        )
+        if job is None or not is_open(job.resources, job.pack):
+            return None
+        return chosen_for(self._store, run_id, job.resources.cpus, job.resources.gpus, job.pack)
 
     def _failed(self, names: dict[str, str], drivers: list[Driver], there: set[str]) -> list[Failed]:
         """Those of the trainings in `names` that failed: by the marks in the store, and as the run's drivers tell."""

@@ -30,6 +30,7 @@ from fod_bench.records.record import COST_SCORE, Record, RunInfo, Training, Tria
 from fod_bench.records.tidy import tidy_trial
 from fod_bench.trials.data import TrialData
 from fod_bench.trials.scores import scorings
+from fod_bench.trials.timing import ROUND_SECONDS, seconds_each
 from fod_bench.trials.trial import Control, Interrupted, stored_record
 
 WARM_UP = 2
@@ -38,8 +39,6 @@ ROUNDS = (5, 25)
 """At least and at most so many rounds are timed,"""
 SECONDS = 10.0
 """and within these bounds as many as take so long."""
-ROUND_SECONDS = 0.05
-"""A round of training steps lasts at least so long, since waiting for a GPU after each step would slow it down."""
 _CONVOLUTIONS = (torch.ops.aten.convolution, torch.ops.aten.convolution_backward)
 _NO_LAYER = (torch.ops.aten.bmm, torch.ops.aten.baddbmm, torch.ops.aten.convolution_backward)
 """Operations that are no layer's pass: products of attention or of distances, and gradients."""
@@ -237,14 +236,9 @@ def median_seconds(
     """Median wall time of `call` when warm, over rounds of as many calls as last `round_seconds`."""
 
     def timed(calls: int) -> float:
-        start = time.perf_counter()
-        for _ in range(calls):
-            call()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        seconds = time.perf_counter() - start
+        seconds = seconds_each(call, calls, device)
         pause()
-        return seconds / calls
+        return seconds
 
     once = [timed(1) for _ in range(WARM_UP)][-1]
     calls = max(1, math.ceil(round_seconds / once))

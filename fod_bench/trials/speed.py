@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import statistics
-import time
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -26,11 +25,10 @@ from fod_bench.methods.settings import MethodSettings, Reference
 from fod_bench.records.record import Counts
 from fod_bench.trials.data import TrialData
 from fod_bench.trials.scores import BATCH, TestImages
+from fod_bench.trials.timing import ROUND_SECONDS, seconds_each
 
 _MOST_IMAGES = 64
 """Images to train on at most: a step needs no more than its batch."""
-_ROUND_SECONDS = 0.05
-"""Steps that are timed together last at least so long, since waiting for a GPU after each would slow it down."""
 _SLOW = 20.0
 """A first call that takes so many times what is to be timed is not repeated: what it takes beyond a call is little of it."""
 
@@ -106,22 +104,13 @@ class _Fitting:
 
 def _median_seconds(call: Callable[[], None], seconds: float, device: torch.device) -> float:
     """Median time of `call` when warm, over rounds that last `seconds` together, one at least."""
-
-    def timed(calls: int) -> float:
-        start = time.perf_counter()
-        for _ in range(calls):
-            call()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        return (time.perf_counter() - start) / calls
-
-    first = timed(1)  # with whatever is compiled or loaded
+    first = seconds_each(call, 1, device)  # with whatever is compiled or loaded
     if first > _SLOW * seconds:
         return first
-    calls = max(1, math.ceil(_ROUND_SECONDS / timed(1)))
+    calls = max(1, math.ceil(ROUND_SECONDS / seconds_each(call, 1, device)))
     rounds: list[float] = []
     while not rounds or sum(rounds) * calls < seconds:
-        rounds.append(timed(calls))
+        rounds.append(seconds_each(call, calls, device))
     return statistics.median(rounds)
 
 

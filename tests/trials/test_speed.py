@@ -14,7 +14,7 @@ from fod_bench.errors import TrialError
 from fod_bench.methods.registry import BUILT_IN, method_class, settings_class
 from fod_bench.methods.settings import MethodSettings
 from fod_bench.records.record import Counts
-from fod_bench.trials.speed import few_images, measure_speed, random_data
+from fod_bench.trials.speed import _median_seconds, few_images, measure_speed, random_data
 from tests.helpers.commands import TINY
 
 CPU = torch.device("cpu")
@@ -101,3 +101,18 @@ def test_random_data_have_the_forms_that_a_method_needs() -> None:
     assert drawn.train.images is not None and drawn.train.images.shape == (4, 64, 64, 3)
     assert drawn.context.network is not None and drawn.context.network.backbone == "resnet18"
     assert np.isin(drawn.truth.masks, (0, 1)).all() and drawn.truth.both_classes
+
+
+def test_what_takes_long_is_called_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("fod_bench.trials.timing.time.perf_counter", lambda: clock[0])
+    calls = []
+
+    def call(seconds: float) -> None:
+        calls.append(seconds)
+        clock[0] += seconds
+
+    assert _median_seconds(lambda: call(30.0), 0.4, CPU) == 30.0 and len(calls) == 1
+    calls.clear()
+    assert _median_seconds(lambda: call(0.01), 0.4, CPU) == pytest.approx(0.01)
+    assert 40 < len(calls) < 60

@@ -124,7 +124,7 @@ def simulate(
     store = MemoryStore()
     executor = SimulatedExecutor(store, nodes, behaviour(durations, trials))
     resources, pack = supposed(plan.job)
-    shares = shares_of(resources, nodes, trials, durations)
+    shares = shares_of(resources, nodes, trials, durations, pack=pack)
     order = Order(durations, ranks_of(plan.job, trials, by_value=budget is not None))
     progress = Progress(trials, Console(file=io.StringIO()), quiet=True)
     per_hour = sum(prices)
