@@ -42,7 +42,8 @@ def _block(side: int) -> tuple[Callable[[], object], Callable[[], object], int]:
     """The loops of both passes over a block of one head, and its entries."""
     import torch
 
-    from fod_bench.methods.fod.correlation.blocks import RowGradients, RowSums, Targets
+    from fod_bench.methods.fod.correlation.blocks import Targets
+    from fod_bench.methods.fod.correlation.frame import RowGradients, RowSums
     from fod_bench.methods.fod.correlation.numba import BLOCK_ELEMENTS, Compiled
     from fod_bench.methods.fod.target import kernel_widths, target_factors
 

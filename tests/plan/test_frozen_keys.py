@@ -1,6 +1,6 @@
 """No key of the jobs in `jobs/` changes by accident: what stores hold under it would be lost. See `frozen_keys.py`.
 
-Version 2 of FOD moved the keys of its trainings, and no others.
+Versions 2 and 3 of FOD moved the keys of its trainings, and no others.
 """
 
 from __future__ import annotations

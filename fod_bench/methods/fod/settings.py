@@ -32,7 +32,7 @@ class FodSettings(BackboneSettings):
     """Focus the Discrepancy (ICCV 2023)."""
 
     implementation: ClassVar[str] = "fod_bench.methods.fod.method:FodMethod"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     summary: ClassVar[str] = (
         "patches are reconstructed from intra- and inter-image correlations; one transformer per feature level"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ from torch import Tensor, nn
 
 from benchmarks import plain_fod
 from fod_bench.methods.fod.correlation import VARIABLE, Correlation
+from fod_bench.methods.fod.correlation.frame import correlate_by
+from fod_bench.methods.fod.correlation.numba import WholeHeads, product_address
 from fod_bench.methods.fod.network import Branch, FODNetwork, NetworkShape
 from fod_bench.methods.fod.precision import matrix_products
 from fod_bench.methods.fod.train import LevelTrainer, Losses, LossWeights, build_network
@@ -66,6 +69,16 @@ def test_the_operator_rounds_factors_and_nothing_else(monkeypatch: pytest.Monkey
     expected = outcome(inputs, correlate_rounded)
     with matrix_products("bfloat16", CPU):
         found = outcome(inputs)
+    assert distance(found, expected) < 0.2 * distance(outcome(inputs, written_down), expected)
+
+
+def test_whole_heads_round_factors_and_nothing_else() -> None:
+    product = product_address("bfloat16")
+    if product is None:
+        pytest.skip("PyTorch has no product of bfloat16 factors here that compiled code can call")
+    inputs = [tensor.float() for tensor in Case(1, 2, 60, 8, 16, 16, 1.0, 0.0, 6).inputs()]
+    expected = outcome(inputs, correlate_rounded)
+    found = outcome(inputs, partial(correlate_by, WholeHeads("bfloat16", product)))
     assert distance(found, expected) < 0.2 * distance(outcome(inputs, written_down), expected)
 
 

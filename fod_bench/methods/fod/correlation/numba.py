@@ -1,32 +1,34 @@
-"""The operator on a CPU, with a block's entries worked on in compiled loops, which Numba makes at the first use and keeps on disk.
+"""The operator on a CPU, with the entries worked on in compiled loops (`compiled.py`).
 
-PyTorch passes over a block some twenty times, and half of that time goes into logarithms. Here every entry is read once. Logarithm
-and power have the coefficients of the Cephes library (S. Moshier) for float32 and are written so that the compiler makes vectors of
-them: a polynomial of the mantissa, and the exponent from the bits. Neither argument nor result leaves float32's normal numbers.
-Letters as in the package and in `blocks.py`.
+Where PyTorch's own BLAS can be called from compiled code, whole heads are: the 200 blocks of a step and their seven products each
+would else be as many calls from Python, whose threads wait for each other. Letters as in the package and in `blocks.py`.
 """
 
 from __future__ import annotations
 
-import contextlib
+import ctypes
+import math
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
 from torch import Tensor
 
-from fod_bench.methods.fod.correlation.blocks import (
-    Backward,
-    Forward,
-    RowGradients,
-    RowSums,
-    Targets,
-    correlate_in_blocks,
-)
-from fod_bench.methods.fod.correlation.result import EPSILON, Correlation
+from fod_bench.methods.fod.correlation.blocks import Backward, Forward, InBlocks, Targets
+from fod_bench.methods.fod.correlation.compiled import backward_heads, backward_rows, forward_heads, forward_rows
+from fod_bench.methods.fod.correlation.frame import Gradients, Inputs, Passes, RowGradients, RowSums, correlate_by
+from fod_bench.methods.fod.correlation.result import Correlation
+from fod_bench.methods.fod.correlation.workspace import buffer
+from fod_bench.methods.fod.crew import CREW
+from fod_bench.methods.fod.precision import Precision, by_onednn, current_precision
+
+_PRODUCTS: dict[Precision, str] = {"float32": "sgemm_", "bfloat16": "gemm_bf16bf16f32_"}
+"""Of BLAS and of MKL, by the precision of the factors; sums are float32."""
+_FACTORS: dict[Precision, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.int16}
+"""What factors are kept in; bfloat16 as its bits, since numpy has no such type."""
 
 BLOCK_ELEMENTS = 1 << 18
 """Entries of S worked on at once by a thread. A row fits the nearest cache, so that a block may be large."""
@@ -39,7 +41,115 @@ def correlate_numba(query: Tensor, key: Tensor, value: Tensor, target_y: Tensor,
             f"the numba implementation works on float32 on a CPU, not on {query.dtype} on {query.device.type}; "
             "tiled works on any"
         )
-    return correlate_in_blocks(Compiled(), query, key, value, target_y, target_x)
+    return correlate_by(_passes(current_precision()), query, key, value, target_y, target_x)
+
+
+def _passes(precision: Precision) -> Passes:
+    """Whole heads, but where oneDNN's products, which cannot be called from compiled code, are the faster ones."""
+    product = None if by_onednn() else product_address(precision)
+    return InBlocks(Compiled()) if product is None else WholeHeads(precision, product)
+
+
+@cache
+def product_address(precision: Precision) -> int | None:
+    """The address of `gemm` in PyTorch's own BLAS with factors of this precision; None where it has none."""
+    if precision not in _PRODUCTS:
+        return None
+    library = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
+    function = getattr(ctypes.CDLL(str(library)), _PRODUCTS[precision], None) if library.exists() else None
+    return None if function is None else ctypes.cast(function, ctypes.c_void_p).value
+
+
+class WholeHeads:
+    """See `fod_bench.methods.fod.correlation.frame.Passes`."""
+
+    def __init__(self, precision: Precision, product: int) -> None:
+        self._factor = _FACTORS[precision]
+        self._product = product
+
+    def forward(self, inputs: Inputs, output: Tensor, sums: RowSums) -> None:
+        sizes, (given, targets) = _Sizes(inputs), _split(inputs)
+        (made,) = _arrays(output)
+        of_rows = _arrays(*(part.view(sizes.of_rows) for part in sums))
+
+        def work(first: int, last: int) -> None:
+            (block,), (factors,) = self._blocks(sizes, "logits")
+            buffers = block, factors, self._of_head(sizes, "query", "key", "value")
+            forward_heads(self._product, first, last, self._scales(sizes), *buffers, given, targets, made, of_rows)
+
+        sizes.share(work)
+
+    def backward(self, inputs: Inputs, upstream: Tensor, rows: RowGradients, gradients: Gradients) -> None:
+        sizes, (given, targets) = _Sizes(inputs), _split(inputs)
+        given += _arrays(upstream)
+        of_rows = _arrays(*(part.view(sizes.of_rows) for part in rows[:4]))
+        made = _arrays(*gradients, rows.y, rows.x)
+        scale = np.float32(sizes.scale)
+
+        def work(first: int, last: int) -> None:
+            sums = tuple(_buffer(name, torch.float32, sizes.columns, sizes.depth) for name in ("key sum", "value sum"))
+            of_head = self._of_head(sizes, "query", "key", "value", "upstream")
+            buffers = *self._blocks(sizes, "logits", "gradient"), of_head, sums
+            backward_heads(
+                self._product, first, last, self._scales(sizes), *buffers, given, targets, of_rows, made, scale
+            )
+
+        sizes.share(work)
+
+    def _scales(self, sizes: _Sizes) -> tuple[Any, Any]:
+        """Of the logits, to base 2, in their product and after it: one of bfloat16 factors takes a third less time without."""
+        whole, none = np.float32(sizes.scale / math.log(2.0)), np.float32(1.0)
+        return (whole, none) if self._factor == torch.float32 else (none, whole)
+
+    def _blocks(self, sizes: _Sizes, *names: str) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """Buffers (R, M) for entries of S, and for them as factors: the same ones where those are float32."""
+        blocks = tuple(_buffer(name, torch.float32, sizes.rows, sizes.columns) for name in names)
+        if self._factor == torch.float32:
+            return blocks, blocks
+        return blocks, tuple(_buffer(f"{name} rounded", self._factor, sizes.rows, sizes.columns) for name in names)
+
+    def _of_head(self, sizes: _Sizes, *names: str) -> tuple[Any, ...]:
+        """Buffers for the other factors of a head, (N or M, d)."""
+        counts = {"key": sizes.columns, "value": sizes.columns}
+        return tuple(_buffer(name, self._factor, counts.get(name, sizes.tokens), sizes.depth) for name in names)
+
+
+def _buffer(name: str, dtype: torch.dtype, *shape: int) -> Any:
+    return buffer(name, dtype, *shape).numpy()
+
+
+class _Sizes:
+    """Of what the operator is given."""
+
+    def __init__(self, inputs: Inputs) -> None:
+        images, self._heads, self.tokens, self.depth = inputs.query.shape
+        self._all_heads = images * self._heads
+        self.columns = inputs.key.shape[-2]
+        self.rows = max(1, min(self.tokens, BLOCK_ELEMENTS // self.columns))
+        self.of_rows = (images, self._heads, self.tokens)
+        self.scale = self.depth**-0.5
+
+    def share(self, work: Callable[[int, int], None]) -> None:
+        """Do the work of all heads, from one to another. As many threads as PyTorch has take whole heads each, of small ones
+        several, and nothing has to be waited for within one."""
+        threads = torch.get_num_threads()
+        if threads == 1:
+            work(0, self._all_heads)
+            return
+        few = BLOCK_ELEMENTS // (self.tokens * self.columns)
+        group = max(1, min(few, -(-self._all_heads // threads)))
+        parts = [(first, min(first + group, self._all_heads)) for first in range(0, self._all_heads, group)]
+        CREW.map(lambda part: work(*part), parts, threads)
+
+
+def _split(inputs: Inputs) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """Query, key and value as arrays; and the target's factors, of whose rows vectors are made, so that they lie in lines."""
+    return _arrays(*inputs[:3]), _arrays(*(factor.contiguous() for factor in inputs[3:]))
+
+
+def _arrays(*tensors: Tensor) -> tuple[Any, ...]:
+    """The same memory as arrays."""
+    return tuple(tensor.detach().numpy() for tensor in tensors)
 
 
 class Compiled:
@@ -52,7 +162,7 @@ class Compiled:
         arrays = [*_flat(*target), *_flat_rows(*sums)]
 
         def attend(rows: slice, logits: Tensor) -> Tensor:
-            _forward(rows.start, *_flat(logits), *arrays)
+            forward_rows(rows.start, *_flat(logits), *arrays)
             return logits
 
         return attend
@@ -61,7 +171,7 @@ class Compiled:
         arrays = [*_flat(*target, rows.y, rows.x), *_flat_rows(*rows[:4])]
 
         def through(at: slice, logits: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
-            _backward(at.start, *_flat(logits, gradient), *arrays)
+            backward_rows(at.start, *_flat(logits, gradient), *arrays)
             return logits, gradient
 
         return through
@@ -75,195 +185,3 @@ def _flat(*tensors: Tensor) -> list[Any]:
 def _flat_rows(*tensors: Tensor) -> list[Any]:
     """A number for each row, as arrays (g·R,)."""
     return [tensor.view(-1).numpy() for tensor in tensors]
-
-
-@intrinsic
-def _bits(context, number):
-    """The bits of a float32 as an int32."""
-    return types.int32(types.float32), lambda _, builder, __, given: builder.bitcast(given[0], ir.IntType(32))
-
-
-@intrinsic
-def _from_bits(context, number):
-    """The float32 of an int32's bits."""
-    return types.float32(types.int32), lambda _, builder, __, given: builder.bitcast(given[0], ir.FloatType())
-
-
-@intrinsic
-def _widest_vectors(_):
-    """Take vectors of 512 bits where the processor has them; LLVM prefers 256 on Intel's, for the clock rate of early ones."""
-
-    def generate(context, builder, _, __):
-        # llvmlite refuses attributes that it does not know, and writes them as they are
-        set.add(builder.function.attributes, '"prefer-vector-width"="512"')
-        return context.get_dummy_value()
-
-    return types.void(), generate
-
-
-_one, _half, _zero = np.float32(1), np.float32(0.5), np.float32(0)
-_per_epsilon = np.float32(1.0 / EPSILON)
-_l0, _l1, _l2, _l3, _l4, _l5, _l6, _l7, _l8 = (
-    np.float32(coefficient)
-    for coefficient in (
-        7.0376836292e-2,
-        -1.1514610310e-1,
-        1.1676998740e-1,
-        -1.2420140846e-1,
-        1.4249322787e-1,
-        -1.6668057665e-1,
-        2.0000714765e-1,
-        -2.4999993993e-1,
-        3.3333331174e-1,
-    )
-)
-_ln2_high, _ln2_low = np.float32(0.693359375), np.float32(-2.12194440e-4)
-_e0, _e1, _e2, _e3, _e4, _e5 = (
-    np.float32(coefficient)
-    for coefficient in (
-        1.535336188319500e-4,
-        1.339887440266574e-3,
-        9.618437357674640e-3,
-        5.550332471162809e-2,
-        2.402264791363012e-1,
-        6.931472028550421e-1,
-    )
-)
-_lowest_exponent, _bias, _mantissa_bits, _root_half = (
-    np.float32(-64),
-    np.int32(127),
-    np.int32(23),
-    np.int32(0x3F3504F3),
-)
-_zero_bits, _sign_bit, _without_sign, _infinity, _not_a_number = (
-    np.int32(0),
-    np.int32(31),
-    np.int32(0x7FFFFFFF),
-    np.int32(0x7F800000),
-    np.int32(0x7FC00000),
-)
-
-_PIECE = 64
-"""Terms of a row's sums that are added up in float32."""
-
-_FINITE = {"contract", "nsz", "nnan", "ninf"}
-_inlined = njit(fastmath=_FINITE, error_model="numpy", forceinline=True)
-
-
-def _compiled(function):
-    # in any order of a sum's terms, as vectors take them
-    kernel = njit(function, fastmath={*_FINITE, "reassoc", "arcp"}, error_model="numpy", nogil=True)
-    with contextlib.suppress(RuntimeError):  # no folder can be written to: every process makes it anew
-        kernel.enable_caching()
-    return kernel
-
-
-@_inlined
-def _log(x):
-    """ln x of a normal positive number."""
-    bits = _bits(x)
-    exponent = (bits - _root_half) >> _mantissa_bits  # so that the mantissa lies between √½ and √2
-    m = _from_bits(bits - (exponent << _mantissa_bits)) - _one
-    e = np.float32(exponent)
-    square = m * m
-    y = (((((((_l0 * m + _l1) * m + _l2) * m + _l3) * m + _l4) * m + _l5) * m + _l6) * m + _l7) * m + _l8
-    y = y * m * square + e * _ln2_low - _half * square
-    return m + y + e * _ln2_high
-
-
-@_inlined
-def _in_order(bits):
-    """A float32's bits as a number that is larger for a larger one, and back: maxima of integers are taken in vectors."""
-    return bits ^ ((bits >> _sign_bit) & _without_sign)
-
-
-@_inlined
-def _exp2(x):
-    """2^x of a number that is not positive; at least 2^−64, so that what it is multiplied with stays a normal number."""
-    x = max(x, _lowest_exponent)
-    whole = np.int32(x - _half)  # rounded: the cast cuts towards zero
-    r = x - np.float32(whole)
-    y = ((((_e0 * r + _e1) * r + _e2) * r + _e3) * r + _e4) * r + _e5
-    return (y * r + _one) * _from_bits((whole + _bias) << _mantissa_bits)
-
-
-@_compiled
-def _forward(first, logits, y, x, divergence, entropy, highest, inverse_sum):
-    """`Arithmetic.forward` of rows (R, M), the head's rows from `first` on: logits become the attention."""
-    _widest_vectors()
-    width, of_target = (
-        x.shape[1],
-        np.empty(logits.shape[1], np.float32),
-    )  # a row of T/ε: lines may be shorter than a vector
-    for row in range(len(logits)):
-        entries, at = logits[row], first + row
-        x_row, order, largest, total = x[at], _in_order(_bits(entries[0])), _zero_bits, _zero
-        for j in range(len(entries)):
-            bits = _bits(entries[j])
-            order, largest = max(order, _in_order(bits)), max(largest, bits & _without_sign)
-        most = _from_bits(_in_order(order))
-        for j in range(len(entries)):
-            power = _exp2(entries[j] - most)
-            entries[j] = power
-            total += power
-        # what is not finite the loops would not notice: then the row is NaN
-        scale = _one / total if largest < _infinity else _from_bits(_not_a_number)
-        for at_y in range(y.shape[1]):
-            factor = y[at, at_y] * _per_epsilon
-            for j in range(width):
-                of_target[at_y * width + j] = factor * x_row[j]
-        divergence_sum = entropy_sum = 0.0  # float64: their terms cancel
-        for start in range(0, len(entries), _PIECE):
-            piece, target = entries[start : start + _PIECE], of_target[start : start + _PIECE]
-            piece_divergence = piece_entropy = _zero
-            for j in range(len(piece)):
-                s = piece[j] * scale
-                piece[j] = s
-                p, t = s * _per_epsilon, target[j]
-                log_p = _log(p + _one)
-                piece_divergence += (t - p) * (_log(t + _one) - log_p)
-                piece_entropy += s * log_p
-            divergence_sum += piece_divergence
-            entropy_sum += piece_entropy
-        divergence[at], entropy[at], highest[at], inverse_sum[at] = divergence_sum, entropy_sum, most, scale
-
-
-@_compiled
-def _backward(first, logits, gradient, y, x, y_gradient, x_gradient, highest, inverse_sum, to_attention, to_entropy):
-    """`Arithmetic.backward` of rows (R, M), the head's rows from `first` on: logits become the attention, its gradient theirs."""
-    _widest_vectors()
-    width, of_target = x.shape[1], np.empty(logits.shape[1], np.float32)
-    for row in range(len(logits)):
-        at = first + row
-        entries, entries_gradient, x_row, x_sums = logits[row], gradient[row], x[at], x_gradient[at]
-        most, scale, weight, entropy_weight = highest[at], inverse_sum[at], to_attention[at], to_entropy[at]
-        x_sums[:] = _zero
-        total = _zero
-        for at_y in range(y.shape[1]):
-            scaled = y[at, at_y] * _per_epsilon
-            for j in range(width):
-                of_target[at_y * width + j] = scaled * x_row[j]
-        for j in range(len(entries)):
-            s = _exp2(entries[j] - most) * scale
-            entries[j] = s
-            p, t = s * _per_epsilon + _one, of_target[j] + _one  # (S + ε)/ε and (T + ε)/ε
-            log_p = _log(p)
-            log_ratio = _log(t) - log_p
-            inverse = _one / (p * t)  # one division for both
-            inverse_p = inverse * t
-            # dDiv/dT less 1, as in `tiled.py`
-            of_target[j] = log_ratio - p * p * inverse
-            # dDiv/dS and dEnt/dS but for what is constant along a row, which the softmax's gradient removes
-            v = entries_gradient[j] - weight * (log_ratio + t * inverse_p) + entropy_weight * (inverse_p - log_p)
-            v *= s
-            entries_gradient[j] = v
-            total += v
-        for at_y in range(y.shape[1]):
-            factor, y_sum = y[at, at_y], _zero
-            for j in range(width):
-                u = of_target[at_y * width + j]
-                y_sum += u * x_row[j]
-                x_sums[j] += u * factor
-            y_gradient[at, at_y] = y_sum
-        for j in range(len(entries)):
-            entries_gradient[j] -= entries[j] * total

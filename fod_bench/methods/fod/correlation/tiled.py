@@ -8,16 +8,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fod_bench.methods.fod.correlation.blocks import (
-    Backward,
-    Forward,
-    RowGradients,
-    RowSums,
-    Targets,
-    correlate_in_blocks,
-    workspace,
-)
+from fod_bench.methods.fod.correlation.blocks import Backward, Forward, InBlocks, Targets
+from fod_bench.methods.fod.correlation.frame import RowGradients, RowSums, correlate_by
 from fod_bench.methods.fod.correlation.result import EPSILON, Correlation
+from fod_bench.methods.fod.correlation.workspace import workspace
 
 BLOCK_ELEMENTS = {"cpu": 1 << 17, "cuda": 1 << 25}
 """Entries of S worked on at once, on a CPU per thread: a thread's few buffers then fit its share of the cache; on a GPU they
@@ -26,7 +20,7 @@ fill the device."""
 
 def correlate_tiled(query: Tensor, key: Tensor, value: Tensor, target_y: Tensor, target_x: Tensor) -> Correlation:
     """See `fod_bench.methods.fod.correlation.correlate`."""
-    return correlate_in_blocks(_Tiled(), query, key, value, target_y, target_x)
+    return correlate_by(InBlocks(_Tiled()), query, key, value, target_y, target_x)
 
 
 class _Tiled:
