@@ -139,7 +139,7 @@ def attention_flops(view: View) -> int:
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_operations_are_those_of_layers_and_attention_by_hand(view: View) -> None:
-    made, measured = inference(asked(views=view)), method(views=view)
+    made, measured = inference(asked(views=view)), method(views=view).countable()
     assert made.backbone is not None
     torch.set_num_threads(2)  # as a worker may have
     try:
@@ -154,7 +154,7 @@ def test_operations_are_those_of_layers_and_attention_by_hand(view: View) -> Non
 
 @pytest.mark.parametrize(("view", "references"), [*((view, 1) for view in VIEWS), ("inter", 2), ("full", 3)])
 def test_the_estimate_of_a_plan_is_what_the_counter_finds(view: View, references: int) -> None:
-    measured = method(PrototypeReference(per_position=references), views=view)
+    measured = method(PrototypeReference(per_position=references), views=view).countable()
     given = {level: torch.randn(1, SIZE // level, SIZE // level, width) for level, width in CHANNELS.items()}
     made = data(reference=PrototypeReference(per_position=references)).context.reference.levels
     references_of = {level: torch.from_numpy(each.features).flatten(0, 2)[None] for level, each in made.items()}
