@@ -240,7 +240,7 @@ class TestFaultsThatStay:
     def test_an_upload_given_up_leaves_no_parts(self, place: Place) -> None:
         place.proxy.inject(Fault("error", status=503, matching="partNumber=3"))
         with pytest.raises(StoreError, match="503 SlowDown"):
-            place.store(patience=1).put("a", LARGE)
+            place.store(patience=8).put("a", LARGE)  # a part is answered late on a busy machine
         assert "Uploads" not in place.server.client().list_multipart_uploads(Bucket=BUCKET, Prefix=place.prefix)
 
 
