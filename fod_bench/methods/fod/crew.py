@@ -23,7 +23,10 @@ class Crew:
 
     def map(self, work: Callable[[Item], Result], items: Iterable[Item], threads: int) -> list[Result]:
         """Results of the work on each item, done in one of so many threads, in the caller's mode and precision, without
-        gradients."""
+        gradients. One thread is the caller's own."""
+        if threads == 1:
+            with torch.no_grad():
+                return [work(item) for item in items]
         if self._pool is None or self._threads != threads:
             if self._pool is not None:
                 self._pool.shutdown(wait=False)

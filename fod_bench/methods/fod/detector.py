@@ -65,7 +65,7 @@ class FodDetector:
 
         threads = torch.get_num_threads() if one_by_one else 1
         with matrix_products(self._precision, device):
-            scored = CREW.map(score, works, threads) if 1 < threads <= count else [score(work) for work in works]
+            scored = CREW.map(score, works, threads if threads <= count else 1)
         found = {}
         for level in self._networks:
             of_level = [scores for (at, _), scores in zip(works, scored, strict=True) if at == level]

@@ -2,7 +2,8 @@
 
 On a CPU `bfloat16` needs a processor that has instructions for it. On one with matrix units (AMX) oneDNN rounds the factors of
 float32 tensors and multiplies them there. On one with AVX512-BF16 alone PyTorch has no product of such factors whose sums stay
-float32: there the factors are rounded and multiplied in float32, so that the numbers are the same, and nothing is gained.
+float32: there the factors are rounded and multiplied in float32, so that the numbers are the same, and nothing is gained. The
+correlation operator has a product of its own where it calls MKL (`correlation/numba.py`).
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import plain_fod
-from fod_bench.methods.fod.correlation import VARIABLE, Correlation
+from fod_bench.methods.fod.correlation import VARIABLE, Correlation, numba
 from fod_bench.methods.fod.correlation.frame import correlate_by
 from fod_bench.methods.fod.correlation.numba import WholeHeads, product_address
 from fod_bench.methods.fod.network import Branch, FODNetwork, NetworkShape
@@ -72,11 +72,16 @@ def test_the_operator_rounds_factors_and_nothing_else(monkeypatch: pytest.Monkey
     assert distance(found, expected) < 0.2 * distance(outcome(inputs, written_down), expected)
 
 
-def test_whole_heads_round_factors_and_nothing_else() -> None:
+@pytest.mark.parametrize("elements", [1000, 1 << 18], ids=["a short last block", "one block"])
+@pytest.mark.parametrize("images", [1, 2])
+def test_whole_heads_round_factors_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, images: int, elements: int
+) -> None:
     product = product_address("bfloat16")
     if product is None:
-        pytest.skip("PyTorch has no product of bfloat16 factors here that compiled code can call")
-    inputs = [tensor.float() for tensor in Case(1, 2, 60, 8, 16, 16, 1.0, 0.0, 6).inputs()]
+        pytest.skip("PyTorch brings no MKL here")
+    monkeypatch.setattr(numba, "BLOCK_ELEMENTS", elements)
+    inputs = [tensor.float() for tensor in Case(images, 2, 60, 8, 16, 16, 1.0, 0.0, 6).inputs()]
     expected = outcome(inputs, correlate_rounded)
     found = outcome(inputs, partial(correlate_by, WholeHeads("bfloat16", product)))
     assert distance(found, expected) < 0.2 * distance(outcome(inputs, written_down), expected)

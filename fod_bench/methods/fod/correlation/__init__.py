@@ -11,7 +11,7 @@ numbers stand for T. Four implementations give the same numbers:
 
     plain    the equations as written; autograd keeps every N×M tensor
     tiled    PyTorch, block by block of query rows; keeps nothing of size N×M; any device
-    numba    the same, a block in compiled loops; a CPU
+    numba    the same, the loops over a block in compiled code, or whole heads; a CPU
     triton   kernels that do the same on a GPU
 
 Shape letters: B images, h heads, N query patches, M = H·W reference patches, d channels of one head.

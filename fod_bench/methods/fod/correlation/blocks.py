@@ -138,8 +138,4 @@ def each_head(work: Callable[[Head], None], arithmetic: Arithmetic, inputs: Inpu
     def work_on(part: tuple[tuple[int, slice], int]) -> None:
         work(Head(*part, inputs))
 
-    if threads == 1:
-        for part in parts:
-            work_on(part)
-    else:
-        CREW.map(work_on, parts, threads)
+    CREW.map(work_on, parts, threads)

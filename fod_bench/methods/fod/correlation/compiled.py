@@ -16,8 +16,6 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
-from fod_bench.methods.fod.correlation.result import EPSILON
-
 
 @intrinsic
 def _bits(context, number):
@@ -44,7 +42,8 @@ def _widest_vectors(_):
 
 
 _one, _half, _zero = np.float32(1), np.float32(0.5), np.float32(0)
-_per_epsilon = np.float32(1.0 / EPSILON)
+_per_epsilon = np.float32(1e4)
+"""1/ε; a number here, since what is on disk would not notice a change elsewhere."""
 _l0, _l1, _l2, _l3, _l4, _l5, _l6, _l7, _l8 = (
     np.float32(coefficient)
     for coefficient in (
@@ -84,6 +83,9 @@ _zero_bits, _sign_bit, _without_sign, _infinity, _not_a_number = (
     np.int32(0x7F800000),
     np.int32(0x7FC00000),
 )
+_bfloat16_nan, _below_half, _lost_bits, _lowest_bit = np.int16(0x7FC0), np.int32(0x7FFF), np.int32(16), np.int32(1)
+_turned, _as_is = np.uint8(ord("T")), np.uint8(ord("N"))
+"""BLAS's names for how a matrix is taken."""
 
 _PIECE = 64
 """Terms of a row's sums that are added up in float32."""
@@ -138,11 +140,8 @@ def _rounded(number):
     """The bits of the bfloat16 nearest to a float32, of two the even one; what is no number stays none."""
     bits = _bits(number)
     if bits & _without_sign > _infinity:
-        return _no_bfloat16
-    return np.int16((bits + _below_half + ((bits >> _cut) & _one_bit)) >> _cut)
-
-
-_no_bfloat16, _below_half, _cut, _one_bit = np.int16(0x7FC0), np.int32(0x7FFF), np.int32(16), np.int32(1)
+        return _bfloat16_nan
+    return np.int16((bits + _below_half + ((bits >> _lost_bits) & _lowest_bit)) >> _lost_bits)
 
 
 def _factor(number, factors):
@@ -173,28 +172,34 @@ def _round_row_as(block, row, factors):
 
 
 @_loops
+def _target_row(y, x, of_target):
+    """Fill a row of T/ε: lines may be shorter than a vector, a row is not."""
+    _widest_vectors()
+    for at_y in range(len(y)):
+        factor = y[at_y] * _per_epsilon
+        for j in range(len(x)):
+            of_target[at_y * len(x) + j] = factor * x[j]
+
+
+@_loops
 def _forward(first, logits, scale, factors, y, x, divergence, entropy, highest, inverse_sum):
     """`blocks.Arithmetic.forward` of rows (R, M), the head's rows from `first` on: logits, times `scale`, become the attention."""
     _widest_vectors()
-    # a row of T/ε first: lines may be shorter than a vector
-    width, of_target = x.shape[1], np.empty(logits.shape[1], np.float32)
+    of_target = np.empty(logits.shape[1], np.float32)
     for row in range(len(logits)):
         entries, at = logits[row], first + row
         x_row, order, largest, total = x[at], _in_order(_bits(entries[0])), _zero_bits, _zero
         for j in range(len(entries)):
             bits = _bits(entries[j])
             order, largest = max(order, _in_order(bits)), max(largest, bits & _without_sign)
-        most = _from_bits(_in_order(order)) * scale
+        most = _from_bits(_in_order(order))
         for j in range(len(entries)):
-            power = _exp2(entries[j] * scale - most)
+            power = _exp2((entries[j] - most) * scale)
             entries[j] = power
             total += power
         # what is not finite the loops would not notice: then the row is NaN
         inverse = _one / total if largest < _infinity else _from_bits(_not_a_number)
-        for at_y in range(y.shape[1]):
-            factor = y[at, at_y] * _per_epsilon
-            for j in range(width):
-                of_target[at_y * width + j] = factor * x_row[j]
+        _target_row(y[at], x_row, of_target)
         divergence_sum = entropy_sum = 0.0  # float64: their terms cancel
         for start in range(0, len(entries), _PIECE):
             piece, target = entries[start : start + _PIECE], of_target[start : start + _PIECE]
@@ -225,12 +230,9 @@ def _backward(first, logits, scale, gradient, factors, gradient_factors, y, x, y
         most, inverse_total, weight, entropy_weight = highest[at], inverse_sum[at], to_attention[at], to_entropy[at]
         x_sums[:] = _zero
         total = _zero
-        for at_y in range(y.shape[1]):
-            scaled = y[at, at_y] * _per_epsilon
-            for j in range(width):
-                of_target[at_y * width + j] = scaled * x_row[j]
+        _target_row(y[at], x_row, of_target)
         for j in range(len(entries)):
-            s = _exp2(entries[j] * scale - most) * inverse_total
+            s = _exp2((entries[j] - most) * scale) * inverse_total
             entries[j] = s
             p, t = s * _per_epsilon + _one, of_target[j] + _one  # (S + ε)/ε and (T + ε)/ε
             log_p = _log(p)
@@ -310,9 +312,6 @@ def _multiply(product, alpha, a, a_turned, b, b_turned, beta, c):
     )
 
 
-_turned, _as_is = np.uint8(ord("T")), np.uint8(ord("N"))
-
-
 @_loops
 def _take(source, factors):
     """Rows (R, k), which may lie apart in memory, as factors side by side: they are multiplied faster."""
@@ -351,8 +350,9 @@ def forward_heads(product, first, last, scales, block, factors, of_head, inputs,
 def backward_heads(product, first, last, scales, blocks, factors, of_head, sums, inputs, targets, of_rows, made, scale):
     """`frame.Passes.backward` likewise; `scale` is 1/√d.
 
-    Of `inputs` the last is the output's gradient. Buffers: `blocks` and `factors` are two each, for the attention and for the
-    gradient of the logits; `sums` (M, d) are for the gradients of key and value of a head.
+    `inputs` are query, key, value and the output's gradient; `of_rows` and `made`, the gradients, are in the order in which they
+    are taken apart below. Buffers: `blocks` and `factors` are two each, for the attention and for the gradient of the logits;
+    `sums` (M, d) are for the gradients of key and value of a head.
     """
     (query, key, value, upstream), (y, x) = inputs, targets
     (query_gradient, key_gradient, value_gradient, y_gradient, x_gradient) = made

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from fod_bench.methods.fod.correlation.result import EPSILON, Correlation
+from fod_bench.methods.fod.precision import current_precision
 
 
 class Inputs(NamedTuple):
@@ -34,7 +35,7 @@ class RowSums(NamedTuple):
     entropy: Tensor
     """(…, N): Σ_j S·log(1 + p)."""
     highest: Tensor
-    """(…, N, 1), the highest logit to base 2."""
+    """(…, N, 1), the highest logit as its product left it."""
     inverse_sum: Tensor
     """(…, N, 1), the inverse of the softmax's sum."""
 
@@ -67,7 +68,7 @@ class Gradients(NamedTuple):
 class Passes(Protocol):
     """Both passes over all heads, with p = S/ε and t = T/ε, since log(S + ε) = log ε + log(1 + p).
 
-    Log ε cancels in the divergence.
+    Log ε cancels in the divergence. Products are made in the precision that was under way in the forward pass.
     """
 
     def forward(self, inputs: Inputs, output: Tensor, sums: RowSums) -> None:
@@ -79,9 +80,41 @@ class Passes(Protocol):
         ...
 
 
-def correlate_by(passes: Passes, *inputs: Tensor) -> Correlation:
-    """See `fod_bench.methods.fod.correlation.correlate`."""
+def correlate_by(passes: Passes, *tensors: Tensor) -> Correlation:
+    """See `fod_bench.methods.fod.correlation.correlate`.
+
+    Raises:
+        ValueError: shapes do not go together.
+    """
+    inputs = Inputs(*tensors)
+    _check(inputs)
     return Correlation(*_Correlate.apply(passes, *inputs))
+
+
+def _check(inputs: Inputs) -> None:
+    """Compiled code does not look whether it reads and writes within a tensor."""
+    images, heads, queries, depth = inputs.query.shape
+    height, width = inputs.target_y.shape[-1], inputs.target_x.shape[-1]
+    references = height * width
+    shapes = {
+        "key": (images, heads, references, depth),
+        "value": (images, heads, references, depth),
+        "target_y": (images, heads, queries, height),
+        "target_x": (images, heads, queries, width),
+    }
+    for name, shape in shapes.items():
+        if getattr(inputs, name).shape != shape:
+            raise ValueError(
+                f"{name} is {tuple(getattr(inputs, name).shape)}; with a query {tuple(inputs.query.shape)} and a target over "
+                f"{height}×{width} references it would be {shape}"
+            )
+    if not queries * references * depth:
+        raise ValueError(f"nothing to correlate: {queries} queries and {references} references of {depth} channels")
+
+
+def _beside(images: int, heads: int, count: int, depth: int, like: Tensor) -> Tensor:
+    """(B, h, count, d) to be filled, in memory the heads side by side, as the network has its own: a row is one piece."""
+    return like.new_empty(images, count, heads, depth).transpose(1, 2)
 
 
 class _Correlate(torch.autograd.Function):
@@ -91,11 +124,11 @@ class _Correlate(torch.autograd.Function):
     def forward(ctx: Any, passes: Passes, *tensors: Tensor) -> tuple[Tensor, ...]:
         inputs = Inputs(*tensors)
         query = inputs.query
-        output = torch.empty_like(query)  # in memory as the query, which is a view of the heads side by side
+        output = _beside(*query.shape, like=query)
         divergence, entropy = (query.new_empty(query.shape[:-1]) for _ in range(2))
         highest, inverse_sum = (query.new_empty(*query.shape[:-1], 1) for _ in range(2))
         passes.forward(inputs, output, RowSums(divergence, entropy, highest, inverse_sum))
-        ctx.passes = passes
+        ctx.passes, ctx.precision = passes, current_precision()
         ctx.save_for_backward(*inputs, highest, inverse_sum)
         divergence.mul_(EPSILON)
         return output, divergence, divergence.clone(), entropy.neg_().sub_(math.log(EPSILON))
@@ -103,10 +136,15 @@ class _Correlate(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
+        if current_precision() != ctx.precision:
+            raise RuntimeError(
+                f"the forward pass multiplied in {ctx.precision} and the backward pass would in {current_precision()}: "
+                "both belong into one block of `matrix_products`"
+            )
         *tensors, highest, inverse_sum = ctx.saved_tensors
         inputs = Inputs(*tensors)
         to_attention, to_entropy = (part[..., None].contiguous() for part in upstream[2:])
-        made = Gradients(*(torch.empty_like(tensor) for tensor in inputs[:3]))
+        made = Gradients(*(_beside(*tensor.shape, like=tensor) for tensor in inputs[:3]))
         y, x = (torch.empty_like(factor, memory_format=torch.contiguous_format) for factor in inputs[3:])
         rows = RowGradients(highest, inverse_sum, to_attention, to_entropy, y, x)
         ctx.passes.backward(inputs, upstream[0], rows, made)

@@ -1,7 +1,8 @@
 """The operator on a CPU, with the entries worked on in compiled loops (`compiled.py`).
 
-Where PyTorch's own BLAS can be called from compiled code, whole heads are: the 200 blocks of a step and their seven products each
-would else be as many calls from Python, whose threads wait for each other. Letters as in the package and in `blocks.py`.
+Where PyTorch's own BLAS is MKL, and MKL's products are the fastest, whole heads are compiled code that calls it: the 200 blocks of
+a step and their seven products each would else be as many calls from Python, whose threads wait for each other. Letters as in the
+package and in `blocks.py`.
 """
 
 from __future__ import annotations
@@ -36,12 +37,14 @@ BLOCK_ELEMENTS = 1 << 18
 
 def correlate_numba(query: Tensor, key: Tensor, value: Tensor, target_y: Tensor, target_x: Tensor) -> Correlation:
     """See `fod_bench.methods.fod.correlation.correlate`. Raises `TypeError` for tensors that are not float32 ones of the CPU."""
-    if query.dtype != torch.float32 or query.device.type != "cpu":
-        raise TypeError(
-            f"the numba implementation works on float32 on a CPU, not on {query.dtype} on {query.device.type}; "
-            "tiled works on any"
-        )
-    return correlate_by(_passes(current_precision()), query, key, value, target_y, target_x)
+    inputs = query, key, value, target_y, target_x
+    for tensor in inputs:
+        if tensor.dtype != torch.float32 or tensor.device.type != "cpu":
+            raise TypeError(
+                f"the numba implementation works on float32 on a CPU, not on {tensor.dtype} on {tensor.device.type}; "
+                "tiled works on any"
+            )
+    return correlate_by(_passes(current_precision()), *inputs)
 
 
 def _passes(precision: Precision) -> Passes:
@@ -52,8 +55,8 @@ def _passes(precision: Precision) -> Passes:
 
 @cache
 def product_address(precision: Precision) -> int | None:
-    """The address of `gemm` in PyTorch's own BLAS with factors of this precision; None where it has none."""
-    if precision not in _PRODUCTS:
+    """The address of MKL's `gemm` with factors of this precision; None where PyTorch brings no MKL."""
+    if precision not in _PRODUCTS or not torch.backends.mkl.is_available():
         return None
     library = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
     function = getattr(ctypes.CDLL(str(library)), _PRODUCTS[precision], None) if library.exists() else None
@@ -70,7 +73,7 @@ class WholeHeads:
     def forward(self, inputs: Inputs, output: Tensor, sums: RowSums) -> None:
         sizes, (given, targets) = _Sizes(inputs), _split(inputs)
         (made,) = _arrays(output)
-        of_rows = _arrays(*(part.view(sizes.of_rows) for part in sums))
+        of_rows = _arrays(*(part.view(sizes.rows_shape) for part in sums))
 
         def work(first: int, last: int) -> None:
             (block,), (factors,) = self._blocks(sizes, "logits")
@@ -82,7 +85,7 @@ class WholeHeads:
     def backward(self, inputs: Inputs, upstream: Tensor, rows: RowGradients, gradients: Gradients) -> None:
         sizes, (given, targets) = _Sizes(inputs), _split(inputs)
         given += _arrays(upstream)
-        of_rows = _arrays(*(part.view(sizes.of_rows) for part in rows[:4]))
+        of_rows = _arrays(*(part.view(sizes.rows_shape) for part in rows[:4]))
         made = _arrays(*gradients, rows.y, rows.x)
         scale = np.float32(sizes.scale)
 
@@ -115,29 +118,26 @@ class WholeHeads:
 
 
 def _buffer(name: str, dtype: torch.dtype, *shape: int) -> Any:
-    return buffer(name, dtype, *shape).numpy()
+    return buffer(shape, dtype, name).numpy()
 
 
 class _Sizes:
-    """Of what the operator is given."""
+    """Sizes of what the operator is given, and how its heads are shared out."""
 
     def __init__(self, inputs: Inputs) -> None:
         images, self._heads, self.tokens, self.depth = inputs.query.shape
         self._all_heads = images * self._heads
         self.columns = inputs.key.shape[-2]
         self.rows = max(1, min(self.tokens, BLOCK_ELEMENTS // self.columns))
-        self.of_rows = (images, self._heads, self.tokens)
+        self.rows_shape = (images, self._heads, self.tokens)
         self.scale = self.depth**-0.5
 
     def share(self, work: Callable[[int, int], None]) -> None:
         """Do the work of all heads, from one to another. As many threads as PyTorch has take whole heads each, of small ones
         several, and nothing has to be waited for within one."""
         threads = torch.get_num_threads()
-        if threads == 1:
-            work(0, self._all_heads)
-            return
-        few = BLOCK_ELEMENTS // (self.tokens * self.columns)
-        group = max(1, min(few, -(-self._all_heads // threads)))
+        most = BLOCK_ELEMENTS // (self.tokens * self.columns) if threads > 1 else self._all_heads
+        group = max(1, min(most, -(-self._all_heads // threads)))
         parts = [(first, min(first + group, self._all_heads)) for first in range(0, self._all_heads, group)]
         CREW.map(lambda part: work(*part), parts, threads)
 

@@ -37,6 +37,6 @@ def workspace(shape: tuple[int, ...], like: Tensor, *names: str) -> list[Tensor]
     return [_WORKSPACE.take(shape, like.dtype, name) for name in names]
 
 
-def buffer(name: str, dtype: torch.dtype, *shape: int) -> Tensor:
+def buffer(shape: tuple[int, ...], dtype: torch.dtype, name: str) -> Tensor:
     """One buffer of this thread on the CPU, likewise."""
     return _WORKSPACE.take(shape, dtype, name)
