@@ -112,8 +112,9 @@ def _check(inputs: Inputs) -> None:
         raise ValueError(f"nothing to correlate: {queries} queries and {references} references of {depth} channels")
 
 
-def _beside(images: int, heads: int, count: int, depth: int, like: Tensor) -> Tensor:
-    """(B, h, count, d) to be filled, in memory the heads side by side, as the network has its own: a row is one piece."""
+def _to_be_filled(like: Tensor) -> Tensor:
+    """As large as this one, (B, h, …, d), in memory the heads side by side, as the network has them: a row is one piece."""
+    images, heads, count, depth = like.shape
     return like.new_empty(images, count, heads, depth).transpose(1, 2)
 
 
@@ -124,7 +125,7 @@ class _Correlate(torch.autograd.Function):
     def forward(ctx: Any, passes: Passes, *tensors: Tensor) -> tuple[Tensor, ...]:
         inputs = Inputs(*tensors)
         query = inputs.query
-        output = _beside(*query.shape, like=query)
+        output = _to_be_filled(query)
         divergence, entropy = (query.new_empty(query.shape[:-1]) for _ in range(2))
         highest, inverse_sum = (query.new_empty(*query.shape[:-1], 1) for _ in range(2))
         passes.forward(inputs, output, RowSums(divergence, entropy, highest, inverse_sum))
@@ -144,7 +145,7 @@ class _Correlate(torch.autograd.Function):
         *tensors, highest, inverse_sum = ctx.saved_tensors
         inputs = Inputs(*tensors)
         to_attention, to_entropy = (part[..., None].contiguous() for part in upstream[2:])
-        made = Gradients(*(_beside(*tensor.shape, like=tensor) for tensor in inputs[:3]))
+        made = Gradients(*(_to_be_filled(tensor) for tensor in inputs[:3]))
         y, x = (torch.empty_like(factor, memory_format=torch.contiguous_format) for factor in inputs[3:])
         rows = RowGradients(highest, inverse_sum, to_attention, to_entropy, y, x)
         ctx.passes.backward(inputs, upstream[0], rows, made)
