@@ -64,7 +64,7 @@ def _targets(listed: Path) -> list[str]:
 def _status(url: str) -> int | None:
     """Of the answer to one who has no token; None where nobody speaks http."""
     try:
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with urllib.request.urlopen(url, timeout=60) as answer:
             return int(answer.status)
     except HTTPError as refused:
         return refused.code
