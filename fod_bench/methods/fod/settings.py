@@ -81,8 +81,8 @@ class FodSettings(BackboneSettings):
     """Epochs between two evaluations on the test split; the last epoch is always evaluated."""
     precision: Precision = "float32"
     """Precision of the factors of matrix products; sums and all else are float32. `tf32` needs a GPU, `bfloat16` a GPU or a CPU
-    with AMX, where it is faster, or with AVX512-BF16, where it is not. On a GPU `bfloat16` is the correlation operator's alone, the
-    other products are then in TF32."""
+    with AMX, where it is faster, or with AVX512-BF16, where it was not timed. On a GPU `bfloat16` is the correlation operator's
+    alone, the other products are then in TF32."""
     zero_gradient_step: Switch = False
     """Repeat an effect of the authors' loop: every level also moves by momentum on the other levels' steps."""
 
