@@ -35,7 +35,7 @@ def start_head(bench: Bench) -> Head:
     made = bench.start_process(str(BIN / "ray"), "get-auth-token", "--generate").finished()
     token = (Path(bench.environment["HOME"]) / ".ray/auth_token").read_text().strip()
     assert made.code == 0 and token == made.out.strip(), made.err
-    dashboard, agent = ray_ports(2)
+    dashboard, agent, *metrics = ray_ports(4)
     config = launched("local")
     command = config["head_start_ray_commands"][1].replace("--port=6379", "--port=0")
     config["head_start_ray_commands"][1] = command = f"{command} --dashboard-port={dashboard} --num-cpus=1"
@@ -44,6 +44,8 @@ def start_head(bench: Bench) -> Head:
     at = words.index("ray")
     environment = dict(word.split("=") for word in words[:at])
     environment["PATH"] = f"{BIN}:{bench.environment['PATH']}"
+    # Their defaults are the same for every Ray of a machine: a second one would list ports of the first.
+    environment |= zip(("DASHBOARD_METRIC_PORT", "AUTOSCALER_METRIC_PORT"), map(str, metrics), strict=True)
     options = [*words[at + 1 :], f"--dashboard-agent-listen-port={agent}"]
     for left in reversed(range(_STARTS)):
         started = bench.start_process(str(BIN / "ray"), *options, **environment)

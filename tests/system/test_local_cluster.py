@@ -45,7 +45,8 @@ def _check_dashboard_and_metrics(
     listed = Path(bench.environment["RAY_TMPDIR"]) / "ray" / PROMETHEUS_SERVICE_DISCOVERY_FILE
     targets = wait_for(lambda: listed.exists() and _targets(listed), "the list of nodes")
     for target in targets:
-        assert target.startswith("127.0.0.1:") and _status(f"http://{target}/metrics") == 200
+        assert target.startswith("127.0.0.1:")
+        wait_for(lambda at=f"http://{target}/metrics": _status(at) == 200, f"metrics at {target}")
     ports = {
         port: processes[process]
         for process, sockets in found.items()
