@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from fod_bench.methods.fod.correlation import Correlation, correlate, tiled
+from fod_bench.methods.fod.correlation.inputs import Inputs
 from fod_bench.methods.fod.target import kernel_widths, target_factors
-from tests.helpers.correlation_cases import written_down
+from tests.helpers.correlation_cases import Case, written_down
 
 PARTS = Correlation._fields
 
@@ -161,7 +162,29 @@ def test_no_second_derivative_is_pretended() -> None:
         first.sum().backward()
 
 
-def test_references_that_form_no_grid_are_refused() -> None:
-    query, key, value, target_y, target_x = inputs(1, 1, 3, 4)
-    with pytest.raises(ValueError, match=r"11 reference patches do not form the target's 3×4 grid"):
-        correlate(query, key[:, :, :11], value[:, :, :11], target_y, target_x)
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("key", (1, 2, 12, 8)),
+        ("key", (2, 2, 12, 9)),
+        ("key", (2, 2, 11, 8)),
+        ("value", (2, 2, 11, 8)),
+        ("value", (2, 2, 12, 16)),
+        ("target_y", (2, 2, 9, 3)),
+        ("target_x", (2, 1, 10, 4)),
+    ],
+)
+def test_shapes_that_do_not_go_together_are_refused(name: str, shape: tuple[int, ...]) -> None:
+    """Compiled code would read and write beside the tensors."""
+    tensors = dict(zip(Inputs._fields, Case(2, 2, 10, 3, 4, 8, 1.0, 0.0, 0).inputs(), strict=True))
+    with pytest.raises(ValueError, match=rf"^{name} is \({', '.join(map(str, shape))}\); with a query \(2, 2, 10, 8\)"):
+        correlate(**tensors | {name: torch.ones(shape)})
+
+
+@pytest.mark.parametrize("queries", [0, 1])
+def test_nothing_to_correlate_is_refused(queries: int) -> None:
+    depth, target = 1 - queries, torch.ones(1, 1, queries, 2)
+    with pytest.raises(
+        ValueError, match=f"^nothing to correlate: {queries} queries and 4 references of {depth} channels"
+    ):
+        correlate(torch.ones(1, 1, queries, depth), *torch.ones(2, 1, 1, 4, depth), target, target)

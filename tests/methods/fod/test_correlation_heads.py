@@ -127,39 +127,6 @@ def test_the_largest_of_huge_logits_takes_all_in_bfloat16() -> None:
     torch.testing.assert_close(found.output, value.bfloat16().float().gather(2, largest))
 
 
-@pytest.mark.parametrize(
-    ("name", "shape"),
-    [
-        ("key", (1, 2, 12, 8)),
-        ("key", (2, 2, 12, 9)),
-        ("value", (2, 2, 11, 8)),
-        ("value", (2, 2, 12, 16)),
-        ("target_y", (2, 2, 9, 3)),
-        ("target_x", (2, 1, 10, 4)),
-    ],
-)
-def test_shapes_that_do_not_go_together_are_refused(way: Way, name: str, shape: tuple[int, ...]) -> None:
-    """Compiled code would read and write beside the tensors."""
-    tensors = dict(
-        zip(
-            numba.Inputs._fields,
-            (tensor.float() for tensor in Case(2, 2, 10, 3, 4, 8, 1.0, 0.0, 0).inputs()),
-            strict=True,
-        )
-    )
-    with pytest.raises(ValueError, match=rf"^{name} is \({', '.join(map(str, shape))}\); with a query \(2, 2, 10, 8\)"):
-        way(*(tensors | {name: torch.ones(shape)}).values())
-
-
-@pytest.mark.parametrize("queries", [0, 1])
-def test_nothing_to_correlate_is_refused(way: Way, queries: int) -> None:
-    depth, target = queries, torch.ones(1, 1, queries, 2)
-    with pytest.raises(
-        ValueError, match=f"^nothing to correlate: {queries} queries and 4 references of {1 - depth} channels"
-    ):
-        way(torch.ones(1, 1, queries, 1 - depth), *torch.ones(2, 1, 1, 4, 1 - depth), target, target)
-
-
 @pytest.mark.parametrize("tensor", range(5))
 def test_a_tensor_that_is_not_float32_is_refused(tensor: int) -> None:
     inputs = [each.float() for each in Case(1, 1, 4, 2, 2, 4, 1.0, 0.0, 0).inputs()]

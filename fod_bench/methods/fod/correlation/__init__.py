@@ -27,6 +27,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from fod_bench.methods.fod.correlation.inputs import Inputs
 from fod_bench.methods.fod.correlation.plain import correlate_plain
 from fod_bench.methods.fod.correlation.result import EPSILON, Correlation
 from fod_bench.methods.fod.correlation.tiled import correlate_tiled
@@ -50,12 +51,10 @@ def correlate(query: Tensor, key: Tensor, value: Tensor, target_y: Tensor, targe
         target_x: (B, h, N, W), its factor over the grid's columns; every row sums to one.
 
     Raises:
-        ValueError: M is not H·W, or the implementation asked for cannot be had (see `implementation`).
+        ValueError: shapes do not go together, one of them is empty, or the implementation asked for cannot be had (see
+            `implementation`).
     """
-    if key.shape[-2] != target_y.shape[-1] * target_x.shape[-1]:
-        raise ValueError(
-            f"{key.shape[-2]} reference patches do not form the target's {target_y.shape[-1]}×{target_x.shape[-1]} grid"
-        )
+    Inputs(query, key, value, target_y, target_x).check()
     return _function(implementation(query.device, query.dtype))(query, key, value, target_y, target_x)
 
 

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from fod_bench.methods.fod.correlation.frame import Gradients, Inputs, RowGradients, RowSums
+from fod_bench.methods.fod.correlation.frame import Gradients, RowGradients, RowSums
+from fod_bench.methods.fod.correlation.inputs import Inputs
 from fod_bench.methods.fod.correlation.workspace import workspace
 from fod_bench.methods.fod.crew import CREW
 
@@ -123,7 +124,8 @@ class Head:
         """One of this thread's buffers (g, R, M) for query rows (g, R, d)."""
         whole = self._buffers.get(name)
         if whole is None:
-            (whole,) = workspace((len(block), self._rows, self.key.shape[1]), self.key, name)
+            shape = len(block), self._rows, self.key.shape[1]
+            (whole,) = workspace(shape, self.key.dtype, self.key.device, name)
             self._buffers[name] = whole
         return whole if block.shape[1] == self._rows else whole[:, : block.shape[1]]
 

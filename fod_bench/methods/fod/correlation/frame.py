@@ -13,18 +13,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from fod_bench.methods.fod.correlation.inputs import Inputs
 from fod_bench.methods.fod.correlation.result import EPSILON, Correlation
 from fod_bench.methods.fod.precision import current_precision
-
-
-class Inputs(NamedTuple):
-    """What the operator is given; see `fod_bench.methods.fod.correlation.correlate`."""
-
-    query: Tensor
-    key: Tensor
-    value: Tensor
-    target_y: Tensor
-    target_x: Tensor
 
 
 class RowSums(NamedTuple):
@@ -81,35 +72,8 @@ class Passes(Protocol):
 
 
 def correlate_by(passes: Passes, *tensors: Tensor) -> Correlation:
-    """See `fod_bench.methods.fod.correlation.correlate`.
-
-    Raises:
-        ValueError: shapes do not go together.
-    """
-    inputs = Inputs(*tensors)
-    _check(inputs)
-    return Correlation(*_Correlate.apply(passes, *inputs))
-
-
-def _check(inputs: Inputs) -> None:
-    """Compiled code does not look whether it reads and writes within a tensor."""
-    images, heads, queries, depth = inputs.query.shape
-    height, width = inputs.target_y.shape[-1], inputs.target_x.shape[-1]
-    references = height * width
-    shapes = {
-        "key": (images, heads, references, depth),
-        "value": (images, heads, references, depth),
-        "target_y": (images, heads, queries, height),
-        "target_x": (images, heads, queries, width),
-    }
-    for name, shape in shapes.items():
-        if getattr(inputs, name).shape != shape:
-            raise ValueError(
-                f"{name} is {tuple(getattr(inputs, name).shape)}; with a query {tuple(inputs.query.shape)} and a target over "
-                f"{height}×{width} references it would be {shape}"
-            )
-    if not queries * references * depth:
-        raise ValueError(f"nothing to correlate: {queries} queries and {references} references of {depth} channels")
+    """See `fod_bench.methods.fod.correlation.correlate`, which has made sure that the shapes go together."""
+    return Correlation(*_Correlate.apply(passes, *tensors))
 
 
 def _to_be_filled(like: Tensor) -> Tensor:

@@ -20,9 +20,10 @@ from torch import Tensor
 
 from fod_bench.methods.fod.correlation.blocks import Backward, Forward, InBlocks, Targets
 from fod_bench.methods.fod.correlation.compiled import backward_heads, backward_rows, forward_heads, forward_rows
-from fod_bench.methods.fod.correlation.frame import Gradients, Inputs, Passes, RowGradients, RowSums, correlate_by
+from fod_bench.methods.fod.correlation.frame import Gradients, Passes, RowGradients, RowSums, correlate_by
+from fod_bench.methods.fod.correlation.inputs import Inputs
 from fod_bench.methods.fod.correlation.result import Correlation
-from fod_bench.methods.fod.correlation.workspace import buffer
+from fod_bench.methods.fod.correlation.workspace import workspace
 from fod_bench.methods.fod.crew import CREW
 from fod_bench.methods.fod.precision import Precision, by_onednn, current_precision
 
@@ -118,7 +119,8 @@ class WholeHeads:
 
 
 def _buffer(name: str, dtype: torch.dtype, *shape: int) -> Any:
-    return buffer(shape, dtype, name).numpy()
+    (made,) = workspace(shape, dtype, torch.device("cpu"), name)
+    return made.numpy()
 
 
 class _Sizes:

@@ -31,7 +31,7 @@ class _Tiled:
 
     def forward(self, target: Targets, sums: RowSums) -> Forward:
         def attend(rows: slice, logits: Tensor) -> Tensor:
-            p, t, difference = workspace(logits.shape, logits, "p", "t", "difference")
+            p, t, difference = _buffers(logits, "p", "t", "difference")
             divergence, entropy, highest, inverse_sum = (part[:, rows] for part in sums)
             torch.amax(logits, -1, keepdim=True, out=highest)
             attention = logits.sub_(highest).exp2_()
@@ -48,9 +48,8 @@ class _Tiled:
 
     def backward(self, target: Targets, rows: RowGradients) -> Backward:
         def through(at: slice, logits: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
-            p, t, log_p, log_ratio, inverse, spare = workspace(
-                logits.shape, logits, "p", "t", "difference", "log_ratio", "inverse", "spare"
-            )
+            names = "p", "t", "difference", "log_ratio", "inverse", "spare"
+            p, t, log_p, log_ratio, inverse, spare = _buffers(logits, *names)
             of, y, x = RowGradients(*(part[:, at] for part in rows)), target.y[:, at], target.x[:, at]
             attention = logits.sub_(of.highest).exp2_().mul_(of.inverse_sum)
             _relative(y, x, attention, p, t)
@@ -74,6 +73,10 @@ class _Tiled:
             return attention, logits_gradient
 
         return through
+
+
+def _buffers(like: Tensor, *names: str) -> list[Tensor]:
+    return workspace(like.shape, like.dtype, like.device, *names)
 
 
 def _relative(y: Tensor, x: Tensor, attention: Tensor, p: Tensor, t: Tensor) -> None:

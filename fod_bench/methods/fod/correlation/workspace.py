@@ -30,13 +30,8 @@ class _Workspace(threading.local):
 _WORKSPACE = _Workspace()
 
 
-def workspace(shape: tuple[int, ...], like: Tensor, *names: str) -> list[Tensor]:
-    """A buffer of this thread for each name, of the type and device of `like`, with no particular content."""
-    if like.device.type != "cpu":  # the device's own allocator keeps what it is given back
-        return [like.new_empty(shape) for _ in names]
-    return [_WORKSPACE.take(shape, like.dtype, name) for name in names]
-
-
-def buffer(shape: tuple[int, ...], dtype: torch.dtype, name: str) -> Tensor:
-    """One buffer of this thread on the CPU, likewise."""
-    return _WORKSPACE.take(shape, dtype, name)
+def workspace(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device, *names: str) -> list[Tensor]:
+    """A buffer of this thread for each name, with no particular content."""
+    if device.type != "cpu":  # the device's own allocator keeps what it is given back
+        return [torch.empty(shape, dtype=dtype, device=device) for _ in names]
+    return [_WORKSPACE.take(shape, dtype, name) for name in names]
