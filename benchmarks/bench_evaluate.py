@@ -93,26 +93,28 @@ def _indispensable(fod: Any, given: Any) -> dict[str, Callable[[], object]]:
 
     from benchmarks.products import Replay, products_of
     from fod_bench.methods.fod.correlation import Correlation, correlate
+    from fod_bench.methods.fod.correlation.blocks import InBlocks
+    from fod_bench.methods.fod.correlation.frame import correlate_by
+    from fod_bench.methods.fod.correlation.numba import Compiled
     from fod_bench.methods.fod.crew import CREW
     from fod_bench.methods.fod.network import Branch
     from fod_bench.methods.fod.precision import matrix_products
 
     detector, image = fod.detector().prepared(), given.test.batch(slice(0, 1), fod.device)
-    products = products_of(lambda: detector.parts(image))
-    every = Replay(products)
-    of_layers = Replay([shapes for shapes in products if len(shapes[0]) == 2])
     calls: list[tuple[torch.Tensor, ...]] = []  # what the operator is given for an image
 
     def noted(*inputs: torch.Tensor) -> Correlation:
         calls.append(inputs)
-        return correlate(*inputs)
+        return correlate_by(InBlocks(Compiled()), *inputs)  # with products by PyTorch, whose shapes are seen
 
     branches = [module for network in fod.networks for module in network.modules() if isinstance(module, Branch)]
     for branch in branches:
         branch.correlate = noted
-    detector.parts(image)
+    products = products_of(lambda: detector.parts(image))
     for branch in branches:
         branch.correlate = correlate
+    every = Replay(products)
+    of_layers = Replay([shapes for shapes in products if len(shapes[0]) == 2])
 
     def products_and_operator() -> None:
         of_layers()
