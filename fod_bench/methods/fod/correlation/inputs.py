@@ -18,8 +18,10 @@ class Inputs(NamedTuple):
     target_x: Tensor
 
     def check(self) -> None:
-        """Raises:
-        ValueError: shapes do not go together, or there is nothing to correlate.
+        """Refuse what does not go together.
+
+        Raises:
+            ValueError: shapes do not go together, or there is nothing to correlate.
         """
         images, heads, queries, depth = self.query.shape
         height, width = self.target_y.shape[-1], self.target_x.shape[-1]
