@@ -97,7 +97,7 @@ def _indispensable(fod: Any, given: Any) -> dict[str, Callable[[], object]]:
     from fod_bench.methods.fod.correlation.frame import correlate_by
     from fod_bench.methods.fod.correlation.numba import Compiled
     from fod_bench.methods.fod.crew import CREW
-    from fod_bench.methods.fod.network import Branch
+    from fod_bench.methods.fod.network import branches_of
     from fod_bench.methods.fod.precision import matrix_products
 
     detector, image = fod.detector().prepared(), given.test.batch(slice(0, 1), fod.device)
@@ -107,7 +107,7 @@ def _indispensable(fod: Any, given: Any) -> dict[str, Callable[[], object]]:
         calls.append(inputs)
         return correlate_by(InBlocks(Compiled()), *inputs)  # with products by PyTorch, whose shapes are seen
 
-    branches = [module for network in fod.networks for module in network.modules() if isinstance(module, Branch)]
+    branches = [branch for network in fod.networks for branch in branches_of(network)]
     for branch in branches:
         branch.correlate = noted
     products = products_of(lambda: detector.parts(image))

@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from fod_bench.methods.fod.correlation import Correlation
-from fod_bench.methods.fod.network import Branch
+from fod_bench.methods.fod.network import branches_of
 
 _aten = torch.ops.aten
 _NOTHING = {
@@ -64,9 +64,8 @@ class Traffic(TorchDispatchMode):
 
     def see_operator_as_one(self, network: nn.Module) -> None:
         """From now on the network's correlation operator is one operation forward, and one backward."""
-        for module in network.modules():
-            if isinstance(module, Branch):
-                module.correlate = partial(_as_one, self, module.correlate)
+        for branch in branches_of(network):
+            branch.correlate = partial(_as_one, self, branch.correlate)
 
 
 def _as_one(traffic: Traffic, operator: Callable[..., Correlation], *tensors: Tensor) -> Correlation:

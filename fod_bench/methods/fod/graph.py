@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from fod_bench.errors import TrialError
 from fod_bench.methods.base import Batch, Context
 from fod_bench.methods.fod.correlation.plain import correlate_plain
-from fod_bench.methods.fod.network import Branch, FODNetwork
+from fod_bench.methods.fod.network import FODNetwork, branches_of
 from fod_bench.methods.fod.references.base import FixedReference
 from fod_bench.methods.fod.rules import Rule
 from fod_bench.methods.fod.score import patch_scores, smoothing_matrix, upsample
@@ -28,9 +28,8 @@ class FodGraph(nn.Module):
         super().__init__()
         self._levels, self._rule, self._size = sorted(networks), rule, image_size
         self.networks = nn.ModuleList(copy.deepcopy(networks[level]).eval() for level in self._levels)
-        for module in self.networks.modules():
-            if isinstance(module, Branch):
-                module.correlate = correlate_plain
+        for branch in branches_of(self.networks):
+            branch.correlate = correlate_plain
         for level in self._levels:
             self.register_buffer(f"reference_{level}", references.get(level))
             shape = networks[level].shape

@@ -17,7 +17,7 @@ from fod_bench.methods.fod.correlation import implementation
 from fod_bench.methods.fod.correlation.tiled import correlate_tiled
 from fod_bench.methods.fod.detector import FodDetector, loaded_networks, scorings
 from fod_bench.methods.fod.graph import FodGraph, graph_of
-from fod_bench.methods.fod.network import Branch, FODNetwork, NetworkShape
+from fod_bench.methods.fod.network import FODNetwork, NetworkShape, branches_of
 from fod_bench.methods.fod.pack import FodPack
 from fod_bench.methods.fod.precision import Precision, check_precision
 from fod_bench.methods.fod.recorded import CudaGraphs, graphs_wanted
@@ -192,9 +192,8 @@ class FodMethod:
     def countable(self) -> FodMethod:
         """See `Method`."""
         for network in self.networks:
-            for module in network.modules():
-                if isinstance(module, Branch):
-                    module.correlate = correlate_tiled
+            for branch in branches_of(network):
+                branch.correlate = correlate_tiled
         return self
 
     def weights(self) -> State:

@@ -6,7 +6,7 @@ Shape letters: B images, N = H·W patches, M references per patch, C feature cha
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -206,6 +206,11 @@ class Branch(nn.Module):
     def _merge(self, tensor: Tensor) -> Tensor:
         """(B, h, N, k) to (B, N, h·k)."""
         return tensor.transpose(1, 2).flatten(-2)
+
+
+def branches_of(network: nn.Module) -> Iterator[Branch]:
+    """The branches within one or several networks; whoever wants another implementation of the operator sets their `correlate`."""
+    return (module for module in network.modules() if isinstance(module, Branch))
 
 
 def _given(known: Tensor | KeyValue) -> Sequence[Tensor]:

@@ -31,6 +31,7 @@ _PRODUCTS: dict[Precision, str] = {"float32": "sgemm_", "bfloat16": "gemm_bf16bf
 """Of BLAS and of MKL, by the precision of the factors; sums are float32."""
 _FACTORS: dict[Precision, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.int16}
 """What factors are kept in; bfloat16 as its bits, since numpy has no such type."""
+_CPU = torch.device("cpu")
 
 BLOCK_ELEMENTS = 1 << 18
 """Entries of S worked on at once by a thread. A row fits the nearest cache, so that a block may be large."""
@@ -78,7 +79,7 @@ class WholeHeads:
 
         def work(first: int, last: int) -> None:
             (block,), (factors,) = self._blocks(sizes, "logits")
-            buffers = block, factors, self._of_head(sizes, "query", "key", "value")
+            buffers = block, factors, self._of_head(sizes)
             forward_heads(self._product, first, last, self._scales(sizes), *buffers, given, targets, made, of_rows)
 
         sizes.share(work)
@@ -91,8 +92,8 @@ class WholeHeads:
         scale = np.float32(sizes.scale)
 
         def work(first: int, last: int) -> None:
-            sums = tuple(_buffer(name, torch.float32, sizes.columns, sizes.depth) for name in ("key sum", "value sum"))
-            of_head = self._of_head(sizes, "query", "key", "value", "upstream")
+            sums = _buffers((sizes.columns, sizes.depth), torch.float32, "key sum", "value sum")
+            of_head = self._of_head(sizes, "upstream")
             buffers = *self._blocks(sizes, "logits", "gradient"), of_head, sums
             backward_heads(
                 self._product, first, last, self._scales(sizes), *buffers, given, targets, of_rows, made, scale
@@ -107,20 +108,21 @@ class WholeHeads:
 
     def _blocks(self, sizes: _Sizes, *names: str) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         """Buffers (R, M) for entries of S, and for them as factors: the same ones where those are float32."""
-        blocks = tuple(_buffer(name, torch.float32, sizes.rows, sizes.columns) for name in names)
+        shape = sizes.rows, sizes.columns
+        blocks = _buffers(shape, torch.float32, *names)
         if self._factor == torch.float32:
             return blocks, blocks
-        return blocks, tuple(_buffer(f"{name} rounded", self._factor, sizes.rows, sizes.columns) for name in names)
+        return blocks, _buffers(shape, self._factor, *(f"{name} rounded" for name in names))
 
-    def _of_head(self, sizes: _Sizes, *names: str) -> tuple[Any, ...]:
-        """Buffers for the other factors of a head, (N or M, d)."""
-        counts = {"key": sizes.columns, "value": sizes.columns}
-        return tuple(_buffer(name, self._factor, counts.get(name, sizes.tokens), sizes.depth) for name in names)
+    def _of_head(self, sizes: _Sizes, *more: str) -> tuple[Any, ...]:
+        """Buffers for the query of a head, its key and value, and `more` of the query's size as factors, (N or M, d)."""
+        (query, *others) = _buffers((sizes.tokens, sizes.depth), self._factor, "query", *more)
+        return query, *_buffers((sizes.columns, sizes.depth), self._factor, "key", "value"), *others
 
 
-def _buffer(name: str, dtype: torch.dtype, *shape: int) -> Any:
-    (made,) = workspace(shape, dtype, torch.device("cpu"), name)
-    return made.numpy()
+def _buffers(shape: tuple[int, ...], dtype: torch.dtype, *names: str) -> tuple[Any, ...]:
+    """Of this thread, as arrays."""
+    return _arrays(*workspace(shape, dtype, _CPU, *names))
 
 
 class _Sizes:
