@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 BEGIN_SECONDS = 120.0
 """Time in which a run is to find the cluster fit; after that it is left to itself."""
+LAST_LINES = 20
+"""What --wait shows of a run that has failed."""
 
 app = App(default=True, help="Hand a job to a cluster, which goes on with it by itself, and ask after it.")
 
@@ -118,7 +120,7 @@ def status(
         times = f"since {one.begun}" if one.at_work else f"{one.begun} to {one.ended}"
         code = "" if one.code is None else f", exit code {one.code}"
         say(f"{one.id}  {one.state}{code}  {times}  store {one.store}")
-        if one.state == "FAILED":
+        if one.state == "FAILED" and one.message:
             say(f"  {one.message}")
     if not found:
         say(f"{cluster}: nothing was submitted", err=True)
@@ -220,6 +222,11 @@ def _watched(server: JobServer, id_: str, cluster: str, follow: bool) -> int:
     except KeyboardInterrupt:
         _goes_on(id_, cluster)
         return INTERRUPTED
+    if ended.state == "FAILED" and not follow:
+        say("\n".join(server.logs(id_).splitlines()[-LAST_LINES:]), err=True)
+        if ended.message:
+            say(ended.message, err=True)
+        say(f"all that it said: fod-bench submit logs {id_} --cluster {shlex.quote(cluster)}", err=True)
     say(f"{id_}  {ended.state}", err=True)
     return ended.code or 0
 

@@ -6,6 +6,8 @@ import contextlib
 import hashlib
 import os
 import random
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -415,6 +417,31 @@ def test_a_temporary_folder_that_cannot_be_written_is_named(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
     with pytest.raises(StoreError, match=r"temporary folder .*/gone \(set by TMPDIR\): No such file"):
         refresh(bucket)
+
+
+def test_arrow_has_no_thread_that_could_outlive_python(tmp_path: Path) -> None:
+    store = whole_store(open_store(str(tmp_path / "store")))
+    refresh(store)
+    script = """if True:
+        import os, sys, threading
+        import pyarrow.parquet
+        from fod_bench.records.index import append, trials
+        from fod_bench.store import open_store
+
+        def others():
+            return len(os.listdir("/proc/self/task")) - threading.active_count()
+
+        trials.FEW = 0
+        store, before = open_store(sys.argv[1]), others()
+        known = trials.Trials(store)
+        assert known.index is not None
+        keys = [key for generation in known.index.generations for key in generation.table["key"].to_pylist()]
+        assert len(keys) == 2 and len(dict(known.records(keys))) == 2
+        append.refresh(store, anew=True)
+        print(others() - before)
+    """
+    done = subprocess.run([sys.executable, "-c", script, store.uri], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("0\n", "")
 
 
 class TestCommands:

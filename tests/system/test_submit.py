@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import uuid
 from collections.abc import Iterator
@@ -96,9 +97,25 @@ def test_only_what_the_job_needs_is_sent(bench: Bench, head: Head) -> None:
 
 def test_a_failing_run_has_its_exit_code(bench: Bench, head: Head) -> None:
     job = bench.job("failing", {"learning_rate": 1e30, "epochs": 4})
-    assert bench.run("submit", job, "--cluster", head.file, "--wait", code=3).err.endswith("FAILED\n")
-    found = bench.run("submit", "status", submissions(bench, head)[-1]["id"], "--cluster", head.file)
-    assert "FAILED, exit code 3" in found.out
+    said = bench.run("submit", job, "--cluster", head.file, "--wait", code=3).err
+    id_ = submissions(bench, head)[-1]["id"]
+    assert said.endswith(f"all that it said: fod-bench submit logs {id_} --cluster {head.file}\n{id_}  FAILED\n")
+    last = bench.run("submit", "logs", id_, "--cluster", head.file).out.splitlines()[-20:]
+    assert "1 training: 0 done, 1 failed" in last and "\n".join(last) + "\n" in said
+    assert "FAILED, exit code 3" in bench.run("submit", "status", id_, "--cluster", head.file).out
+
+
+def test_a_run_that_is_killed_says_by_what(bench: Bench, head: Head) -> None:
+    job = bench.job("killed", LONG, checkpoint_seconds=0)
+    waiting = bench.start("submit", job, "--cluster", head.file, "--wait", "--store", "results/killed")
+    waiting.reaches(lambda: bench.stored("trials/*/checkpoints/*.safetensors", "results/killed"), "a checkpoint")
+    (driver,) = [id_ for id_, command in bench.processes().items() if "fod_bench run" in command]
+    os.kill(driver, signal.SIGKILL)
+    done = waiting.finished()
+    assert done.code == 128 + signal.SIGKILL
+    assert "ended by signal 9 (Killed)" in done.err and "joined    1 node" in done.err
+    id_ = submissions(bench, head)[-1]["id"]
+    assert "FAILED, exit code 137" in bench.run("submit", "status", id_, "--cluster", head.file).out
 
 
 @pytest.fixture

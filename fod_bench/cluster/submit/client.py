@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -48,9 +49,9 @@ class Submission:
     ended: str | None
     """UTC, ISO 8601."""
     code: int | None
-    """The run's exit code; None while it is at work."""
+    """The run's exit code, 128 + n where signal n has ended it, as in a shell; None while it is at work."""
     message: str
-    """What Ray says of its state, in a line."""
+    """What Ray says of its state, in a line, or which signal has ended the run; empty for a run that has ended by itself."""
 
     @property
     def at_work(self) -> bool:
@@ -275,6 +276,11 @@ def _submission(job: Any) -> Submission:
     code = INTERRUPTED if state == "STOPPED" else job.driver_exit_code
     if state in _ENDED and code is None:
         code = 0 if state == "SUCCEEDED" else 1
+    message = next(iter(str(job.message or "").splitlines()), "")
+    if job.driver_exit_code is not None:  # else Ray could not begin it, or has lost it
+        message = ""
+    if code is not None and code < 0:
+        message, code = f"ended by signal {-code} ({signal.strsignal(-code) or 'unknown'})", 128 - code
     metadata = job.metadata or {}
     return Submission(
         id=str(job.submission_id),
@@ -284,7 +290,7 @@ def _submission(job: Any) -> Submission:
         begun=_time(job.start_time),
         ended=_time(job.end_time),
         code=code if state in _ENDED else None,
-        message=next(iter(str(job.message or "").splitlines()), ""),
+        message=message,
     )
 
 

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -163,13 +163,13 @@ def read_generation(store: Store, number: int, columns: Sequence[str] | None = N
     """
     name = generation_name(number)
     with store.open(name) as file, _reading(name):
-        found = pq.ParquetFile(pa.PythonFile(file, mode="r"))
+        found = _opened(file)
         about = About.model_validate_json((found.schema_arrow.metadata or {})[_ABOUT])
         plain = found.schema_arrow.remove_metadata()
         if about.version != VERSION or about.number != number or not plain.equals(SCHEMA):
             raise ValueError(f"it is of version {about.version}, or of another number")
         wanted = None if columns is None else [*dict.fromkeys(("key", "kept", *columns))]
-        return Generation(about, found.read(wanted).unify_dictionaries().combine_chunks())
+        return Generation(about, found.read(wanted, use_threads=False).unify_dictionaries().combine_chunks())
 
 
 def read_contents(store: Store, generation: Generation, places: Sequence[int]) -> Iterator[tuple[int, bytes]]:
@@ -179,7 +179,7 @@ def read_contents(store: Store, generation: Generation, places: Sequence[int]) -
     """
     name = indexed_name(generation.about.token)
     with store.open(name) as file, _reading(name):
-        found = pq.ParquetFile(pa.PythonFile(file, mode="r"))
+        found = _opened(file)
         if found.metadata.num_rows != len(generation.table) or not found.schema_arrow.equals(_RECORDS):
             raise ValueError("its records are not those of its generation")
         starts, position = _starts(found), 0
@@ -189,7 +189,7 @@ def read_contents(store: Store, generation: Generation, places: Sequence[int]) -
             while position < len(wanted) and wanted[position] < end:
                 position += 1
             if inside < position:
-                column = found.read_row_group(group).column(0)
+                column = found.read_row_group(group, use_threads=False).column(0)
                 for place in wanted[inside:position]:
                     content = column[place - start].as_py()
                     if content is None:
@@ -208,6 +208,15 @@ def rows_of(store: Store, generation: Generation) -> Iterator[Row]:
             state: State = (values["record"], values["mark"], values["log"])
             timing = Timing(*(values[name] for name in TIMINGS)) if values["method"] is not None else None
             yield Row(values["key"], state, content, timing)
+
+
+def _opened(file: BinaryIO) -> pq.ParquetFile:
+    """To be read with `use_threads=False`.
+
+    Arrow's threads let go of what they have read a moment later. When Python is ending by then, they end the process by an abort
+    (https://github.com/apache/arrow/issues/49942).
+    """
+    return pq.ParquetFile(pa.PythonFile(file, mode="r"), pre_buffer=False)  # to buffer takes threads, too
 
 
 def _starts(file: pq.ParquetFile) -> list[tuple[int, int]]:
