@@ -16,6 +16,7 @@ from fod_bench.methods.fod.network import FODNetwork, branches_of
 from fod_bench.methods.fod.references.base import FixedReference
 from fod_bench.methods.fod.rules import Rule
 from fod_bench.methods.fod.score import patch_scores, smoothing_matrix, upsample
+from fod_bench.methods.fod.target import target_factors_plain
 
 
 class FodGraph(nn.Module):
@@ -29,7 +30,7 @@ class FodGraph(nn.Module):
         self._levels, self._rule, self._size = sorted(networks), rule, image_size
         self.networks = nn.ModuleList(copy.deepcopy(networks[level]).eval() for level in self._levels)
         for branch in branches_of(self.networks):
-            branch.correlate = correlate_plain
+            branch.correlate, branch.target_factors = correlate_plain, target_factors_plain
         for level in self._levels:
             self.register_buffer(f"reference_{level}", references.get(level))
             shape = networks[level].shape

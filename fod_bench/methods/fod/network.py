@@ -177,7 +177,7 @@ class Branch(nn.Module):
         self.heads = shape.heads
         self.query, self.key, self.value = nn.Linear(size, size), nn.Linear(size, size), nn.Linear(size, size)
         self.sigma = nn.Linear(size, 2 * shape.heads) if target else None
-        self.correlate = correlate
+        self.correlate, self.target_factors = correlate, target_factors
 
     def forward(self, hidden: Tensor, known: Tensor | KeyValue) -> tuple[Tensor, BranchStatistics | None]:
         """Correlate `hidden` (B, N, D), the queries, with `known` (B, N·M, D) or what `key_value` has made of it: Z (B, N, D) and
@@ -191,7 +191,7 @@ class Branch(nn.Module):
             return self._merge(functional.scaled_dot_product_attention(query, key, value)), None
         widths = kernel_widths(self._split(self.sigma(hidden)))  # (B, h, N, 2)
         references = key.shape[-2] // hidden.shape[1]
-        correlation = self.correlate(query, key, value, *target_factors(widths, *self.grid, references))
+        correlation = self.correlate(query, key, value, *self.target_factors(widths, *self.grid, references))
         statistics = BranchStatistics(*(part.mean(1) for part in correlation[1:]))
         return self._merge(correlation.output), statistics
 
@@ -209,7 +209,8 @@ class Branch(nn.Module):
 
 
 def branches_of(network: nn.Module) -> Iterator[Branch]:
-    """The branches within one or several networks; whoever wants another implementation of the operator sets their `correlate`."""
+    """The branches within one or several networks; whoever wants another implementation of the operator, or of its target,
+    sets their `correlate` or `target_factors`."""
     return (module for module in network.modules() if isinstance(module, Branch))
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
+
+from fod_bench.methods.fod.correlation import implementation
 
 LOWEST_EXPONENT = -40.0
 """Of a factor: what is below e^−40 = 4e-18, and so nothing beside 1, is 0. Products of two factors are then 0 or normal numbers;
@@ -31,15 +34,32 @@ def target_factors(widths: Tensor, height: int, width: int, references: int = 1)
     Returns:
         (B, h, N, height) and (B, h, N, width·M); every row sums to one.
     """
-    patch = torch.arange(height * width, device=widths.device)
+    if implementation(widths.device, widths.dtype) == "numba":
+        from fod_bench.methods.fod.correlation.numba import factor_numba
+
+        return _over_grid(factor_numba, widths, height, width, references)
+    return target_factors_plain(widths, height, width, references)
+
+
+def target_factors_plain(widths: Tensor, height: int, width: int, references: int = 1) -> tuple[Tensor, Tensor]:
+    """`target_factors` by operations of PyTorch."""
+    return _over_grid(_factor, widths, height, width, references)
+
+
+def _over_grid(
+    factor: Callable[[Tensor, int, int], Tensor], widths: Tensor, height: int, width: int, references: int
+) -> tuple[Tensor, Tensor]:
     vertical, horizontal = widths.unbind(-1)
-    over_y, over_x = _factor(vertical, patch // width, height), _factor(horizontal, patch % width, width)
+    over_y, over_x = factor(vertical, width, height), factor(horizontal, 1, width)
     return over_y, over_x if references == 1 else over_x.repeat_interleave(references, -1) / references
 
 
-def _factor(sigma: Tensor, position: Tensor, length: int) -> Tensor:
-    """Normalised Gaussian of width `sigma` (B, h, N) around `position` (N,) on 0..length-1: (B, h, N, length)."""
-    squared = (torch.arange(length, device=sigma.device) - position[:, None]).square().to(sigma)  # (N, length)
+def _factor(sigma: Tensor, step: int, length: int) -> Tensor:
+    """Normalised Gaussian of width `sigma` (B, h, N) on 0..length-1, around the place i // step of patch i, counted anew after
+    each `length`: (B, h, N, length)."""
+    places = torch.arange(length, device=sigma.device)
+    position = torch.arange(sigma.shape[-1], device=sigma.device) // step % length
+    squared = (places - position[:, None]).square().to(sigma)  # (N, length)
     # softmax(−Δ²/2σ²) is the Gaussian divided by its sum, and stays finite for the narrowest kernel
     exponent = (-0.5 / sigma.square()).unsqueeze(-1) * squared
     torch.threshold_(

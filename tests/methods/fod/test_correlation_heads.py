@@ -28,11 +28,11 @@ from tests.helpers.trial_builders import CPU
 Way = Callable[..., Correlation]
 
 
-def heads(precision: str = "float32") -> Passes:
+def heads(precision: str = "float32", entropic: bool = True) -> Passes:
     product = product_address(precision)  # type: ignore[arg-type]
     if product is None:
         pytest.skip("PyTorch brings no MKL here")
-    return WholeHeads(precision, product)  # type: ignore[arg-type]
+    return WholeHeads(precision, product, entropic)  # type: ignore[arg-type]
 
 
 @pytest.fixture(params=["heads", "blocks"])
@@ -105,6 +105,29 @@ def test_keys_of_one_image_may_be_those_of_all_and_a_gradient_one_number(way: Wa
     compare(gradients(way), gradients(written_down), 2e-5)
 
 
+@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("kind", ["heads", "blocks"])
+def test_without_the_entropy_the_rest_is_as_the_equations_say(case: Case, kind: str, threads: int) -> None:
+    inputs = [tensor.float() for tensor in case.inputs()]
+    passes = heads(entropic=False) if kind == "heads" else InBlocks(Compiled(entropic=False))
+    output, divergence, same, entropy = correlate_by(passes, *inputs)
+    expected = written_down(*(tensor.double() for tensor in inputs))
+    for found, truth in ((output, expected.output), (divergence, expected.target_divergence)):
+        allowed = TOLERANCE * max(1.0, float(truth.abs().max()))
+        torch.testing.assert_close(found.double(), truth, rtol=0, atol=allowed)
+    assert torch.equal(divergence, same) and bool(entropy.isnan().all())
+
+
+@pytest.mark.parametrize("kind", ["heads", "blocks"])
+def test_without_the_entropy_a_row_that_is_not_finite_is_seen(kind: str) -> None:
+    query, *others = (tensor.float() for tensor in Case(1, 1, 20, 4, 8, 16, 1.0, 0.0, 3).inputs())
+    query[0, 0, 3, 1] = float("nan")
+    passes = heads(entropic=False) if kind == "heads" else InBlocks(Compiled(entropic=False))
+    found = correlate_by(passes, query, *others)
+    seen = found.target_divergence.isnan()[0, 0], found.output.isnan().any(-1)[0, 0]
+    assert all(rows.nonzero().tolist() == [[3]] for rows in seen)
+
+
 @pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("fault", [float("nan"), float("inf")])
@@ -149,10 +172,10 @@ def test_heads_are_at_work_where_mkl_is_the_faster(monkeypatch: pytest.MonkeyPat
     heads()
     for by_onednn, kind in ((False, WholeHeads), (True, InBlocks)):
         monkeypatch.setattr(numba, "by_onednn", lambda answer=by_onednn: answer)
-        assert isinstance(numba._passes("float32"), kind)
+        assert isinstance(numba._passes("float32", True), kind)
     monkeypatch.setattr(numba, "by_onednn", lambda: False)
     monkeypatch.setattr(numba, "product_address", lambda precision: None)
-    assert isinstance(numba._passes("float32"), InBlocks)
+    assert isinstance(numba._passes("float32", True), InBlocks)
 
 
 def test_without_mkl_there_is_no_product_to_call(monkeypatch: pytest.MonkeyPatch) -> None:

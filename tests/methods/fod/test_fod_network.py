@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from benchmarks import plain_fod
 from fod_bench.methods.fod.network import FODNetwork, NetworkShape, View, position_code
-from fod_bench.methods.fod.target import kernel_widths, target_factors
+from fod_bench.methods.fod.target import kernel_widths, target_factors, target_factors_plain
 from fod_bench.methods.fod.train import LevelTrainer, LossWeights, build_network, losses
 from tests.helpers.trial_builders import VIEWS, features, network
 
@@ -288,6 +288,40 @@ class TestTarget:
         assert torch.equal(target[0, 0], torch.eye(12))
         target.square().sum().backward()
         assert raw.grad is not None and bool(raw.grad.isfinite().all())
+
+
+class TestTargetOnACpu:
+    """In compiled code, beside the operations of PyTorch in float64."""
+
+    @pytest.mark.parametrize("references", [1, 3])
+    @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 7), (3, 5), (16, 16), (32, 20)])
+    def test_is_what_the_equation_says_and_so_is_its_gradient(self, height: int, width: int, references: int) -> None:
+        torch.manual_seed(0)
+        raw = torch.randn(2, 3, height * width, 2)
+        upstream = [torch.randn(2, 3, height * width, length) + 2 for length in (height, width * references)]
+
+        def outcome(dtype: torch.dtype) -> list[Tensor]:
+            leaf = raw.to(dtype, copy=True).requires_grad_()
+            made = target_factors(kernel_widths(leaf), height, width, references)
+            made_of = sum((part * above).sum() for part, above in zip(made, upstream, strict=True))
+            return [*made, *torch.autograd.grad(made_of, [leaf])]
+
+        for ours, expected in zip(outcome(torch.float32), outcome(torch.float64), strict=True):
+            torch.testing.assert_close(ours.double(), expected, rtol=1e-5, atol=1e-5)
+
+    @pytest.mark.parametrize("fault", [math.nan, -math.nan, math.inf])
+    def test_a_width_that_is_not_finite_is_seen(self, fault: float) -> None:
+        widths = torch.full((1, 1, 6, 2), 0.5)
+        widths[0, 0, 2, 0] = fault
+        over_y, over_x = target_factors(widths, 2, 3)
+        assert over_y.isnan().any(-1)[0, 0].nonzero().tolist() == [[2]] and bool(over_x.isfinite().all())
+
+    def test_the_variable_for_other_implementations_counts_here_too(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("FOD_BENCH_CORRELATION", "tiled")
+        widths = torch.full((1, 1, 6, 2), 0.5, requires_grad=True)
+        made = [target_factors(widths, 2, 3), target_factors_plain(widths, 2, 3)]
+        assert all(torch.equal(*parts) for parts in zip(*made, strict=True))
+        assert [part.grad_fn.name() for part in made[0]] == ["SoftmaxBackward0"] * 2  # type: ignore[union-attr]
 
 
 def _factors(widths: Tensor, *references: int) -> list[tuple[Tensor, Tensor]]:

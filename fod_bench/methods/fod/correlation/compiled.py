@@ -9,6 +9,7 @@ Letters as in the package and in `blocks.py`. All of it is one file, since what 
 from __future__ import annotations
 
 import contextlib
+import math
 
 import numpy as np
 from llvmlite import ir
@@ -86,6 +87,9 @@ _zero_bits, _sign_bit, _without_sign, _infinity, _not_a_number = (
 _bfloat16_nan, _below_half, _lost_bits, _lowest_bit = np.int16(0x7FC0), np.int32(0x7FFF), np.int32(16), np.int32(1)
 _turned, _as_is = np.uint8(ord("T")), np.uint8(ord("N"))
 """BLAS's names for how a matrix is taken."""
+
+_per_square, _lowest_power = np.float32(-0.5 / math.log(2.0)), np.float32(-40.0 / math.log(2.0))
+"""A Gaussian as a power of 2, and `LOWEST_EXPONENT` of `target.py` likewise; numbers here, for the same reason."""
 
 _PIECE = 64
 """Terms of a row's sums that are added up in float32."""
@@ -182,8 +186,44 @@ def _target_row(y, x, of_target):
 
 
 @_loops
-def _forward(first, logits, scale, factors, y, x, divergence, entropy, highest, inverse_sum):
-    """`blocks.Arithmetic.forward` of rows (R, M), the head's rows from `first` on: logits, times `scale`, become the attention."""
+def _attention_row(entries, inverse, of_target):
+    """Make powers the attention, S; its divergence and entropy. Sums are float64, since their terms cancel."""
+    divergence = entropy = 0.0
+    for start in range(0, len(entries), _PIECE):
+        piece, target = entries[start : start + _PIECE], of_target[start : start + _PIECE]
+        piece_divergence = piece_entropy = _zero
+        for j in range(len(piece)):
+            s = piece[j] * inverse
+            piece[j] = s
+            p, t = s * _per_epsilon, target[j]
+            log_p = _log(p + _one)
+            piece_divergence += (t - p) * (_log(t + _one) - log_p)
+            piece_entropy += s * log_p
+        divergence += piece_divergence
+        entropy += piece_entropy
+    return divergence, entropy
+
+
+@_loops
+def _attention_row_without_entropy(entries, inverse, of_target):
+    """The same of the divergence alone, which takes one logarithm, of a ratio, and no more."""
+    divergence = 0.0
+    for start in range(0, len(entries), _PIECE):
+        piece, target = entries[start : start + _PIECE], of_target[start : start + _PIECE]
+        piece_divergence = _zero
+        for j in range(len(piece)):
+            s = piece[j] * inverse
+            piece[j] = s
+            p, t = s * _per_epsilon, target[j]
+            piece_divergence += (t - p) * _log((t + _one) / (p + _one))
+        divergence += piece_divergence
+    return divergence
+
+
+@_loops
+def _forward(first, logits, scale, factors, y, x, entropic, divergence, entropy, highest, inverse_sum):
+    """`blocks.Arithmetic.forward` of rows (R, M), the head's rows from `first` on: logits, times `scale`, become the attention.
+    The entropy is NaN unless `entropic`."""
     _widest_vectors()
     of_target = np.empty(logits.shape[1], np.float32)
     for row in range(len(logits)):
@@ -200,20 +240,12 @@ def _forward(first, logits, scale, factors, y, x, divergence, entropy, highest, 
         # what is not finite the loops would not notice: then the row is NaN
         inverse = _one / total if largest < _infinity else _from_bits(_not_a_number)
         _target_row(y[at], x_row, of_target)
-        divergence_sum = entropy_sum = 0.0  # float64: their terms cancel
-        for start in range(0, len(entries), _PIECE):
-            piece, target = entries[start : start + _PIECE], of_target[start : start + _PIECE]
-            piece_divergence = piece_entropy = _zero
-            for j in range(len(piece)):
-                s = piece[j] * inverse
-                piece[j] = s
-                p, t = s * _per_epsilon, target[j]
-                log_p = _log(p + _one)
-                piece_divergence += (t - p) * (_log(t + _one) - log_p)
-                piece_entropy += s * log_p
-            divergence_sum += piece_divergence
-            entropy_sum += piece_entropy
-        divergence[at], entropy[at], highest[at], inverse_sum[at] = divergence_sum, entropy_sum, most, inverse
+        if entropic:
+            divergence[at], entropy[at] = _attention_row(entries, inverse, of_target)
+        else:
+            divergence[at] = _attention_row_without_entropy(entries, inverse, of_target)
+            entropy[at] = _from_bits(_not_a_number)
+        highest[at], inverse_sum[at] = most, inverse
         _round_row(logits, row, factors)
 
 
@@ -260,15 +292,59 @@ def _backward(first, logits, scale, gradient, factors, gradient_factors, y, x, y
 
 
 @_kernel
-def forward_rows(first, logits, y, x, divergence, entropy, highest, inverse_sum):
+def forward_rows(first, logits, y, x, entropic, divergence, entropy, highest, inverse_sum):
     """`blocks.Arithmetic.forward` of rows (R, M), the head's rows from `first` on; see `_forward`."""
-    _forward(first, logits, _one, logits, y, x, divergence, entropy, highest, inverse_sum)
+    _forward(first, logits, _one, logits, y, x, entropic, divergence, entropy, highest, inverse_sum)
 
 
 @_kernel
 def backward_rows(first, logits, gradient, y, x, y_gradient, x_gradient, *of_rows):
     """`blocks.Arithmetic.backward` of rows (R, M), the head's rows from `first` on; see `_backward`."""
     _backward(first, logits, _one, gradient, logits, gradient, y, x, y_gradient, x_gradient, of_rows)
+
+
+@_kernel
+def factor_rows(sigma, step, factor):
+    """Fill each row of `factor` (B, h, N, L) with a Gaussian on 0..L-1 of width `sigma` (B, h, N) and of sum one, around the place
+    i // step of patch i, counted anew after each L."""
+    _widest_vectors()
+    images, heads, patches, length = factor.shape
+    for image in range(images):
+        for head in range(heads):
+            for patch in range(patches):
+                width, row = sigma[image, head, patch], factor[image, head, patch]
+                at, per_square, total = np.int32(patch // step % length), _per_square / (width * width), _zero
+                for j in range(length):
+                    offset = np.float32(np.int32(j) - at)
+                    power = per_square * offset * offset
+                    entry = _exp2(power) if power > _lowest_power else _zero
+                    row[j] = entry
+                    total += entry
+                inverse = _one / total if (_bits(width) & _without_sign) < _infinity else _from_bits(_not_a_number)
+                for j in range(length):
+                    row[j] *= inverse
+
+
+@_kernel
+def factor_rows_backward(sigma, step, factor, gradient, made):
+    """Fill `made` (B, h, N) with the gradient of `sigma`, from that of what `factor_rows` has made."""
+    _widest_vectors()
+    images, heads, patches, length = factor.shape
+    for image in range(images):
+        for head in range(heads):
+            for patch in range(patches):
+                width, row, upstream = (
+                    sigma[image, head, patch],
+                    factor[image, head, patch],
+                    gradient[image, head, patch],
+                )
+                at, mean, total = np.int32(patch // step % length), _zero, _zero
+                for j in range(length):
+                    mean += row[j] * upstream[j]
+                for j in range(length):
+                    offset = np.float32(np.int32(j) - at)
+                    total += row[j] * (upstream[j] - mean) * offset * offset
+                made[image, head, patch] = total / (width * width * width)
 
 
 @intrinsic
@@ -322,7 +398,7 @@ def _take(source, factors):
 
 
 @_kernel
-def forward_heads(product, first, last, scales, block, factors, of_head, inputs, targets, output, sums):
+def forward_heads(product, first, last, scales, block, factors, of_head, inputs, targets, output, entropic, sums):
     """`frame.Passes.forward` of the heads from `first` to `last` of all images', with `gemm` at the address `product`.
 
     `scales` of the logits are two, for their product and for the loops. Buffers: `block` (R, M) for logits and attention; `factors`
@@ -342,7 +418,7 @@ def forward_heads(product, first, last, scales, block, factors, of_head, inputs,
             logits, attention = block[: stop - start], factors[: stop - start]
             _multiply(product, scales[0], q[start:stop], False, k, True, _zero, logits)
             of_rows = divergence[at], entropy[at], highest[at], inverse_sum[at]
-            _forward(start, logits, scales[1], attention, y[at], x[at], *of_rows)
+            _forward(start, logits, scales[1], attention, y[at], x[at], entropic, *of_rows)
             _multiply(product, _one, attention, False, v, False, _zero, made[start:stop])
 
 

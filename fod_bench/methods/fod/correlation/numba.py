@@ -1,4 +1,4 @@
-"""The operator on a CPU, with the entries worked on in compiled loops (`compiled.py`).
+"""The operator on a CPU, with the entries worked on in compiled loops (`compiled.py`), and the factors of its target.
 
 Where PyTorch's own BLAS is MKL, and MKL's products are the fastest, whole heads are compiled code that calls it: the 200 blocks of
 a step and their seven products each would else be as many calls from Python, whose threads wait for each other. Letters as in the
@@ -17,9 +17,17 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from fod_bench.methods.fod.correlation.blocks import Backward, Forward, InBlocks, Targets
-from fod_bench.methods.fod.correlation.compiled import backward_heads, backward_rows, forward_heads, forward_rows
+from fod_bench.methods.fod.correlation.compiled import (
+    backward_heads,
+    backward_rows,
+    factor_rows,
+    factor_rows_backward,
+    forward_heads,
+    forward_rows,
+)
 from fod_bench.methods.fod.correlation.frame import Gradients, Passes, RowGradients, RowSums, correlate_by
 from fod_bench.methods.fod.correlation.inputs import Inputs
 from fod_bench.methods.fod.correlation.result import Correlation
@@ -38,7 +46,11 @@ BLOCK_ELEMENTS = 1 << 18
 
 
 def correlate_numba(query: Tensor, key: Tensor, value: Tensor, target_y: Tensor, target_x: Tensor) -> Correlation:
-    """See `fod_bench.methods.fod.correlation.correlate`. Raises `TypeError` for tensors that are not float32 ones of the CPU."""
+    """See `fod_bench.methods.fod.correlation.correlate`. Raises `TypeError` for tensors that are not float32 ones of the CPU.
+
+    Where PyTorch records no gradients the entropy is left out, and NaN: it is a term of the losses alone, and half of the
+    logarithms.
+    """
     inputs = query, key, value, target_y, target_x
     for tensor in inputs:
         if tensor.dtype != torch.float32 or tensor.device.type != "cpu":
@@ -46,13 +58,13 @@ def correlate_numba(query: Tensor, key: Tensor, value: Tensor, target_y: Tensor,
                 f"the numba implementation works on float32 on a CPU, not on {tensor.dtype} on {tensor.device.type}; "
                 "tiled works on any"
             )
-    return correlate_by(_passes(current_precision()), *inputs)
+    return correlate_by(_passes(current_precision(), torch.is_grad_enabled()), *inputs)
 
 
-def _passes(precision: Precision) -> Passes:
+def _passes(precision: Precision, entropic: bool) -> Passes:
     """Whole heads, but where oneDNN's products, which cannot be called from compiled code, are the faster ones."""
     product = None if by_onednn() else product_address(precision)
-    return InBlocks(Compiled()) if product is None else WholeHeads(precision, product)
+    return InBlocks(Compiled(entropic)) if product is None else WholeHeads(precision, product, entropic)
 
 
 @cache
@@ -68,19 +80,20 @@ def product_address(precision: Precision) -> int | None:
 class WholeHeads:
     """See `fod_bench.methods.fod.correlation.frame.Passes`."""
 
-    def __init__(self, precision: Precision, product: int) -> None:
+    def __init__(self, precision: Precision, product: int, entropic: bool = True) -> None:
+        """`product`: the address of `gemm`. `entropic`: whether the entropy is wanted."""
         self._factor = _FACTORS[precision]
-        self._product = product
+        self._product, self._entropic = product, entropic
 
     def forward(self, inputs: Inputs, output: Tensor, sums: RowSums) -> None:
         sizes, (given, targets) = _Sizes(inputs), _split(inputs)
         (made,) = _arrays(output)
-        of_rows = _arrays(*(part.view(sizes.rows_shape) for part in sums))
+        filled = self._entropic, _arrays(*(part.view(sizes.rows_shape) for part in sums))
 
         def work(first: int, last: int) -> None:
             (block,), (factors,) = self._blocks(sizes, "logits")
             buffers = block, factors, self._of_head(sizes)
-            forward_heads(self._product, first, last, self._scales(sizes), *buffers, given, targets, made, of_rows)
+            forward_heads(self._product, first, last, self._scales(sizes), *buffers, given, targets, made, *filled)
 
         sizes.share(work)
 
@@ -156,14 +169,44 @@ def _arrays(*tensors: Tensor) -> tuple[Any, ...]:
     return tuple(tensor.detach().numpy() for tensor in tensors)
 
 
+def factor_numba(sigma: Tensor, step: int, length: int) -> Tensor:
+    """A factor of the target, (B, h, N, L): Gaussians of width `sigma` (B, h, N), see `fod_bench.methods.fod.target`."""
+    made: Tensor = _Factor.apply(sigma, step, length)
+    return made
+
+
+class _Factor(torch.autograd.Function):
+    """In one piece, for it takes a thread less time than to share it out."""
+
+    @staticmethod
+    def forward(ctx: Any, sigma: Tensor, step: int, length: int) -> Tensor:
+        factor = sigma.new_empty(*sigma.shape, length)
+        factor_rows(*_arrays(sigma), step, *_arrays(factor))
+        ctx.step = step
+        ctx.save_for_backward(sigma, factor)
+        return factor
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        sigma, factor = ctx.saved_tensors
+        made = torch.empty_like(sigma)
+        factor_rows_backward(*_arrays(sigma), ctx.step, *_arrays(factor, upstream.contiguous(), made))
+        return made, None, None
+
+
 class Compiled:
     """See `fod_bench.methods.fod.correlation.blocks.Arithmetic`."""
+
+    def __init__(self, entropic: bool = True) -> None:
+        """`entropic`: whether the entropy is wanted."""
+        self._entropic = entropic
 
     def block_elements(self, device: torch.device) -> int:
         return BLOCK_ELEMENTS
 
     def forward(self, target: Targets, sums: RowSums) -> Forward:
-        arrays = [*_flat(*target), *_flat_rows(*sums)]
+        arrays = [*_flat(*target), self._entropic, *_flat_rows(*sums)]
 
         def attend(rows: slice, logits: Tensor) -> Tensor:
             forward_rows(rows.start, *_flat(logits), *arrays)

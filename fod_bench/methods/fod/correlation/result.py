@@ -23,4 +23,4 @@ class Correlation(NamedTuple):
     attention_divergence: Tensor
     """(B, h, N): Div(sg[T], S); its gradient reaches query and key only."""
     entropy: Tensor
-    """(B, h, N): Ent(S)."""
+    """(B, h, N): Ent(S). The numba implementation leaves it out, as NaN, where no gradients are recorded."""
