@@ -188,6 +188,7 @@ def _target_row(y, x, of_target):
 @_loops
 def _attention_row(entries, inverse, of_target):
     """Make powers the attention, S; its divergence and entropy. Sums are float64, since their terms cancel."""
+    _widest_vectors()
     divergence = entropy = 0.0
     for start in range(0, len(entries), _PIECE):
         piece, target = entries[start : start + _PIECE], of_target[start : start + _PIECE]
@@ -207,6 +208,7 @@ def _attention_row(entries, inverse, of_target):
 @_loops
 def _attention_row_without_entropy(entries, inverse, of_target):
     """The same of the divergence alone, which takes one logarithm, of a ratio, and no more."""
+    _widest_vectors()
     divergence = 0.0
     for start in range(0, len(entries), _PIECE):
         piece, target = entries[start : start + _PIECE], of_target[start : start + _PIECE]
