@@ -66,7 +66,9 @@ class RankedPositives:
         inside = np.minimum(end, limit) - begin  # part of the rise before the limit, negative beyond it
         gained = np.divide(inside, rise, out=np.ones_like(rise), where=rise > 0)
         area = np.where(begin < limit, gained * inside / 2 + np.maximum(limit - end, 0.0), 0.0)
-        return float(weights[self.order] @ area) / limit
+        area *= weights[self.order]
+        # Not by `@`: the threads of its library go on spinning after a product, and the next scoring is being sorted meanwhile.
+        return float(area.sum()) / limit
 
 
 def rank_positives(scores: NDArray[Any], labels: NDArray[Any], sample: str = "sample") -> RankedPositives:
