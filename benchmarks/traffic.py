@@ -1,7 +1,7 @@
 """The bytes that a step's operations read and write, counted from their operands and results.
 
 What an operation keeps to itself does not count: a block of the correlation operator never leaves the cache, so that the operator
-is one operation here, but where it is written with N×N tensors.
+is one operation here, but where it is written with N×N tensors; and so are the factors of its target, where they are compiled.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from fod_bench.methods.fod.correlation import Correlation
+from fod_bench.methods.fod.correlation import Correlation, implementation
 from fod_bench.methods.fod.network import branches_of
 
 _aten = torch.ops.aten
@@ -63,18 +63,27 @@ class Traffic(TorchDispatchMode):
         self.bytes += sum(map(_size, tensors))
 
     def see_operator_as_one(self, network: nn.Module) -> None:
-        """From now on the network's correlation operator is one operation forward, and one backward."""
+        """From now on the network's correlation operator is one operation forward, and one backward; compiled factors likewise."""
         for branch in branches_of(network):
             branch.correlate = partial(_as_one, self, branch.correlate)
+            if implementation(next(branch.parameters()).device) == "numba":
+                branch.target_factors = partial(_factors_as_one, self, branch.target_factors)
 
 
 def _as_one(traffic: Traffic, operator: Callable[..., Correlation], *tensors: Tensor) -> Correlation:
     return Correlation(*_AsOne.apply(traffic, operator, *tensors))
 
 
+def _factors_as_one(
+    traffic: Traffic, make: Callable[..., tuple[Tensor, Tensor]], widths: Tensor, *grid: int
+) -> tuple[Tensor, Tensor]:
+    over_y, over_x = _AsOne.apply(traffic, lambda leaf: make(leaf, *grid), widths)
+    return over_y, over_x
+
+
 class _AsOne(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, traffic: Traffic, operator: Callable[..., Correlation], *tensors: Tensor) -> Any:
+    def forward(ctx: Any, traffic: Traffic, operator: Callable[..., tuple[Tensor, ...]], *tensors: Tensor) -> Any:
         with traffic.paused(), torch.enable_grad():
             leaves = [tensor.detach().requires_grad_() for tensor in tensors]
             parts = operator(*leaves)

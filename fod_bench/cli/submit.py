@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 import sys
@@ -73,7 +74,8 @@ def job(
 
     `submit status`, `submit logs ID` and `submit stop ID`, each with --cluster, ask after a submitted job; see their --help.
 
-    Exit codes: 0 submitted, 1 it could not begin, 2 usage; with --wait and --follow those of `run`.
+    Exit codes: 0 submitted, 1 it could not begin, 2 usage; with --wait and --follow those of `run`, or 128 + n where
+    signal n has ended it.
 
     Example: `fod-bench submit jobs/paper.yaml --cluster clusters/aws.yaml --store s3://bucket/fod-bench --follow`
     """
@@ -223,12 +225,19 @@ def _watched(server: JobServer, id_: str, cluster: str, follow: bool) -> int:
         _goes_on(id_, cluster)
         return INTERRUPTED
     if ended.state == "FAILED" and not follow:
-        say("\n".join(server.logs(id_).splitlines()[-LAST_LINES:]), err=True)
-        if ended.message:
-            say(ended.message, err=True)
-        say(f"all that it said: fod-bench submit logs {id_} --cluster {shlex.quote(cluster)}", err=True)
+        _show_end(server, id_, cluster)
+    if ended.state == "FAILED" and ended.message:
+        say(ended.message, err=True)
     say(f"{id_}  {ended.state}", err=True)
     return ended.code or 0
+
+
+def _show_end(server: JobServer, id_: str, cluster: str) -> None:
+    """The last lines of a run, where they can still be had: its exit code counts more."""
+    with contextlib.suppress(ClusterError):
+        for line in server.logs(id_).splitlines()[-LAST_LINES:]:
+            say(line, err=True)
+        say(f"all that it said: fod-bench submit logs {id_} --cluster {shlex.quote(cluster)}", err=True)
 
 
 def _goes_on(id_: str, cluster: str) -> None:

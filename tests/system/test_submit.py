@@ -116,6 +116,7 @@ def test_a_run_that_is_killed_says_by_what(bench: Bench, head: Head) -> None:
     assert "ended by signal 9 (Killed)" in done.err and "joined    1 node" in done.err
     id_ = submissions(bench, head)[-1]["id"]
     assert "FAILED, exit code 137" in bench.run("submit", "status", id_, "--cluster", head.file).out
+    assert "ended by signal 9 (Killed)" in bench.run("submit", "logs", id_, "-f", "--cluster", head.file, code=137).err
 
 
 @pytest.fixture

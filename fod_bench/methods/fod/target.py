@@ -34,7 +34,7 @@ def target_factors(widths: Tensor, height: int, width: int, references: int = 1)
     Returns:
         (B, h, N, height) and (B, h, N, width·M); every row sums to one.
     """
-    if implementation(widths.device, widths.dtype) == "numba":
+    if widths.dtype == torch.float32 and implementation(widths.device) == "numba":
         from fod_bench.methods.fod.correlation.numba import factor_numba
 
         return _over_grid(factor_numba, widths, height, width, references)

@@ -303,6 +303,8 @@ class TestTargetOnACpu:
         def outcome(dtype: torch.dtype) -> list[Tensor]:
             leaf = raw.to(dtype, copy=True).requires_grad_()
             made = target_factors(kernel_widths(leaf), height, width, references)
+            compiled = [part.grad_fn.name() for part in target_factors(leaf, height, width)] == ["_FactorBackward"] * 2  # type: ignore[union-attr]
+            assert compiled == (dtype == torch.float32)
             made_of = sum((part * above).sum() for part, above in zip(made, upstream, strict=True))
             return [*made, *torch.autograd.grad(made_of, [leaf])]
 
@@ -315,6 +317,20 @@ class TestTargetOnACpu:
         widths[0, 0, 2, 0] = fault
         over_y, over_x = target_factors(widths, 2, 3)
         assert over_y.isnan().any(-1)[0, 0].nonzero().tolist() == [[2]] and bool(over_x.isfinite().all())
+
+    @pytest.mark.parametrize("fault", [math.nan, math.inf])
+    def test_a_gradient_that_is_not_finite_is_handed_on(self, fault: float) -> None:
+        widths = torch.full((1, 1, 6, 2), 0.5, requires_grad=True)
+        over_y, _ = target_factors(widths, 2, 3)
+        upstream = torch.ones_like(over_y)
+        upstream[0, 0, 2, 1] = fault
+        (gradient,) = torch.autograd.grad(over_y, [widths], upstream)
+        assert (~gradient.isfinite()).nonzero().tolist() == [[0, 0, 2, 0]]
+
+    def test_other_numbers_than_float32_are_left_to_pytorch(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("FOD_BENCH_CORRELATION", "numba")
+        widths = torch.full((1, 1, 6, 2), 0.5, dtype=torch.float64)
+        assert [part.dtype for part in target_factors(widths, 2, 3)] == [torch.float64] * 2
 
     def test_the_variable_for_other_implementations_counts_here_too(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("FOD_BENCH_CORRELATION", "tiled")

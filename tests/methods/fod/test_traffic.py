@@ -97,7 +97,12 @@ def test_what_the_operator_takes_and_gives() -> None:
     traffic = Traffic()
     traffic.see_operator_as_one(branch)
     query, key, value = torch.ones(3, 1, heads, tokens, depth)
-    factors = target_factors(kernel_widths(torch.ones(1, heads, tokens, 2)), 3, 4)
+    widths = kernel_widths(torch.ones(1, heads, tokens, 2))
+    factors = target_factors(widths, 3, 4)
+    with traffic:
+        made = branch.target_factors(widths, 3, 4)
+    assert traffic.bytes == FLOAT * heads * tokens * (2 + 3 + 4) and all(map(torch.equal, made, factors))
+    traffic.bytes = 0
     with traffic:
         found = branch.correlate(query, key, value, *factors)
     numbers = (

@@ -7,7 +7,7 @@ One I2Correlation branch needs from its attention matrix S and its target matrix
     entropy     −Σ_j S·log(S + ε)                       per row            Eq. 7
 
 Normalised rows of the RBF kernel (Eq. 5) are an outer product of a row over the grid's y and a row over its x, so N×(H+W)
-numbers stand for T. Four implementations give the same numbers:
+numbers stand for T. Four implementations give the same numbers (but see `Correlation.entropy`):
 
     plain    the equations as written; autograd keeps every N×M tensor
     tiled    PyTorch, block by block of query rows; keeps nothing of size N×M; any device

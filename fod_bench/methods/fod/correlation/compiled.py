@@ -1,4 +1,4 @@
-"""Loops over the entries of S, and whole heads with their products, compiled by Numba at the first use and kept on disk.
+"""Loops over the entries of S, whole heads with their products, and the factors of T, compiled by Numba and kept on disk.
 
 PyTorch passes over a block some twenty times, and half of that time goes into logarithms. Here every entry is read once. Logarithm
 and power have the coefficients of the Cephes library (S. Moshier) for float32 and are written so that the compiler makes vectors of
@@ -315,10 +315,10 @@ def factor_rows(sigma, step, factor):
         for head in range(heads):
             for patch in range(patches):
                 width, row = sigma[image, head, patch], factor[image, head, patch]
-                at, per_square, total = np.int32(patch // step % length), _per_square / (width * width), _zero
+                at, narrow, total = np.float32(patch // step % length), _per_square / (width * width), _zero
                 for j in range(length):
-                    offset = np.float32(np.int32(j) - at)
-                    power = per_square * offset * offset
+                    offset = np.float32(np.int32(j)) - at
+                    power = narrow * offset * offset
                     entry = _exp2(power) if power > _lowest_power else _zero
                     row[j] = entry
                     total += entry
@@ -340,11 +340,11 @@ def factor_rows_backward(sigma, step, factor, gradient, made):
                     factor[image, head, patch],
                     gradient[image, head, patch],
                 )
-                at, mean, total = np.int32(patch // step % length), _zero, _zero
+                at, mean, total = np.float32(patch // step % length), _zero, _zero
                 for j in range(length):
                     mean += row[j] * upstream[j]
                 for j in range(length):
-                    offset = np.float32(np.int32(j) - at)
+                    offset = np.float32(np.int32(j)) - at
                     total += row[j] * (upstream[j] - mean) * offset * offset
                 made[image, head, patch] = total / (width * width * width)
 

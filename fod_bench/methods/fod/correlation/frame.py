@@ -24,7 +24,7 @@ class RowSums(NamedTuple):
     divergence: Tensor
     """(…, N): Σ_j (t − p)·(log(1 + t) − log(1 + p))."""
     entropy: Tensor
-    """(…, N): Σ_j S·log(1 + p)."""
+    """(…, N): Σ_j S·log(1 + p); NaN where it is not wanted."""
     highest: Tensor
     """(…, N, 1), the highest logit as its product left it."""
     inverse_sum: Tensor

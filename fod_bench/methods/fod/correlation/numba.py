@@ -169,32 +169,6 @@ def _arrays(*tensors: Tensor) -> tuple[Any, ...]:
     return tuple(tensor.detach().numpy() for tensor in tensors)
 
 
-def factor_numba(sigma: Tensor, step: int, length: int) -> Tensor:
-    """A factor of the target, (B, h, N, L): Gaussians of width `sigma` (B, h, N), see `fod_bench.methods.fod.target`."""
-    made: Tensor = _Factor.apply(sigma, step, length)
-    return made
-
-
-class _Factor(torch.autograd.Function):
-    """In one piece, for it takes a thread less time than to share it out."""
-
-    @staticmethod
-    def forward(ctx: Any, sigma: Tensor, step: int, length: int) -> Tensor:
-        factor = sigma.new_empty(*sigma.shape, length)
-        factor_rows(*_arrays(sigma), step, *_arrays(factor))
-        ctx.step = step
-        ctx.save_for_backward(sigma, factor)
-        return factor
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        sigma, factor = ctx.saved_tensors
-        made = torch.empty_like(sigma)
-        factor_rows_backward(*_arrays(sigma), ctx.step, *_arrays(factor, upstream.contiguous(), made))
-        return made, None, None
-
-
 class Compiled:
     """See `fod_bench.methods.fod.correlation.blocks.Arithmetic`."""
 
@@ -232,3 +206,30 @@ def _flat(*tensors: Tensor) -> list[Any]:
 def _flat_rows(*tensors: Tensor) -> list[Any]:
     """A number for each row, as arrays (g·R,)."""
     return [tensor.view(-1).numpy() for tensor in tensors]
+
+
+def factor_numba(sigma: Tensor, step: int, length: int) -> Tensor:
+    """A factor of the target, (B, h, N, L): Gaussians of width `sigma` (B, h, N), see `fod_bench.methods.fod.target`."""
+    made: Tensor = _Factor.apply(sigma, step, length)
+    return made
+
+
+class _Factor(torch.autograd.Function):
+    """In one piece, for it takes a thread less time than to share it out."""
+
+    @staticmethod
+    def forward(ctx: Any, sigma: Tensor, step: int, length: int) -> Tensor:
+        sigma = sigma.contiguous()  # one memory layout is compiled
+        factor = sigma.new_empty(*sigma.shape, length)
+        factor_rows(*_arrays(sigma), step, *_arrays(factor))
+        ctx.step = step
+        ctx.save_for_backward(sigma, factor)
+        return factor
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        sigma, factor = ctx.saved_tensors
+        made = torch.empty_like(sigma)
+        factor_rows_backward(*_arrays(sigma), ctx.step, *_arrays(factor, upstream.contiguous(), made))
+        return made, None, None
