@@ -276,9 +276,9 @@ def _submission(job: Any) -> Submission:
     code = INTERRUPTED if state == "STOPPED" else job.driver_exit_code
     if state in _ENDED and code is None:
         code = 0 if state == "SUCCEEDED" else 1
-    message = next(iter(str(job.message or "").splitlines()), "")
-    if job.driver_exit_code is not None:  # else Ray could not begin it, or has lost it
-        message = ""
+    message = ""
+    if job.driver_exit_code is None:  # it is at work, or Ray could not begin it, has stopped or lost it
+        message = next(iter(str(job.message or "").splitlines()), "")
     if code is not None and code < 0:
         message, code = f"ended by signal {-code} ({signal.strsignal(-code) or 'unknown'})", 128 - code
     metadata = job.metadata or {}

@@ -89,7 +89,7 @@ _turned, _as_is = np.uint8(ord("T")), np.uint8(ord("N"))
 """BLAS's names for how a matrix is taken."""
 
 _per_square, _lowest_power = np.float32(-0.5 / math.log(2.0)), np.float32(-40.0 / math.log(2.0))
-"""A Gaussian as a power of 2, and `LOWEST_EXPONENT` of `target.py` likewise; numbers here, for the same reason."""
+"""A Gaussian as a power of 2, and `LOWEST_EXPONENT` of `target.py` likewise; numbers here as 1/ε is."""
 
 _PIECE = 64
 """Terms of a row's sums that are added up in float32."""
